@@ -1,0 +1,3 @@
+"""Analytical sizing of LLM inference platforms."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Layer 0: errors, types, checks, schema, units."""

@@ -1,0 +1,65 @@
+"""The errors genz raises on purpose: one family, each message with argument, rule, value and place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "GenzError",
+    "InfeasibleError",
+    "InputError",
+    "SchemaError",
+    "SolverError",
+    "UnknownNameError",
+]
+
+
+class GenzError(Exception):
+    """Base of all errors raised on purpose by genz."""
+
+
+class InputError(GenzError, ValueError):
+    """An argument has a value, shape or unit the model cannot take."""
+
+
+class SchemaError(GenzError, ValueError):
+    """A file or dictionary does not match its schema; the message lists every fault found."""
+
+    def __init__(self, place: object, faults: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        noun = "fault" if len(self.faults) == 1 else "faults"
+        super().__init__(f"{place}: {len(self.faults)} {noun}: " + "; ".join(self.faults))
+
+
+class UnknownNameError(GenzError, KeyError):
+    """A name is in no database; the message offers the nearest ones."""
+
+    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, tuple(sorted(known))
+        super().__init__(f"no {kind} named {name!r}; {_hint(str(name), self.known)}")
+
+    __str__ = Exception.__str__  # KeyError would print the repr of the message
+
+
+class InfeasibleError(GenzError):
+    """A search over a valid space found no point that meets the constraints."""
+
+
+class SolverError(GenzError, RuntimeError):
+    """A solver stopped without an answer; ``status`` says how."""
+
+    def __init__(self, status: str, detail: str) -> None:
+        self.status = status
+        super().__init__(f"solver ended with status {status!r}: {detail}")
+
+
+def _hint(name: str, known: tuple[str, ...]) -> str:
+    if not known:
+        return "there is none"
+    simple = name.lower().replace("-", "_").replace(".", "_").replace("/", "_")
+    close = [k for k in known if simple and simple in k][:3]
+    close = close or get_close_matches(simple, known, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {', '.join(map(repr, close))}?"
+    return f"known: {', '.join(known[:12])}{', …' if len(known) > 12 else ''}"

@@ -1,0 +1,196 @@
+"""Entries by name: one TOML file each, read on first use, checked against the record's schema."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from genz.core.errors import InputError, SchemaError, UnknownNameError
+from genz.core.schema import from_dict
+from genz.db.paths import data_root
+from genz.spec.deployment import Engine, Workload
+from genz.spec.hardware import Accelerator, Platform
+from genz.spec.model import Model
+
+__all__ = [
+    "KINDS",
+    "accelerator",
+    "engine",
+    "list_accelerators",
+    "list_engines",
+    "list_models",
+    "list_platforms",
+    "list_workloads",
+    "load",
+    "model",
+    "platform",
+    "workload",
+]
+
+#: Kind of entry -> (database, folder, record class).
+KINDS: dict[str, tuple[str, str, Any]] = {
+    "accelerator": ("hardware_db", "accelerators", Accelerator),
+    "platform": ("hardware_db", "platforms", Platform),
+    "engine": ("hardware_db", "engines", Engine),
+    "model": ("model_db", "models", Model),
+    "workload": ("model_db", "workloads", Workload),
+}
+
+
+def accelerator(name: str | Accelerator) -> Accelerator:
+    """Return an accelerator of the database."""
+    return _entry("accelerator", name)  # type: ignore[no-any-return]
+
+
+def platform(name: str | Platform) -> Platform:
+    """Return a platform of the database."""
+    return _entry("platform", name)  # type: ignore[no-any-return]
+
+
+def engine(name: str | Engine) -> Engine:
+    """Return a serving engine of the database."""
+    return _entry("engine", name)  # type: ignore[no-any-return]
+
+
+def model(name: str | Model) -> Model:
+    """Return a model of the database."""
+    return _entry("model", name)  # type: ignore[no-any-return]
+
+
+def workload(name: str | Workload) -> Workload:
+    """Return a workload of the database."""
+    return _entry("workload", name)  # type: ignore[no-any-return]
+
+
+def list_accelerators() -> list[str]:
+    """Return the names of all accelerators, sorted."""
+    return sorted(_files("accelerator"))
+
+
+def list_platforms() -> list[str]:
+    """Return the names of all platforms, sorted."""
+    return sorted(_files("platform"))
+
+
+def list_engines() -> list[str]:
+    """Return the names of all engines, sorted."""
+    return sorted(_files("engine"))
+
+
+def list_models() -> list[str]:
+    """Return the names of all models, sorted."""
+    return sorted(_files("model"))
+
+
+def list_workloads() -> list[str]:
+    """Return the names of all workloads, sorted."""
+    return sorted(_files("workload"))
+
+
+def load(path: str | Path, kind: str | None = None) -> Any:
+    """Return the entry that a user's TOML file holds.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file in the form of the database's own files.
+    kind : {"accelerator", "platform", "engine", "model", "workload"}, optional
+        What the file holds; by default the kind whose required keys it has.
+
+    Returns
+    -------
+    Accelerator, Platform, Engine, Model or Workload
+
+    Raises
+    ------
+    SchemaError
+        If the file is not TOML, or does not match the schema.
+    UnknownNameError
+        If ``kind`` is none of these.
+    InputError
+        If the file cannot be read.
+    """
+    path = Path(path)
+    data = _parse(path)
+    if kind is None:
+        kind = _kind_of(data)
+    elif kind not in KINDS:
+        raise UnknownNameError("kind of entry", kind, KINDS)
+    return _record(kind, data, path)
+
+
+def _kind_of(data: Mapping[str, Any]) -> str:
+    signs = {
+        "groups": "model",
+        "peak_flop_rate": "accelerator",
+        "accelerator": "platform",
+        "prompt": "workload",
+    }
+    return next((kind for key, kind in signs.items() if key in data), "engine")
+
+
+def _entry(kind: str, name: Any) -> Any:
+    cls = KINDS[kind][2]
+    if isinstance(name, cls):
+        return name
+    if not isinstance(name, str):
+        msg = f"{kind} must be a name or a {cls.__name__}, got {name!r:.80}"
+        raise InputError(msg)
+    return _named(kind, name)
+
+
+@cache
+def _named(kind: str, name: str) -> Any:
+    known = _files(kind)
+    if name not in known:
+        raise UnknownNameError(kind, name, known)
+    entry = _record(kind, _parse(known[name]), known[name])
+    if entry.name != name:
+        raise SchemaError(
+            known[name], [f"name must equal the file stem {name!r}, got {entry.name!r}"]
+        )
+    return entry
+
+
+@cache
+def _files(kind: str) -> dict[str, Traversable]:
+    database, folder, _ = KINDS[kind]
+    found: dict[str, Traversable] = {}
+    for file in _toml_files(data_root(database) / folder):
+        stem = file.name.removesuffix(".toml")
+        if stem in found:
+            raise SchemaError(file, [f"a second {kind} named {stem!r}; the first is {found[stem]}"])
+        found[stem] = file
+    return found
+
+
+def _toml_files(folder: Traversable) -> Iterator[Traversable]:
+    for item in folder.iterdir():
+        if item.is_dir():
+            yield from _toml_files(item)
+        elif item.name.endswith(".toml"):
+            yield item
+
+
+def _parse(file: Path | Traversable) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SchemaError(file, [f"not valid TOML: {error}"]) from None
+    except OSError as error:
+        msg = f"cannot read {file}: {error.strerror or error}"
+        raise InputError(msg) from None
+
+
+def _record(kind: str, data: dict[str, Any], place: object) -> Any:
+    cls = KINDS[kind][2]
+    if kind == "platform" and isinstance(data.get("accelerator"), str):
+        try:
+            data = data | {"accelerator": accelerator(data["accelerator"])}
+        except UnknownNameError as error:
+            raise SchemaError(place, [str(error)]) from None
+    return from_dict(cls, data, place)

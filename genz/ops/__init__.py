@@ -1,0 +1,1 @@
+"""Layer 2: work without time: flop, bytes and messages of one forward pass."""

@@ -1,0 +1,1 @@
+"""Layer 7: published figures and tables, one module each."""

@@ -1,0 +1,1 @@
+"""Layer 3: time, memory, energy and cost of that work."""

@@ -1,0 +1,1 @@
+"""Layer 4: what a user of a service sees."""

@@ -1,0 +1,1 @@
+"""Layer 6: searches and optimisers on top of the models."""

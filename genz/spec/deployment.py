@@ -1,0 +1,261 @@
+"""How a model is deployed and used: layout, serving software, traffic, goal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from genz.core import schema
+from genz.core.check import require
+from genz.core.errors import InputError
+from genz.core.schema import Record
+from genz.core.typing import FloatArray, FloatLike
+from genz.spec.source import Source
+
+__all__ = [
+    "Adapter",
+    "Engine",
+    "Lengths",
+    "Objective",
+    "Offload",
+    "Parallel",
+    "Routing",
+    "Workload",
+]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Parallel(Record):
+    """Layout of one replica; every degree may be an array.
+
+    Attention runs on ``data`` groups of ``tensor * sequence`` accelerators per pipeline stage, each
+    group with its own requests. Experts spread over all accelerators of a stage: ``expert`` groups,
+    each expert cut into ``tensor * data * sequence / expert`` shards.
+    """
+
+    tensor: FloatLike = schema.count("shards of every matrix and of the heads", default=1)
+    pipeline: FloatLike = schema.count("stages of layers", default=1)
+    data: FloatLike = schema.count(
+        "attention groups of a replica, each with its requests", default=1
+    )
+    expert: FloatLike = schema.count(
+        "groups of accelerators among which experts are dealt", default=1
+    )
+    sequence: FloatLike = schema.count("shards of the tokens of a request", default=1)
+    micro_batch: FloatLike = schema.count("parts of the batch that a pipeline overlaps", default=1)
+
+    def __post_init__(self) -> None:
+        """Check that expert groups divide the stage."""
+        super().__post_init__()
+        stage = np.asarray(self.stage_size)
+        rest = np.asarray(stage % np.asarray(self.expert))
+        if rest.any():
+            expert, stage = np.broadcast_arrays(self.expert, stage)
+            require(
+                rest == 0,
+                expert.astype(float),
+                "expert",
+                f"must divide tensor * data * sequence = {stage[rest != 0].flat[0]:g}",
+            )
+
+    @property
+    def stage_size(self) -> FloatLike:
+        """Accelerators of one pipeline stage."""
+        return np.multiply(np.multiply(self.tensor, self.data), self.sequence)
+
+    @property
+    def size(self) -> FloatLike:
+        """Accelerators of one replica."""
+        return np.multiply(self.stage_size, self.pipeline)
+
+    @property
+    def label(self) -> str:
+        """Short name such as ``TP8 PP2``; degrees of 1 are left out."""
+        short = {"tensor": "TP", "pipeline": "PP", "data": "DP", "expert": "EP", "sequence": "SP"}
+        parts = [
+            f"{s}{getattr(self, n)}"
+            for n, s in short.items()
+            if np.any(np.greater(getattr(self, n), 1))
+        ]
+        return " ".join(parts) or "TP1"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Routing(Record):
+    """How tokens spread over experts."""
+
+    case: str = schema.choice(
+        ("expected", "balanced", "worst"),
+        "expected: popularity follows Zipf's law with the given skew; balanced: tokens fill experts "
+        "evenly; worst: all tokens choose the same experts, on one rank",
+        default="expected",
+    )
+    skew: float = schema.quantity(
+        "1", "exponent of Zipf's law; 0: uniform", low=0.0, high=5.0, default=1.2
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Adapter(Record):
+    """Low-rank adapters (LoRA) that a batch uses."""
+
+    rank: FloatLike = schema.count("rank of the adapters")
+    n_adapter: FloatLike = schema.count("different adapters in a batch", default=1)
+    n_loaded: FloatLike | None = schema.count(
+        "adapters held in memory; none: those of a batch", default=None
+    )
+    mixer: bool = schema.flag("adapts the projections of attention", default=True)
+    feed_forward: bool = schema.flag("adapts dense feed-forward parts", default=True)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Offload(Record):
+    """Shares of weights and cache that live in the slow tier and are read from there every step."""
+
+    weight: FloatLike = schema.quantity("1", "share of the weights", high=1.0, default=0.0)
+    cache: FloatLike = schema.quantity("1", "share of the cache", high=1.0, default=0.0)
+    bandwidth: FloatLike | None = schema.quantity(
+        "B/s",
+        "bandwidth of the slow tier; none: slow tier of the device, else its host link",
+        low=1e8,
+        high=1e17,
+        default=None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Engine(Record):
+    """Serving software: overheads, kernel behaviour, memory policy."""
+
+    name: str = schema.text("name, equal to the file stem in the database")
+    efficiency: str = schema.choice(
+        ("ideal", "calibrated"), "kernels: the roofline itself, or with the device's constants"
+    )
+    calibrated: bool = schema.flag("overheads were fitted on measurements", default=False)
+    released: str | None = schema.text("year and month of the version, YYYY-MM", default=None)
+    overhead_layer: FloatLike = schema.quantity("s", "fixed time per layer", high=1.0, default=0.0)
+    overhead_step: FloatLike = schema.quantity("s", "fixed time per step", high=10.0, default=0.0)
+    overhead_request: FloatLike = schema.quantity(
+        "s", "time per request in a step", high=1.0, default=0.0
+    )
+    overhead_call: FloatLike = schema.quantity(
+        "s", "time per API call, in the time to first token", high=10.0, default=0.0
+    )
+    causal_skip: bool = schema.flag("prefill attention skips the masked half", default=True)
+    block: FloatLike = schema.count("tokens of a cache page", default=1)
+    max_sequence: FloatLike | None = schema.count(
+        "requests in a step at most; none: no limit", default=None
+    )
+    max_token: FloatLike | None = schema.count(
+        "tokens of a step at most (chunk budget); none: no limit", default=None
+    )
+    memory_fraction: FloatLike = schema.quantity(
+        "1", "share of device memory that memory_rule is about", low=0.01, high=1.0, default=1.0
+    )
+    memory_rule: str = schema.choice(
+        ("device", "free", "static"),
+        "what the fraction is of: the device, for weights, activations, reserve and cache (vLLM); what is free "
+        "after loading, for the cache (TensorRT-LLM); the device, for weights and cache alone (SGLang)",
+        default="device",
+    )
+    reserve: FloatLike = schema.quantity(
+        "B", "memory of runtime and libraries on one accelerator", high=1e12, default=0.0
+    )
+    reserve_parallel: FloatLike = schema.quantity(
+        "B", "the same with several accelerators: communication buffers", high=1e12, default=0.0
+    )
+    graph_memory: FloatLike = schema.quantity(
+        "B", "captured graphs, outside the memory fraction", high=1e12, default=0.0
+    )
+    sampler_width: FloatLike = schema.quantity(
+        "B",
+        "memory of the sampler per vocabulary entry and sequence of max_sequence",
+        high=1e4,
+        default=0.0,
+    )
+    sources: tuple[Source, ...] = schema.records(Source, "where the values were read", default=())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lengths(Record):
+    """Statistics of a token count over requests."""
+
+    mean: FloatLike = schema.quantity("tokens", "mean", low=0.0, high=1e9)
+    median: FloatLike | None = schema.quantity("tokens", "median", high=1e9, default=None)
+    std: FloatLike | None = schema.quantity("tokens", "standard deviation", high=1e9, default=None)
+    p90: FloatLike | None = schema.quantity("tokens", "90th percentile", high=1e9, default=None)
+    p95: FloatLike | None = schema.quantity("tokens", "95th percentile", high=1e9, default=None)
+    p99: FloatLike | None = schema.quantity("tokens", "99th percentile", high=1e9, default=None)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Objective(Record):
+    """Limits to meet and the quantity to minimise."""
+
+    rate: FloatLike = schema.quantity("1/s", "requests per second", low=0.0, high=1e9, default=1.0)
+    ttft: FloatLike = schema.quantity("s", "limit on time to first token", default=np.inf)
+    tpot: FloatLike = schema.quantity("s", "limit on time per output token", default=np.inf)
+    latency: FloatLike = schema.quantity("s", "limit on time to last token", default=np.inf)
+    rank: str = schema.choice(
+        ("cost", "accelerators", "energy", "throughput"),
+        "what plans are ranked by: cost per hour, accelerators, energy per token, throughput per accelerator",
+        default="cost",
+    )
+
+    def __post_init__(self) -> None:
+        """Check that limits and rate are above zero."""
+        super().__post_init__()
+        for name in ("rate", "ttft", "tpot", "latency"):
+            value: FloatArray = np.asarray(getattr(self, name), dtype=np.float64)
+            require(value > 0.0, value, name, "must be > 0")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Workload(Record):
+    """Traffic of one kind: lengths of prompt and output, and limits where its source names them."""
+
+    name: str = schema.text("name, equal to the file stem in the database", default="workload")
+    prompt: Lengths = schema.record(Lengths, "tokens in, per request")
+    output: Lengths = schema.record(Lengths, "tokens generated, per request")
+    cached_share: FloatLike = schema.quantity(
+        "1", "share of the prompt found in the prefix cache", high=1.0, default=0.0
+    )
+    beams: FloatLike = schema.count("beams of the search", default=1)
+    objective: Objective | None = schema.record(
+        Objective, "limits named with the workload", default=None
+    )
+    sources: tuple[Source, ...] = schema.records(Source, "where the values were read", default=())
+
+    @classmethod
+    def of(cls, prompt: FloatLike, output: FloatLike, **fields: object) -> Workload:
+        """Return a workload in which every request has the same lengths.
+
+        Raises
+        ------
+        InputError
+            If a length is not a whole number >= 1.
+        """
+        for name, value in (("prompt", prompt), ("output", output)):
+            array = np.asarray(value, dtype=np.float64)
+            require(
+                (array >= 1) & (array == np.floor(array)),
+                array,
+                name,
+                "must be a whole number >= 1",
+            )
+        return cls(prompt=Lengths(mean=prompt), output=Lengths(mean=output), **fields)  # type: ignore[arg-type]
+
+
+def check_layout(parallel: Parallel, n_layer: int) -> None:
+    """Raise InputError if there are more pipeline stages than layers."""
+    stages = np.asarray(parallel.pipeline, dtype=np.float64)
+    require(stages <= n_layer, stages, "parallel.pipeline", f"must be <= {n_layer} layers")
+
+
+def check_choice(name: str, value: str, options: tuple[str, ...]) -> str:
+    """Return ``value`` if it is one of ``options``."""
+    if value not in options:
+        msg = f"{name} must be one of {', '.join(options)}, got {value!r:.80}"
+        raise InputError(msg)
+    return value

@@ -1,0 +1,439 @@
+"""A model: embedding, groups of equal layers, head; every weight is counted.
+
+A layer is a mixer (attention and its relatives) and a feed-forward part, each with its norms. The
+records hold the shapes; the weights follow from them, to the last bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from genz.core import schema
+from genz.core.errors import InputError
+from genz.core.schema import Record
+from genz.spec.precision import Precision
+from genz.spec.source import Source
+
+__all__ = [
+    "Attention",
+    "Dense",
+    "Experts",
+    "FeedForward",
+    "LatentAttention",
+    "LayerGroup",
+    "LinearAttention",
+    "Mixer",
+    "Model",
+    "StateSpace",
+]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Attention(Record):
+    """Softmax attention: multi-head, grouped-query or multi-query, full, windowed or chunked."""
+
+    n_head: int = schema.count("query heads")
+    n_kv_head: int = schema.count("key and value heads")
+    head_dim: int = schema.count("width of a query or key head")
+    value_dim: int | None = schema.count("width of a value head; none: head_dim", default=None)
+    window: int | None = schema.count(
+        "tokens that a query sees at most, itself included; none: all", default=None
+    )
+    chunk: int | None = schema.count(
+        "length of the blocks that attention does not cross; none: no blocks", default=None
+    )
+    qkv_bias: bool = schema.flag("query, key and value projections have a bias", default=False)
+    out_bias: bool = schema.flag("output projection has a bias", default=False)
+    query_key_norm: str = schema.choice(
+        ("none", "head", "full"),
+        "learned norm of queries and keys: one weight per channel of a head, or of all heads",
+        default="none",
+    )
+    output_gate: bool = schema.flag(
+        "the query projection also makes a gate of the output", default=False
+    )
+    sink: bool = schema.flag("one learned sink logit per head", default=False)
+    value_is_key: bool = schema.flag("keys serve as values: no value projection", default=False)
+    shared_cache: bool = schema.flag(
+        "reads the cache of an earlier layer: no key or value projection, nothing stored",
+        default=False,
+    )
+
+    def __post_init__(self) -> None:
+        """Check that the heads group evenly."""
+        super().__post_init__()
+        if self.n_head % self.n_kv_head:
+            msg = f"n_head must be a multiple of n_kv_head, got {self.n_head} and {self.n_kv_head}"
+            raise InputError(msg)
+        if self.window is not None and self.chunk is not None:
+            msg = f"window and chunk exclude each other, got {self.window} and {self.chunk}"
+            raise InputError(msg)
+
+    @property
+    def value_width(self) -> int:
+        """Width of a value head."""
+        return self.head_dim if self.value_dim is None else self.value_dim
+
+    def n_parameter(self, width: int) -> int:
+        """Weights of one layer, the norm of its input apart."""
+        query = self.n_head * self.head_dim * (2 if self.output_gate else 1)
+        key = 0 if self.shared_cache else self.n_kv_head * self.head_dim
+        value = 0 if self.value_is_key or self.shared_cache else self.n_kv_head * self.value_width
+        out = self.n_head * self.value_width
+        total = width * (query + key + value) + out * width
+        if self.qkv_bias:
+            total += query + key + value
+        if self.out_bias:
+            total += width
+        if self.query_key_norm == "head":
+            total += self.head_dim * (1 if self.shared_cache else 2)
+        elif self.query_key_norm == "full":
+            total += self.n_head * self.head_dim + key
+        return total + (self.n_head if self.sink else 0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LatentAttention(Record):
+    """Multi-head latent attention (DeepSeek-V2), with an optional index of sparse attention (V3.2)."""
+
+    n_head: int = schema.count("query heads")
+    query_rank: int | None = schema.count("rank of the query projection; none: full", default=None)
+    kv_rank: int = schema.count("rank of the compressed keys and values")
+    nope_dim: int = schema.count("width of a query or key head without position")
+    rope_dim: int = schema.count("width of a head's rotary part, shared by all key heads")
+    value_dim: int = schema.count("width of a value head")
+    qkv_bias: bool = schema.flag("down-projections have a bias", default=False)
+    n_index_head: int = schema.count("heads of the sparse index; 0: dense", low=0, default=0)
+    index_dim: int = schema.count("width of an index head", low=0, default=0)
+    index_top: int = schema.count("tokens that the index keeps per query", low=0, default=0)
+
+    def __post_init__(self) -> None:
+        """Check that the index is complete or absent."""
+        super().__post_init__()
+        index = (self.n_index_head, self.index_dim, self.index_top)
+        if any(index) and not (all(index) and self.query_rank):
+            msg = (
+                "n_index_head, index_dim and index_top go together and need query_rank, "
+                f"got {index} and {self.query_rank}"
+            )
+            raise InputError(msg)
+
+    def n_parameter(self, width: int) -> int:
+        """Weights of one layer, the norm of its input apart."""
+        query_out = self.n_head * (self.nope_dim + self.rope_dim)
+        rank = self.query_rank
+        query = width * query_out if rank is None else rank * (width + 1 + query_out)
+        latent = width * (self.kv_rank + self.rope_dim) + self.kv_rank
+        up = self.kv_rank * self.n_head * (self.nope_dim + self.value_dim)
+        out = self.n_head * self.value_dim * width
+        total = query + latent + up + out
+        if self.qkv_bias:
+            total += (rank or 0) + self.kv_rank + self.rope_dim
+        if self.n_index_head:
+            total += (rank or 0) * self.n_index_head * self.index_dim
+            total += width * (self.index_dim + self.n_index_head) + 2 * self.index_dim
+        return total
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StateSpace(Record):
+    """Selective state space: Mamba (1) or Mamba-2."""
+
+    version: int = schema.count("1 or 2", high=2)
+    inner: int = schema.count("width of the inner sequence")
+    state: int = schema.count("state values per channel")
+    convolution: int = schema.count("length of the causal convolution")
+    step_rank: int = schema.count("rank of the step-size projection (Mamba 1)", low=0, default=0)
+    n_head: int = schema.count("heads (Mamba 2)", low=0, default=0)
+    n_group: int = schema.count(
+        "groups that share input and output maps (Mamba 2)", low=0, default=0
+    )
+    convolution_bias: bool = schema.flag("the convolution has a bias", default=True)
+    projection_bias: bool = schema.flag("input and output projections have a bias", default=False)
+    inner_norm: bool = schema.flag(
+        "learned norms inside: of step, input and output map (1), of the gated output (2)",
+        default=False,
+    )
+
+    def __post_init__(self) -> None:
+        """Check that the fields of the version are there."""
+        super().__post_init__()
+        need = ("step_rank",) if self.version == 1 else ("n_head", "n_group")
+        for name in need:
+            if getattr(self, name) < 1:
+                msg = f"{name} must be >= 1 for version {self.version}, got {getattr(self, name)}"
+                raise InputError(msg)
+
+    @property
+    def convolved(self) -> int:
+        """Channels that the convolution runs over."""
+        return self.inner + (2 * self.n_group * self.state if self.version == 2 else 0)
+
+    @property
+    def projected(self) -> int:
+        """Outputs of the input projection."""
+        if self.version == 1:
+            return 2 * self.inner
+        return 2 * self.inner + 2 * self.n_group * self.state + self.n_head
+
+    def n_parameter(self, width: int) -> int:
+        """Weights of one layer, the norm of its input apart."""
+        total = width * self.projected + self.inner * width
+        total += self.convolved * (self.convolution + (1 if self.convolution_bias else 0))
+        if self.projection_bias:
+            total += self.projected + width
+        if self.version == 1:
+            total += self.inner * (self.step_rank + 2 * self.state)
+            total += (self.step_rank + 1) * self.inner  # step projection and its bias
+            total += self.inner * self.state + self.inner  # decay and skip
+            return total + (self.step_rank + 2 * self.state if self.inner_norm else 0)
+        return total + 3 * self.n_head + (self.inner if self.inner_norm else 0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LinearAttention(Record):
+    """Linear attention with a matrix state: gated delta rule, or lightning attention with fixed decay."""
+
+    variant: str = schema.choice(("gated_delta", "lightning"), "recurrence")
+    n_key_head: int = schema.count("query and key heads")
+    n_value_head: int = schema.count("value heads")
+    key_dim: int = schema.count("width of a key head")
+    value_dim: int = schema.count("width of a value head")
+    convolution: int = schema.count("length of the causal convolution; 0: none", low=0, default=0)
+
+    @property
+    def key_width(self) -> int:
+        """Width of all keys."""
+        return self.n_key_head * self.key_dim
+
+    @property
+    def value_width(self) -> int:
+        """Width of all values."""
+        return self.n_value_head * self.value_dim
+
+    @property
+    def projected(self) -> int:
+        """Outputs of the input projections: query, key, value, output gate, decay and strength."""
+        gates = 2 * self.n_value_head if self.variant == "gated_delta" else 0
+        return 2 * self.key_width + 2 * self.value_width + gates
+
+    @property
+    def convolved(self) -> int:
+        """Channels that the convolution runs over."""
+        return 2 * self.key_width + self.value_width if self.convolution else 0
+
+    def n_parameter(self, width: int) -> int:
+        """Weights of one layer, the norm of its input apart."""
+        total = width * self.projected + self.value_width * width
+        total += self.convolved * self.convolution
+        if self.variant == "gated_delta":
+            return total + 2 * self.n_value_head + self.value_dim  # decay, step bias, norm
+        return total + self.value_width  # norm
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dense(Record):
+    """Feed-forward of two matrices, or of three with a gate."""
+
+    width: int = schema.count("inner width")
+    gated: bool = schema.flag("has a gate projection", default=True)
+    bias: bool = schema.flag("projections have a bias", default=False)
+
+    def n_parameter(self, width: int) -> int:
+        """Weights of one layer, the norm of its input apart."""
+        up = 2 if self.gated else 1
+        return (up + 1) * width * self.width + (up * self.width + width if self.bias else 0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Experts(Record):
+    """Mixture of experts, with shared experts where the model has them."""
+
+    n_expert: int = schema.count("routed experts")
+    n_active: int = schema.count("routed experts per token")
+    width: int = schema.count("inner width of a routed expert")
+    gated: bool = schema.flag("experts have a gate projection", default=True)
+    bias: bool = schema.flag("expert projections have a bias", default=False)
+    shared_width: int = schema.count(
+        "inner width of all shared experts (or parallel dense part) together", low=0, default=0
+    )
+    shared_gate: bool = schema.flag("a learned gate scales the shared experts", default=False)
+    router_bias: bool = schema.flag(
+        "router has a bias or a learned score correction", default=False
+    )
+
+    def __post_init__(self) -> None:
+        """Check that a token does not choose more experts than there are."""
+        super().__post_init__()
+        if self.n_active > self.n_expert:
+            msg = f"n_active must be <= n_expert, got {self.n_active} of {self.n_expert}"
+            raise InputError(msg)
+
+    def expert_parameter(self, width: int) -> int:
+        """Weights of one routed expert."""
+        up = 2 if self.gated else 1
+        return (up + 1) * width * self.width + (up * self.width + width if self.bias else 0)
+
+    def n_parameter(self, width: int) -> int:
+        """Weights of one layer, the norm of its input apart."""
+        router = self.n_expert * (width + (1 if self.router_bias else 0))
+        shared = (3 if self.gated else 2) * width * self.shared_width
+        gate = width if self.shared_gate else 0
+        return self.n_expert * self.expert_parameter(width) + router + shared + gate
+
+
+Mixer: TypeAlias = Attention | LatentAttention | StateSpace | LinearAttention
+FeedForward: TypeAlias = Dense | Experts
+
+MIXERS = {
+    "attention": Attention,
+    "latent_attention": LatentAttention,
+    "state_space": StateSpace,
+    "linear_attention": LinearAttention,
+}
+FEED_FORWARDS = {"dense": Dense, "experts": Experts}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayerGroup(Record):
+    """Equal layers; ``positions`` where they are not consecutive."""
+
+    count: int = schema.count("layers in the group")
+    mixer: Mixer | None = schema.record(MIXERS, "token mixer; none: no such part", default=None)
+    feed_forward: FeedForward | None = schema.record(
+        FEED_FORWARDS, "feed-forward part; none: no such part", default=None
+    )
+    n_norm: int = schema.count("learned norms of model width in a layer", low=0, default=2)
+    other_parameter: int = schema.count(
+        "further weights of a layer that no matrix product uses", low=0, default=0
+    )
+    positions: tuple[int, ...] = schema.counts(
+        "indices of the layers in the model, from 0; empty: the groups follow one another",
+        default=(),
+    )
+
+    def __post_init__(self) -> None:
+        """Check that the positions match the count."""
+        super().__post_init__()
+        if self.positions and len(set(self.positions)) != self.count:
+            msg = f"positions must be {self.count} distinct layers, got {len(self.positions)}"
+            raise InputError(msg)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Model(Record):
+    """A language model: the text part, without vision towers and draft heads."""
+
+    name: str = schema.text("name, equal to the file stem in the database")
+    family: str = schema.text("family of models it belongs to")
+    width: int = schema.count("width of the residual stream")
+    vocabulary: int = schema.count("rows of the embedding")
+    groups: tuple[LayerGroup, ...] = schema.records(LayerGroup, "groups of equal layers, in order")
+    norm: str = schema.choice(
+        ("rms", "layer", "none"), "weights of a norm: scale; scale and shift; none", default="rms"
+    )
+    final_norm: bool = schema.flag("a norm before the head", default=True)
+    tied_embedding: bool = schema.flag(
+        "the head shares the weights of the embedding", default=False
+    )
+    head_bias: bool = schema.flag("the head has a bias", default=False)
+    n_position: int = schema.count(
+        "rows of a learned position embedding; 0: none", low=0, default=0
+    )
+    embedding_norm: bool = schema.flag("a norm after the embedding", default=False)
+    embedding_width: int | None = schema.count(
+        "width of the embedding where projections map it to the model's; none: equal", default=None
+    )
+    max_context: int | None = schema.count(
+        "longest context the model takes; none: not stated", default=None
+    )
+    precision: Precision | None = schema.record(
+        Precision, "formats of the published checkpoint; none: 16 bits", default=None
+    )
+    sources: tuple[Source, ...] = schema.records(Source, "where the values were read", default=())
+
+    def __post_init__(self) -> None:
+        """Check that the groups place every layer once."""
+        super().__post_init__()
+        if not self.groups:
+            msg = "groups must hold at least one group of layers, got none"
+            raise InputError(msg)
+        placed = [g for g in self.groups if g.positions]
+        if placed:
+            taken = sorted(p for g in placed for p in g.positions)
+            if len(placed) != len(self.groups) or taken != list(range(self.n_layer)):
+                msg = f"positions must place each of the {self.n_layer} layers exactly once"
+                raise InputError(msg)
+
+    @property
+    def n_layer(self) -> int:
+        """Layers of all groups."""
+        return sum(g.count for g in self.groups)
+
+    @property
+    def norm_parameter(self) -> int:
+        """Weights of one norm of model width."""
+        return {"rms": 1, "layer": 2, "none": 0}[self.norm] * self.width
+
+    @property
+    def embedding_parameter(self) -> int:
+        """Weights of token and position embedding, its norm and projections."""
+        narrow = self.embedding_width or self.width
+        total = self.vocabulary * narrow + self.n_position * self.width
+        total += self.norm_parameter if self.embedding_norm else 0
+        return total + (2 * narrow * self.width if self.embedding_width else 0)
+
+    @property
+    def head_parameter(self) -> int:
+        """Weights of the head that are not shared with the embedding, with the final norm."""
+        total = self.norm_parameter if self.final_norm else 0
+        if not self.tied_embedding:
+            total += self.vocabulary * (self.embedding_width or self.width)
+        return total + (self.vocabulary if self.head_bias else 0)
+
+    def layer_parameter(self, group: LayerGroup) -> int:
+        """Weights of one layer of a group, norms included."""
+        total = group.n_norm * self.norm_parameter + group.other_parameter
+        for part in (group.mixer, group.feed_forward):
+            total += part.n_parameter(self.width) if part is not None else 0
+        return total
+
+    @property
+    def n_parameter(self) -> int:
+        """Weights in all, shared ones once."""
+        layers = sum(g.count * self.layer_parameter(g) for g in self.groups)
+        return self.embedding_parameter + layers + self.head_parameter
+
+    @property
+    def n_active_parameter(self) -> int:
+        """Weights that one token uses: all but the routed experts it does not choose."""
+        idle = 0
+        for group, experts in self.expert_groups():
+            unused = experts.n_expert - experts.n_active
+            idle += group.count * unused * experts.expert_parameter(self.width)
+        return self.n_parameter - idle
+
+    def expert_groups(self) -> Iterator[tuple[LayerGroup, Experts]]:
+        """Yield the groups that hold experts."""
+        for group in self.groups:
+            if isinstance(group.feed_forward, Experts):
+                yield group, group.feed_forward
+
+    def cache_per_token(self, precision: Precision | str = "bf16") -> float:
+        """Bytes that one token of context adds to the cache while no window is full [B].
+
+        Layers whose state does not grow (state space, linear attention) add nothing.
+        """
+        width = Precision.of(precision).cache_width
+        return width * sum(g.count * cached_values(g.mixer) for g in self.groups)
+
+
+def cached_values(mixer: Mixer | None) -> int:
+    """Return the values that one layer stores per token."""
+    if isinstance(mixer, LatentAttention):
+        return mixer.kv_rank + mixer.rope_dim + (mixer.index_dim if mixer.n_index_head else 0)
+    if isinstance(mixer, Attention) and not mixer.shared_cache:
+        return mixer.n_kv_head * (mixer.head_dim + mixer.value_width)
+    return 0

@@ -1,0 +1,137 @@
+"""Number formats of weights, activations and cache, and what the matrix unit computes in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from genz.core.errors import InputError, UnknownNameError
+from genz.core.numberformat import BITS, byte_width
+from genz.core.schema import Record, choice, count
+
+__all__ = ["Precision"]
+
+_FORMATS = tuple(BITS)
+# The peak that serves a block format is that of its element format.
+_PEAK_FORMAT = {"mxfp4": "fp4", "nvfp4": "fp4", "mxfp8": "fp8", "int3": "int4", "int2": "int4"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Precision(Record):
+    """Formats of one deployment.
+
+    ``weight`` holds for the linear layers. Norms, router and, unless told otherwise, embedding and
+    head stay at 16 bits when the weights are narrower, as published quantised checkpoints keep them.
+    """
+
+    weight: str = choice(_FORMATS, "format of the weights of linear layers", default="bf16")
+    activation: str = choice(_FORMATS, "format of activations", default="bf16")
+    cache: str = choice(_FORMATS, "format of keys, values and latents in the cache", default="bf16")
+    state: str = choice(_FORMATS, "format of recurrent states", default="fp32")
+    compute: str | None = choice(
+        _FORMATS,
+        "format of matrix products; none: the wider of weight and activation",
+        default=None,
+    )
+    mixer: str | None = choice(
+        _FORMATS, "format of the weights of mixers; none: weight", default=None
+    )
+    expert: str | None = choice(
+        _FORMATS, "format of the weights of routed experts; none: weight", default=None
+    )
+    embedding: str | None = choice(
+        _FORMATS, "format of embedding and head; none: weight, but at least 16 bits", default=None
+    )
+    group: int = count("weights that share a scale; 0: no group scales", low=0, default=0)
+    scale_bits: int = count("bits of scale and zero point per group", low=0, default=16)
+
+    @classmethod
+    def of(cls, precision: Precision | str) -> Precision:
+        """Return a record, or the one that a name stands for.
+
+        A number format, such as ``"bf16"`` or ``"fp8"``, is that format for weights, activations and
+        cache. ``"w8a16"`` and ``"w4a16"`` are weight-only integer formats, the latter with a 16-bit scale per
+        128 weights; ``"w8a8"`` is fp8 weights and activations with a 16-bit cache.
+
+        Raises
+        ------
+        UnknownNameError
+            If the name is none of these.
+        """
+        if isinstance(precision, Precision):
+            return precision
+        if not isinstance(precision, str):
+            msg = f"precision must be a Precision or a name, got {precision!r:.80}"
+            raise InputError(msg)
+        if precision in BITS:
+            return cls(weight=precision, activation=precision, cache=precision)
+        if precision in _SCHEMES:
+            return cls(**_SCHEMES[precision])
+        raise UnknownNameError("precision", precision, [*BITS, *_SCHEMES])
+
+    @property
+    def label(self) -> str:
+        """Short name: the common format, or weight, activation and cache."""
+        if self.weight == self.activation == self.cache:
+            return self.weight
+        return f"{self.weight}/{self.activation}/{self.cache}"
+
+    @property
+    def activation_width(self) -> float:
+        """Bytes of an activation [B]."""
+        return byte_width(self.activation)
+
+    @property
+    def cache_width(self) -> float:
+        """Bytes of a cached value [B]."""
+        return byte_width(self.cache)
+
+    @property
+    def state_width(self) -> float:
+        """Bytes of a value of a recurrent state [B]."""
+        return byte_width(self.state)
+
+    def weight_format(self, kind: str) -> str:
+        """Return the format of the weights of a kind of layer.
+
+        Parameters
+        ----------
+        kind : {"mixer", "dense", "expert", "embedding", "norm"}
+            Kind of layer; the router counts as a norm.
+        """
+        if kind == "mixer":
+            return self.mixer or self.weight
+        if kind == "expert":
+            return self.expert or self.weight
+        if kind == "dense":
+            return self.weight
+        wide = self.weight if BITS[self.weight] >= 16 else "bf16"
+        return self.embedding or wide if kind == "embedding" else wide
+
+    def weight_width(self, kind: str) -> float:
+        """Bytes of a weight of a kind of layer, its share of the group's scale included [B]."""
+        name = self.weight_format(kind)
+        scale = self.scale_bits / self.group if self.group and BITS[name] < 16 else 0.0
+        return byte_width(name) + scale / 8.0
+
+    def compute_format(self, kind: str) -> str:
+        """Return the format in which matrix products with the weights of a kind of layer run."""
+        weight = self.weight_format(kind)
+        if self.compute is not None and BITS[weight] < 16:
+            name = self.compute
+        else:
+            name = max(weight, self.activation, key=BITS.__getitem__)
+        return _PEAK_FORMAT.get(name, name)
+
+    @property
+    def attention_format(self) -> str:
+        """Format in which attention multiplies: the wider of activations and cache."""
+        name = max(self.activation, self.cache, key=BITS.__getitem__)
+        return _PEAK_FORMAT.get(name, name)
+
+
+_SCHEMES: dict[str, dict[str, Any]] = {
+    "w8a16": {"weight": "int8"},
+    "w4a16": {"weight": "int4", "group": 128},
+    "w8a8": {"weight": "fp8", "activation": "fp8"},
+}
