@@ -123,13 +123,13 @@ def _field(spec: Spec, default: Any) -> Any:
 class Record:
     """Base of the frozen records: checked when made, changed only by :meth:`replace`."""
 
-    __slots__ = ()
-
     def __post_init__(self) -> None:
         """Check every field against its schema and freeze arrays and mappings."""
         for f in _own_fields(type(self)):
             value = getattr(self, f.name)
             object.__setattr__(self, f.name, _checked(f.name, value, f.metadata["spec"]))
+        values = (getattr(self, f.name) for f in _own_fields(type(self)))
+        object.__setattr__(self, "_shapes", tuple({s for v in values for s in _shapes(v)}))
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed.
@@ -157,10 +157,10 @@ class Record:
         """Hash by value."""
         return hash((type(self), *(_key(getattr(self, f.name)) for f in _own_fields(type(self)))))
 
-    def shapes(self) -> Iterator[tuple[int, ...]]:
-        """Yield the shape of every numeric field, nested ones too."""
-        for f in _own_fields(type(self)):
-            yield from _shapes(getattr(self, f.name))
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the arrays among the fields, nested ones too; empty if all are scalars."""
+        return self._shapes  # type: ignore[attr-defined,no-any-return]
 
 
 def _own_fields(cls: Any) -> list[Field[Any]]:
@@ -317,7 +317,7 @@ def _shapes(value: Any) -> Iterator[tuple[int, ...]]:
     if isinstance(value, np.ndarray):
         yield value.shape
     elif isinstance(value, Record):
-        yield from value.shapes()
+        yield from value.shapes
     elif isinstance(value, Mapping):
         for item in value.values():
             yield from _shapes(item)

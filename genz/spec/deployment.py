@@ -10,7 +10,7 @@ from genz.core import schema
 from genz.core.check import require
 from genz.core.errors import InputError
 from genz.core.schema import Record
-from genz.core.typing import FloatArray, FloatLike
+from genz.core.typing import FloatArray, Num
 from genz.spec.source import Source
 
 __all__ = [
@@ -34,16 +34,12 @@ class Parallel(Record):
     each expert cut into ``tensor * data * sequence / expert`` shards.
     """
 
-    tensor: FloatLike = schema.count("shards of every matrix and of the heads", default=1)
-    pipeline: FloatLike = schema.count("stages of layers", default=1)
-    data: FloatLike = schema.count(
-        "attention groups of a replica, each with its requests", default=1
-    )
-    expert: FloatLike = schema.count(
-        "groups of accelerators among which experts are dealt", default=1
-    )
-    sequence: FloatLike = schema.count("shards of the tokens of a request", default=1)
-    micro_batch: FloatLike = schema.count("parts of the batch that a pipeline overlaps", default=1)
+    tensor: Num = schema.count("shards of every matrix and of the heads", default=1)
+    pipeline: Num = schema.count("stages of layers", default=1)
+    data: Num = schema.count("attention groups of a replica, each with its requests", default=1)
+    expert: Num = schema.count("groups of accelerators among which experts are dealt", default=1)
+    sequence: Num = schema.count("shards of the tokens of a request", default=1)
+    micro_batch: Num = schema.count("parts of the batch that a pipeline overlaps", default=1)
 
     def __post_init__(self) -> None:
         """Check that expert groups divide the stage."""
@@ -60,12 +56,12 @@ class Parallel(Record):
             )
 
     @property
-    def stage_size(self) -> FloatLike:
+    def stage_size(self) -> Num:
         """Accelerators of one pipeline stage."""
         return np.multiply(np.multiply(self.tensor, self.data), self.sequence)
 
     @property
-    def size(self) -> FloatLike:
+    def size(self) -> Num:
         """Accelerators of one replica."""
         return np.multiply(self.stage_size, self.pipeline)
 
@@ -100,9 +96,9 @@ class Routing(Record):
 class Adapter(Record):
     """Low-rank adapters (LoRA) that a batch uses."""
 
-    rank: FloatLike = schema.count("rank of the adapters")
-    n_adapter: FloatLike = schema.count("different adapters in a batch", default=1)
-    n_loaded: FloatLike | None = schema.count(
+    rank: Num = schema.count("rank of the adapters")
+    n_adapter: Num = schema.count("different adapters in a batch", default=1)
+    n_loaded: Num | None = schema.count(
         "adapters held in memory; none: those of a batch", default=None
     )
     mixer: bool = schema.flag("adapts the projections of attention", default=True)
@@ -113,9 +109,9 @@ class Adapter(Record):
 class Offload(Record):
     """Shares of weights and cache that live in the slow tier and are read from there every step."""
 
-    weight: FloatLike = schema.quantity("1", "share of the weights", high=1.0, default=0.0)
-    cache: FloatLike = schema.quantity("1", "share of the cache", high=1.0, default=0.0)
-    bandwidth: FloatLike | None = schema.quantity(
+    weight: Num = schema.quantity("1", "share of the weights", high=1.0, default=0.0)
+    cache: Num = schema.quantity("1", "share of the cache", high=1.0, default=0.0)
+    bandwidth: Num | None = schema.quantity(
         "B/s",
         "bandwidth of the slow tier; none: slow tier of the device, else its host link",
         low=1e8,
@@ -134,23 +130,23 @@ class Engine(Record):
     )
     calibrated: bool = schema.flag("overheads were fitted on measurements", default=False)
     released: str | None = schema.text("year and month of the version, YYYY-MM", default=None)
-    overhead_layer: FloatLike = schema.quantity("s", "fixed time per layer", high=1.0, default=0.0)
-    overhead_step: FloatLike = schema.quantity("s", "fixed time per step", high=10.0, default=0.0)
-    overhead_request: FloatLike = schema.quantity(
+    overhead_layer: Num = schema.quantity("s", "fixed time per layer", high=1.0, default=0.0)
+    overhead_step: Num = schema.quantity("s", "fixed time per step", high=10.0, default=0.0)
+    overhead_request: Num = schema.quantity(
         "s", "time per request in a step", high=1.0, default=0.0
     )
-    overhead_call: FloatLike = schema.quantity(
+    overhead_call: Num = schema.quantity(
         "s", "time per API call, in the time to first token", high=10.0, default=0.0
     )
     causal_skip: bool = schema.flag("prefill attention skips the masked half", default=True)
-    block: FloatLike = schema.count("tokens of a cache page", default=1)
-    max_sequence: FloatLike | None = schema.count(
+    block: Num = schema.count("tokens of a cache page", default=1)
+    max_sequence: Num | None = schema.count(
         "requests in a step at most; none: no limit", default=None
     )
-    max_token: FloatLike | None = schema.count(
+    max_token: Num | None = schema.count(
         "tokens of a step at most (chunk budget); none: no limit", default=None
     )
-    memory_fraction: FloatLike = schema.quantity(
+    memory_fraction: Num = schema.quantity(
         "1", "share of device memory that memory_rule is about", low=0.01, high=1.0, default=1.0
     )
     memory_rule: str = schema.choice(
@@ -159,16 +155,16 @@ class Engine(Record):
         "after loading, for the cache (TensorRT-LLM); the device, for weights and cache alone (SGLang)",
         default="device",
     )
-    reserve: FloatLike = schema.quantity(
+    reserve: Num = schema.quantity(
         "B", "memory of runtime and libraries on one accelerator", high=1e12, default=0.0
     )
-    reserve_parallel: FloatLike = schema.quantity(
+    reserve_parallel: Num = schema.quantity(
         "B", "the same with several accelerators: communication buffers", high=1e12, default=0.0
     )
-    graph_memory: FloatLike = schema.quantity(
+    graph_memory: Num = schema.quantity(
         "B", "captured graphs, outside the memory fraction", high=1e12, default=0.0
     )
-    sampler_width: FloatLike = schema.quantity(
+    sampler_width: Num = schema.quantity(
         "B",
         "memory of the sampler per vocabulary entry and sequence of max_sequence",
         high=1e4,
@@ -181,22 +177,22 @@ class Engine(Record):
 class Lengths(Record):
     """Statistics of a token count over requests."""
 
-    mean: FloatLike = schema.quantity("tokens", "mean", low=0.0, high=1e9)
-    median: FloatLike | None = schema.quantity("tokens", "median", high=1e9, default=None)
-    std: FloatLike | None = schema.quantity("tokens", "standard deviation", high=1e9, default=None)
-    p90: FloatLike | None = schema.quantity("tokens", "90th percentile", high=1e9, default=None)
-    p95: FloatLike | None = schema.quantity("tokens", "95th percentile", high=1e9, default=None)
-    p99: FloatLike | None = schema.quantity("tokens", "99th percentile", high=1e9, default=None)
+    mean: Num = schema.quantity("tokens", "mean", low=0.0, high=1e9)
+    median: Num | None = schema.quantity("tokens", "median", high=1e9, default=None)
+    std: Num | None = schema.quantity("tokens", "standard deviation", high=1e9, default=None)
+    p90: Num | None = schema.quantity("tokens", "90th percentile", high=1e9, default=None)
+    p95: Num | None = schema.quantity("tokens", "95th percentile", high=1e9, default=None)
+    p99: Num | None = schema.quantity("tokens", "99th percentile", high=1e9, default=None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Objective(Record):
     """Limits to meet and the quantity to minimise."""
 
-    rate: FloatLike = schema.quantity("1/s", "requests per second", low=0.0, high=1e9, default=1.0)
-    ttft: FloatLike = schema.quantity("s", "limit on time to first token", default=np.inf)
-    tpot: FloatLike = schema.quantity("s", "limit on time per output token", default=np.inf)
-    latency: FloatLike = schema.quantity("s", "limit on time to last token", default=np.inf)
+    rate: Num = schema.quantity("1/s", "requests per second", low=0.0, high=1e9, default=1.0)
+    ttft: Num = schema.quantity("s", "limit on time to first token", default=np.inf)
+    tpot: Num = schema.quantity("s", "limit on time per output token", default=np.inf)
+    latency: Num = schema.quantity("s", "limit on time to last token", default=np.inf)
     rank: str = schema.choice(
         ("cost", "accelerators", "energy", "throughput"),
         "what plans are ranked by: cost per hour, accelerators, energy per token, throughput per accelerator",
@@ -218,17 +214,17 @@ class Workload(Record):
     name: str = schema.text("name, equal to the file stem in the database", default="workload")
     prompt: Lengths = schema.record(Lengths, "tokens in, per request")
     output: Lengths = schema.record(Lengths, "tokens generated, per request")
-    cached_share: FloatLike = schema.quantity(
+    cached_share: Num = schema.quantity(
         "1", "share of the prompt found in the prefix cache", high=1.0, default=0.0
     )
-    beams: FloatLike = schema.count("beams of the search", default=1)
+    beams: Num = schema.count("beams of the search", default=1)
     objective: Objective | None = schema.record(
         Objective, "limits named with the workload", default=None
     )
     sources: tuple[Source, ...] = schema.records(Source, "where the values were read", default=())
 
     @classmethod
-    def of(cls, prompt: FloatLike, output: FloatLike, **fields: object) -> Workload:
+    def of(cls, prompt: Num, output: Num, **fields: object) -> Workload:
         """Return a workload in which every request has the same lengths.
 
         Raises

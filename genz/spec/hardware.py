@@ -6,7 +6,7 @@ one record then describes many devices, and results broadcast over them.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -14,7 +14,7 @@ from typing import Any, Self
 from genz.core import schema
 from genz.core.errors import InputError, UnknownNameError
 from genz.core.schema import Record
-from genz.core.typing import FloatLike
+from genz.core.typing import Num
 from genz.spec.source import Source
 
 __all__ = ["Accelerator", "Kernel", "Network", "Platform", "Price"]
@@ -26,17 +26,17 @@ _PEAK_FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp6", "
 class Kernel(Record):
     """Constants of one kernel class and format: shares of the peaks, fixed time, knee, error."""
 
-    compute_efficiency: FloatLike = schema.quantity(
+    compute_efficiency: Num = schema.quantity(
         "1", "share of the dense peak that large shapes reach", low=1e-4, high=1.0
     )
-    memory_efficiency: FloatLike = schema.quantity(
+    memory_efficiency: Num = schema.quantity(
         "1", "share of the memory bandwidth that large transfers reach", low=1e-4, high=1.0
     )
-    overhead: FloatLike = schema.quantity("s", "fixed time of a launch", low=0.0, high=1e-2)
-    sharpness: FloatLike = schema.quantity(
+    overhead: Num = schema.quantity("s", "fixed time of a launch", low=0.0, high=1e-2)
+    sharpness: Num = schema.quantity(
         "1", "exponent p of the roofline's knee; large: sharp", low=1.0, high=1e3
     )
-    error: FloatLike = schema.quantity(
+    error: Num = schema.quantity(
         "1", "standard deviation of the log of measured over predicted time", low=0.0, high=5.0
     )
 
@@ -48,55 +48,55 @@ class Accelerator(Record):
     name: str = schema.text("name, equal to the file stem in the database")
     vendor: str = schema.text("maker")
     generation: str = schema.text("architecture generation; devices of one share kernel constants")
-    peak_flop_rate: Mapping[str, FloatLike] = schema.mapping(
+    peak_flop_rate: Mapping[str, Num] = schema.mapping(
         "flop/s", "dense matrix peak by number format; absent: not supported", low=1e9, high=1e19
     )
-    memory_capacity: FloatLike = schema.quantity(
+    memory_capacity: Num = schema.quantity(
         "B", "capacity of the fastest large tier, as the data sheet gives it", low=1e6, high=1e15
     )
-    usable_capacity: FloatLike | None = schema.quantity(
+    usable_capacity: Num | None = schema.quantity(
         "B", "bytes of it that a program sees; none: all", low=1e6, high=1e15, default=None
     )
-    memory_bandwidth: FloatLike = schema.quantity(
+    memory_bandwidth: Num = schema.quantity(
         "B/s", "peak bandwidth of that tier", low=1e9, high=1e18
     )
-    slow_capacity: FloatLike | None = schema.quantity(
+    slow_capacity: Num | None = schema.quantity(
         "B",
         "capacity of a slower tier in the package; none: no such tier",
         low=1e6,
         high=1e16,
         default=None,
     )
-    slow_bandwidth: FloatLike | None = schema.quantity(
+    slow_bandwidth: Num | None = schema.quantity(
         "B/s", "bandwidth of that tier, one direction", low=1e8, high=1e17, default=None
     )
-    on_chip_capacity: FloatLike | None = schema.quantity(
+    on_chip_capacity: Num | None = schema.quantity(
         "B", "last-level cache or scratch memory", low=1e4, high=1e12, default=None
     )
-    on_chip_bandwidth: FloatLike | None = schema.quantity(
+    on_chip_bandwidth: Num | None = schema.quantity(
         "B/s", "bandwidth of it", low=1e9, high=1e18, default=None
     )
-    n_core: FloatLike | None = schema.count(
+    n_core: Num | None = schema.count(
         "streaming multiprocessors, compute units or cores", default=None
     )
-    clock: FloatLike | None = schema.quantity(
+    clock: Num | None = schema.quantity(
         "1/s", "clock at which the peaks hold", low=1e8, high=1e10, default=None
     )
-    link_bandwidth: FloatLike | None = schema.quantity(
+    link_bandwidth: Num | None = schema.quantity(
         "B/s",
         "scale-up links in all, one direction; none: only the host link",
         low=1e8,
         high=1e15,
         default=None,
     )
-    host_bandwidth: FloatLike | None = schema.quantity(
+    host_bandwidth: Num | None = schema.quantity(
         "B/s", "link to the host, one direction", low=1e8, high=1e14, default=None
     )
-    power: FloatLike = schema.quantity("W", "thermal design power", low=1.0, high=1e6)
-    idle_power: FloatLike | None = schema.quantity(
+    power: Num = schema.quantity("W", "thermal design power", low=1.0, high=1e6)
+    idle_power: Num | None = schema.quantity(
         "W", "power when idle; none: 30 % of power", low=0.0, high=1e6, default=None
     )
-    released: datetime.date | None = schema.day("day of general availability", default=None)
+    released: dt.date | None = schema.day("day of general availability", default=None)
     kernel: Mapping[str, Mapping[str, Kernel]] = schema.nested(
         Kernel, "constants by kernel class and format; absent: priors of unmeasured devices"
     )
@@ -112,7 +112,7 @@ class Accelerator(Record):
             msg = "slow_capacity and slow_bandwidth go together, got only one of them"
             raise InputError(msg)
 
-    def peak(self, number_format: str) -> FloatLike:
+    def peak(self, number_format: str) -> Num:
         """Return the dense matrix peak for a number format [flop/s].
 
         Raises
@@ -138,17 +138,17 @@ class Network(Record):
     """One dimension of the network that joins accelerators."""
 
     name: str = schema.text("technology, for example nvlink4")
-    size: FloatLike = schema.count("accelerators that this dimension joins")
+    size: Num = schema.count("accelerators that this dimension joins")
     topology: str = schema.choice(
         ("switch", "full", "ring", "bus"),
         "switch: any to any through it; full: a link for each pair; ring: two neighbours; "
         "bus: shared, as PCIe without peer access",
     )
-    bandwidth: FloatLike = schema.quantity(
+    bandwidth: Num = schema.quantity(
         "B/s", "per accelerator and direction, all its links together", low=1e6, high=1e15
     )
-    latency: FloatLike = schema.quantity("s", "time of an empty message", low=0.0, high=1.0)
-    efficiency: FloatLike = schema.quantity(
+    latency: Num = schema.quantity("s", "time of an empty message", low=0.0, high=1.0)
+    efficiency: Num = schema.quantity(
         "1", "share of the bandwidth that large messages reach", low=1e-3, high=1.0, default=1.0
     )
     reduction: bool = schema.flag("the switch reduces in flight (NVLink SHARP)", default=False)
@@ -161,7 +161,7 @@ class Price(Record):
     price: float = schema.quantity("currency/h", "price per accelerator and hour", high=1e4)
     currency: str = schema.choice(("USD", "EUR"), "currency", default="USD")
     provider: str = schema.text("who offers it, with the product's name")
-    date: datetime.date = schema.day("day on which the price held")
+    date: dt.date = schema.day("day on which the price held")
     url: str = schema.text("where it was read")
     note: str | None = schema.text("'estimate:' and how, where it is not printed", default=None)
 
@@ -175,17 +175,17 @@ class Platform(Record):
     network: tuple[Network, ...] = schema.records(
         Network, "dimensions, innermost first; empty: a single accelerator", default=()
     )
-    accelerators_per_node: FloatLike = schema.count("accelerators of one machine")
-    host_bandwidth: FloatLike | None = schema.quantity(
+    accelerators_per_node: Num = schema.count("accelerators of one machine")
+    host_bandwidth: Num | None = schema.quantity(
         "B/s", "link of an accelerator to the host, one direction", low=1e8, high=1e14, default=None
     )
-    host_capacity: FloatLike | None = schema.quantity(
+    host_capacity: Num | None = schema.quantity(
         "B", "host memory per accelerator", low=1e8, high=1e15, default=None
     )
-    host_power: FloatLike = schema.quantity(
+    host_power: Num = schema.quantity(
         "W", "rest of the machine, per accelerator", high=1e6, default=0.0
     )
-    price: FloatLike | None = schema.quantity(
+    price: Num | None = schema.quantity(
         "currency/h", "per accelerator and hour; none: unknown", high=1e5, default=None
     )
     prices: tuple[Price, ...] = schema.records(Price, "offers by source and date", default=())

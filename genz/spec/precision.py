@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from genz.core.errors import InputError, UnknownNameError
@@ -63,11 +64,7 @@ class Precision(Record):
         if not isinstance(precision, str):
             msg = f"precision must be a Precision or a name, got {precision!r:.80}"
             raise InputError(msg)
-        if precision in BITS:
-            return cls(weight=precision, activation=precision, cache=precision)
-        if precision in _SCHEMES:
-            return cls(**_SCHEMES[precision])
-        raise UnknownNameError("precision", precision, [*BITS, *_SCHEMES])
+        return _named(precision)
 
     @property
     def label(self) -> str:
@@ -135,3 +132,12 @@ _SCHEMES: dict[str, dict[str, Any]] = {
     "w4a16": {"weight": "int4", "group": 128},
     "w8a8": {"weight": "fp8", "activation": "fp8"},
 }
+
+
+@cache
+def _named(name: str) -> Precision:
+    if name in BITS:
+        return Precision(weight=name, activation=name, cache=name)
+    if name in _SCHEMES:
+        return Precision(**_SCHEMES[name])
+    raise UnknownNameError("precision", name, [*BITS, *_SCHEMES])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from dataclasses import dataclass
 
 from genz.core.schema import Record, day, text, texts
@@ -16,7 +16,7 @@ class Source(Record):
 
     title: str = text("title of the document")
     url: str = text("address or doi")
-    accessed: datetime.date = day("day on which it was read")
+    accessed: dt.date = day("day on which it was read")
     covers: tuple[str, ...] = texts("names of the fields it gives")
     note: str | None = text(
         "conversions made; starts with 'estimate:' where the value is not printed there",

@@ -1,0 +1,177 @@
+"""The predictions as users call them: records or their database names, and a default engine."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from genz.core.errors import InputError
+from genz.db import registry
+from genz.serve import generate as _generate
+from genz.serve import memory as _memory
+from genz.serve import step as _step
+from genz.spec.deployment import Engine
+from genz.spec.hardware import Accelerator, Network, Platform
+from genz.spec.model import Model
+
+__all__ = [
+    "decode",
+    "default_engine",
+    "generate",
+    "memory",
+    "mixed",
+    "named",
+    "prefill",
+    "stack_platforms",
+]
+
+R = TypeVar("R")
+
+
+@functools.cache
+def default_engine() -> Engine:
+    """Return the newest engine whose overheads were fitted on measurements."""
+    engines = [registry.engine(name) for name in registry.list_engines()]
+    return max((e for e in engines if e.calibrated), key=lambda e: e.released or "")
+
+
+def named(function: Callable[..., R]) -> Callable[..., R]:
+    """Return a prediction that also takes database names for model, platform and engine."""
+
+    @functools.wraps(function)
+    def call(model: Model | str, platform: Platform | str, **arguments: Any) -> R:
+        engine = arguments.get("engine")
+        arguments["engine"] = default_engine() if engine is None else registry.engine(engine)
+        return function(registry.model(model), registry.platform(platform), **arguments)
+
+    return call
+
+
+prefill = named(_step.prefill)
+decode = named(_step.decode)
+mixed = named(_step.mixed)
+generate = named(_generate.generate)
+memory = named(_memory.memory)
+
+
+def stack_platforms(platforms: Sequence[Platform | str]) -> Platform:
+    """Return several platforms as one whose numeric fields are arrays.
+
+    Parameters
+    ----------
+    platforms : sequence of Platform or str
+        At least one, each with scalar fields.
+
+    Returns
+    -------
+    Platform
+        Fields of shape (n_platform,). Only number formats that all of them have are kept, and prices only where
+        all have one; missing network dimensions have size 1.
+
+    Raises
+    ------
+    InputError
+        If there is none, or topologies of a dimension differ in kind.
+    """
+    found = [registry.platform(p) for p in platforms]
+    if not found:
+        msg = "platforms must name at least one platform, got none"
+        raise InputError(msg)
+    chips = [p.accelerator for p in found]
+    formats = set.intersection(*(set(c.peak_flop_rate) for c in chips))
+    chip = Accelerator(
+        name=",".join(c.name for c in chips),
+        vendor=",".join(dict.fromkeys(c.vendor for c in chips)),
+        generation=",".join(dict.fromkeys(c.generation for c in chips)),
+        peak_flop_rate={
+            f: [c.peak_flop_rate[f] for c in chips] for f in chips[0].peak_flop_rate if f in formats
+        },
+        kernel=_stacked_kernels(chips),
+        **_stacked(chips, _CHIP_FIELDS),
+    )
+    depth = max(len(p.network) for p in found)
+    return Platform(
+        name=",".join(p.name for p in found),
+        accelerator=chip,
+        network=tuple(_stacked_dimension(found, i) for i in range(depth)),
+        **_stacked(found, _PLATFORM_FIELDS),
+    )
+
+
+_CHIP_FIELDS = (
+    "memory_capacity",
+    "usable_capacity",
+    "memory_bandwidth",
+    "slow_capacity",
+    "slow_bandwidth",
+    "on_chip_capacity",
+    "on_chip_bandwidth",
+    "n_core",
+    "clock",
+    "link_bandwidth",
+    "host_bandwidth",
+    "power",
+    "idle_power",
+)
+_PLATFORM_FIELDS = (
+    "accelerators_per_node",
+    "host_bandwidth",
+    "host_capacity",
+    "host_power",
+    "price",
+)
+
+
+def _stacked(records: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
+    """Fields as arrays; None where a record lacks one, but what all see of their memory."""
+    out: dict[str, Any] = {}
+    for name in names:
+        values = [getattr(r, name) for r in records]
+        if name == "usable_capacity":
+            whole = [r.memory_capacity for r in records]
+            values = [w if v is None else v for v, w in zip(values, whole, strict=True)]
+        out[name] = None if any(v is None for v in values) else np.array(values)
+    if out.get("slow_capacity") is None and "slow_bandwidth" in out:
+        out["slow_bandwidth"] = None
+    return out
+
+
+def _stacked_dimension(platforms: Sequence[Platform], index: int) -> Network:
+    dims = [p.network[index] if index < len(p.network) else None for p in platforms]
+    known = [d for d in dims if d is not None]
+    kinds = {(d.topology, d.reduction) for d in known}
+    if len(kinds) > 1:
+        rows = ", ".join(
+            f"{p.name} {d.topology}" for p, d in zip(platforms, dims, strict=True) if d
+        )
+        msg = f"platforms must agree on topology and reduction of network[{index}], got {rows}"
+        raise InputError(msg)
+    first = known[0]
+    rows = [d or first.replace(size=1) for d in dims]
+    return Network(
+        name=first.name,
+        topology=first.topology,
+        reduction=first.reduction,
+        **{
+            n: np.array([getattr(d, n) for d in rows])
+            for n in ("size", "bandwidth", "latency", "efficiency")
+        },
+    )
+
+
+def _stacked_kernels(chips: Sequence[Accelerator]) -> dict[str, dict[str, Any]]:
+    """Kernel constants of classes and formats that all devices have, as arrays."""
+    out: dict[str, dict[str, Any]] = {}
+    first = chips[0].kernel
+    for kernel in first:
+        for number_format in first[kernel]:
+            each = [c.kernel.get(kernel, {}).get(number_format) for c in chips]
+            if all(e is not None for e in each):
+                fields = type(first[kernel][number_format]).__dataclass_fields__
+                out.setdefault(kernel, {})[number_format] = first[kernel][number_format].replace(
+                    **{n: np.array([getattr(e, n) for e in each]) for n in fields}
+                )
+    return out

@@ -1,0 +1,208 @@
+"""The fields of a configuration file: typed reading, and a memory of what was read."""
+
+from __future__ import annotations
+
+import json
+import math
+import reprlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from genz.core.errors import InputError
+from genz.db.huggingface.ignored import costless
+
+__all__ = ["LARGEST", "Fields", "read_json", "shown"]
+
+#: No shape of a model comes near this; a larger number is a damaged file.
+LARGEST = 2**40
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 60
+_MISSING: Any = object()
+
+
+def shown(value: object) -> str:
+    """Return a short text of any value, however hostile."""
+    try:
+        return _REPR.repr(value)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits
+        return f"a {type(value).__name__} too long to print"
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is not JSON, or holds a key twice.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique)
+    except OSError as error:
+        msg = f"cannot read {path}: {error.strerror or error}"
+        raise InputError(msg) from None
+    except (ValueError, RecursionError) as error:  # truncated, not UTF-8, nested too deep
+        msg = f"{path}: not a valid JSON file: {error}"
+        raise InputError(msg) from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        msg = f"key {shown(twice)} stands twice in one object"
+        raise ValueError(msg)
+    return found
+
+
+class Fields:
+    """One object of a configuration.
+
+    A reading method takes the names under which a value may stand. A value of null counts as
+    absent; an absent one gives ``default`` or, without a default, an error.
+    """
+
+    def __init__(self, data: Any, path: str = "") -> None:
+        if not isinstance(data, Mapping):
+            msg = f"{path.rstrip('.') or 'the configuration'} must be an object, got {shown(data)}"
+            raise InputError(msg)
+        for key in data:
+            if not isinstance(key, str):
+                msg = f"{path}{shown(key)} must be a text to name a field"
+                raise InputError(msg)
+        self.data: Mapping[str, Any] = data
+        self.path = path
+        self._read: set[str] = set()
+        self._tables: list[Fields] = []
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether a field is there and not null."""
+        return self.data.get(name) is not None
+
+    def skip(self, *names: str) -> None:
+        """Mark fields as understood: here they do not change cost."""
+        self._read.update(names)
+
+    def left(self) -> Iterator[str]:
+        """Yield the fields that were not read and may change cost."""
+        for name, value in self.data.items():
+            if name not in self._read and value is not None and not costless(name):
+                yield self.path + name
+        for table in self._tables:
+            yield from table.left()
+
+    # --- typed reading ---------------------------------------------------------------------------
+
+    def count(self, *names: str, low: int = 1, high: int = LARGEST, default: int = _MISSING) -> int:
+        """Return a whole number in [low, high]."""
+        name, value = self._take(names, f"a whole number >= {low}", default)
+        return _whole(self.path + name, value, low, high)
+
+    def optional_count(self, *names: str, low: int = 1) -> int | None:
+        """Return a whole number, or nothing where the field is absent."""
+        return self.count(*names, low=low) if self._present(names) else None
+
+    def counts(self, name: str, *, low: int = 0) -> list[int]:
+        """Return a list of whole numbers; empty where the field is absent."""
+        values = self.items(name)
+        return [_whole(f"{self.path}{name}[{i}]", v, low, LARGEST) for i, v in enumerate(values)]
+
+    def number(self, *names: str, default: float = _MISSING) -> float:
+        """Return a finite number > 0."""
+        name, value = self._take(names, "a number > 0", default)
+        ok = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not ok or not 0.0 < value <= LARGEST:
+            self.refuse(name, "must be a number > 0")
+        return float(value)
+
+    def flag(self, *names: str, default: bool = _MISSING) -> bool:
+        """Return true or false."""
+        name, value = self._take(names, "true or false", default)
+        if not isinstance(value, bool):
+            self.refuse(name, "must be true or false")
+        return bool(value)
+
+    def text(self, *names: str, default: str = _MISSING) -> str:
+        """Return a text."""
+        name, value = self._take(names, "a text", default)
+        if not isinstance(value, str):
+            self.refuse(name, "must be a text")
+        return str(value)
+
+    def items(self, name: str) -> list[Any]:
+        """Return a list; empty where the field is absent."""
+        value = self._take((name,), "a list", ())[1]
+        if not isinstance(value, (list, tuple)):
+            self.refuse(name, "must be a list")
+        return list(value)
+
+    def table(self, name: str) -> Fields:
+        """Return a nested object; empty where the field is absent."""
+        value = self._take((name,), "an object", {})[1]
+        table = Fields(value, f"{self.path}{name}.")
+        self._tables.append(table)
+        return table
+
+    def tables(self, name: str) -> list[Fields]:
+        """Return a list of nested objects; empty where the field is absent."""
+        found = [
+            Fields(value, f"{self.path}{name}[{i}].") for i, value in enumerate(self.items(name))
+        ]
+        self._tables += found
+        return found
+
+    def fixed(self, **rules: object) -> None:
+        """Refuse fields that have another value than the one, or the ones, the reader understands."""
+        for name, allowed in rules.items():
+            self._read.add(name)
+            value = self.data.get(name)
+            choices = allowed if isinstance(allowed, tuple) else (allowed,)
+            if value is not None and not any(_equal(value, choice) for choice in choices):
+                texts = " or ".join(json.dumps(choice) for choice in choices)
+                self.refuse(name, f"must be {texts}: no other value is understood")
+
+    def refuse(self, name: str, rule: str) -> NoReturn:
+        """Raise an error that names a field, the rule it breaks, and its value."""
+        msg = f"{self.path}{name} {rule}, got {shown(self.data.get(name))}"
+        raise InputError(msg)
+
+    # --- parts -----------------------------------------------------------------------------------
+
+    def _present(self, names: tuple[str, ...]) -> bool:
+        self._read.update(names)
+        return any(name in self for name in names)
+
+    def _take(self, names: tuple[str, ...], kind: str, default: Any) -> tuple[str, Any]:
+        found = [name for name in names if name in self]
+        self._read.update(names)
+        if not found:
+            if default is _MISSING:
+                msg = f"{self.path}{' or '.join(names)} is missing; it must be {kind}"
+                raise InputError(msg)
+            return names[0], default
+        first = found[0]
+        for other in found[1:]:
+            if not _equal(self.data[other], self.data[first]):
+                self.refuse(other, f"must equal {first}, which is {shown(self.data[first])}")
+        return first, self.data[first]
+
+
+def _equal(a: object, b: object) -> bool:
+    """Compare without taking true for 1."""
+    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
+
+
+def _whole(name: str, value: Any, low: int, high: int) -> int:
+    ok = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(value, float) and not (math.isfinite(value) and value.is_integer()):
+        ok = False
+    if not ok or not low <= value <= high:
+        rule = f"must be a whole number >= {low}"
+        if ok and value > high:
+            rule = f"must be a whole number in [{low}, {high}]"
+        msg = f"{name} {rule}, got {shown(value)}"
+        raise InputError(msg)
+    return int(value)

@@ -1,0 +1,110 @@
+"""Softmax attention: projections, rotary embedding with the cache write, and the attention itself."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from genz.core.typing import FloatArray
+from genz.ops.linear import elementwise, gemm, heads, lora
+from genz.ops.site import Site
+from genz.ops.stream import Stream, attended_pairs, visible_keys
+from genz.ops.work import Message, Operator
+from genz.spec.model import Attention
+
+__all__ = ["attention"]
+
+
+def attention(
+    site: Site, mixer: Attention, group: int, count: float
+) -> tuple[list[Operator], list[Message]]:
+    """Return operators and messages of one attention layer.
+
+    Query heads are dealt to the tensor ranks; key and value heads too, each rank holding at least one.
+    """
+    width, row = site.model.width, site.row
+    query_head = heads(mixer.n_head, site.tensor)
+    kv_head = heads(mixer.n_kv_head, site.tensor)
+    query = query_head * mixer.head_dim
+    key_value = kv_head * stored_width(mixer)
+    projected = query * (2 if mixer.output_gate else 1) + key_value
+    if mixer.value_is_key:
+        projected = projected - kv_head * mixer.value_width
+    out = query_head * mixer.value_width
+
+    operators = [gemm(site, "qkv", "mixer", group, count, row, width, projected)]
+    rotated = 2.0 * row * (query + key_value)
+    stored = row * key_value * site.precision.cache_width
+    operators.append(elementwise(site, "rope", group, count, rotated, cache=stored))
+    operators += [_core(site, mixer, s, group, count, query_head, kv_head) for s in site.streams]
+    operators.append(gemm(site, "out", "mixer", group, count, row, out, width))
+    if site.adapter is not None and site.adapter.mixer:
+        operators += lora(site, "qkv", group, count, row, width, projected)
+        operators += lora(site, "out", group, count, row, out, width)
+
+    messages = [
+        Message("out", "all_reduce", group, count, site.act * row * width, site.tensor),
+        *_sequence_messages(site, group, count, key_value, out),
+    ]
+    return operators, messages
+
+
+def stored_width(mixer: Attention) -> int:
+    """Values that a key-value head adds to the cache per token."""
+    return 0 if mixer.shared_cache else mixer.head_dim + mixer.value_width
+
+
+def _core(
+    site: Site,
+    mixer: Attention,
+    stream: Stream,
+    group: int,
+    count: float,
+    query_head: FloatArray,
+    kv_head: FloatArray,
+) -> Operator:
+    """Scores, softmax and weighted sum; each key and value is read once per key-value head."""
+    new, cached = stream.new, stream.cached
+    total = cached + new
+    full = new * total
+    pairs = attended_pairs(mixer, new, cached)
+    if stream.phase == "prefill" and not site.causal_skip:
+        pairs = full
+    keys = visible_keys(mixer, new, cached)
+    # Beams read the shared part of the cache once per request, their own part each.
+    own = np.minimum(visible_keys(mixer, new, cached - stream.shared), keys)
+    read = (keys - own) + stream.beams * own
+    depth = mixer.head_dim + mixer.value_width
+    request = stream.batch / site.sequence
+    return Operator(
+        name=f"attention_{stream.phase}",
+        kernel=f"attention_{stream.phase}",
+        number_format=site.precision.attention_format,
+        group=group,
+        count=count,
+        flop=2.0 * request * stream.beams * pairs * query_head * depth,
+        cache=request * read * kv_head * depth * site.precision.cache_width,
+        activation=site.act * site.rows(stream) * query_head * depth,
+    )
+
+
+def _sequence_messages(
+    site: Site, group: int, count: float, key_value: FloatArray, out: FloatArray
+) -> list[Message]:
+    """Exchange between ranks that hold parts of one sequence.
+
+    Prefill gathers keys and values of all parts; decode merges the partial outputs, each with its
+    softmax sum.
+    """
+    messages = []
+    for s in site.streams:
+        if s.phase == "prefill":
+            size = site.act * s.batch * s.new * key_value
+            messages.append(
+                Message("keys", "all_gather", group, count, size, site.sequence, site.tensor)
+            )
+        else:
+            size = site.act * s.batch * s.beams * s.new * out
+            messages.append(
+                Message("partial", "all_reduce", group, count, size, site.sequence, site.tensor)
+            )
+    return messages

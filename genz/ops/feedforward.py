@@ -1,0 +1,110 @@
+"""Feed-forward parts: dense, and mixtures of experts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from genz.core.typing import FloatArray, Num
+from genz.ops.linear import elementwise, gemm, lora
+from genz.ops.routing import distinct_experts, hot_share
+from genz.ops.site import Site, shard
+from genz.ops.work import Message, Operator
+from genz.spec.model import Dense, Experts
+
+__all__ = ["dense", "experts"]
+
+
+def dense(
+    site: Site, part: Dense, group: int, count: float
+) -> tuple[list[Operator], list[Message]]:
+    """Return operators and messages of a dense feed-forward part, cut over the tensor ranks."""
+    width, row = site.model.width, site.row
+    operators = _dense(site, part.width, group, count, "", gated=part.gated)
+    if site.adapter is not None and site.adapter.feed_forward:
+        inner, up = shard(part.width, site.tensor), 2 if part.gated else 1
+        operators += lora(site, "up", group, count, row, width, up * inner)
+        operators += lora(site, "down", group, count, row, inner, width)
+    size = site.act * row * width
+    return operators, [Message("down", "all_reduce", group, count, size, site.tensor)]
+
+
+def _dense(
+    site: Site, inner: int, group: int, count: float, prefix: str, *, gated: bool
+) -> list[Operator]:
+    width, row = site.model.width, site.row
+    local = shard(inner, site.tensor)
+    up, name = (2, "gate_up") if gated else (1, "up")
+    return [
+        gemm(site, prefix + name, "dense", group, count, row, width, up * local),
+        elementwise(site, prefix + "activation", group, count, (up + 1) * row * local),
+        gemm(site, prefix + "down", "dense", group, count, row, local, width),
+    ]
+
+
+def experts(
+    site: Site, part: Experts, group: int, count: float
+) -> tuple[list[Operator], list[Message]]:
+    """Return operators and messages of a mixture of experts.
+
+    Routed experts are dealt to ``expert`` groups, each expert cut over the rest of the stage; shared
+    experts are dense. The operator is that of the busiest group.
+    """
+    width, row = site.model.width, site.row
+    router = gemm(site, "router", "norm", group, count, row, width, part.n_expert)
+    operators = [router, _routed(site, part, group, count)]
+    if part.shared_width:
+        operators += _dense(site, part.shared_width, group, count, "shared_", gated=part.gated)
+    return operators, _expert_messages(site, part, group, count)
+
+
+def _routed(site: Site, part: Experts, group: int, count: float) -> Operator:
+    width, token = site.model.width, site.stage_token
+    inner = shard(part.width, site.stage / site.expert)
+    share = hot_share(part.n_expert, part.n_active, site.expert, site.routing)
+    pairs = token * part.n_active * share
+    used = distinct_experts(part.n_expert, part.n_active, token, site.routing)
+    if site.routing.case != "worst":
+        used = used / site.expert
+    used = np.minimum(used, shard(part.n_expert, site.expert))
+    matrices = 3 if part.gated else 2
+    inner_traffic = (2.0 * matrices - 2.0) * inner  # up-projections written, read, written, read
+    return Operator(
+        name="experts",
+        kernel="experts",
+        number_format=site.precision.compute_format("expert"),
+        group=group,
+        count=count,
+        flop=2.0 * pairs * matrices * width * inner,
+        weight=used * matrices * width * inner * site.precision.weight_width("expert"),
+        activation=site.act * pairs * (2.0 * width + inner_traffic),
+    )
+
+
+def _expert_messages(site: Site, part: Experts, group: int, count: float) -> list[Message]:
+    """Tokens to their experts and back.
+
+    One attention group: every rank has all tokens, and partial sums are reduced. Several: each rank sends its
+    share of its group's tokens to the ranks that hold their experts, once per expert group and shard
+    (DeepEP deduplicates in this way), and gets the results back; tensor ranks then gather them.
+    """
+    width, row = site.model.width, site.row
+    spread = np.asarray(site.data * site.sequence) > 1
+    alone = np.where(spread, 0.0, count)
+    apart = np.where(spread, count, 0.0)
+    size = site.act * row * width
+    reduce = Message("experts", "all_reduce", group, alone, size, site.tensor)
+    if not spread.any():
+        return [reduce]
+    groups = _groups_reached(site.expert, part.n_active)
+    sent = size / site.tensor * groups * (site.stage / site.expert)
+    return [
+        reduce,
+        Message("dispatch", "all_to_all", group, apart, sent, site.stage),
+        Message("combine", "all_to_all", group, apart, sent, site.stage),
+        Message("gather", "all_gather", group, apart, size, site.tensor),
+    ]
+
+
+def _groups_reached(degree: Num, n_active: int) -> FloatArray:
+    """Return the expected expert groups that hold at least one of a token's experts."""
+    return np.asarray(degree * (1.0 - (1.0 - 1.0 / np.asarray(degree)) ** n_active))

@@ -1,0 +1,161 @@
+"""Multi-head latent attention: naive in prefill, absorbed in decode."""
+
+from __future__ import annotations
+
+from genz.core.typing import FloatArray
+from genz.ops.linear import elementwise, gemm, heads
+from genz.ops.site import Site
+from genz.ops.stream import Stream, attended_pairs
+from genz.ops.work import Message, Operator
+from genz.spec.model import Attention, LatentAttention
+
+__all__ = ["latent_attention"]
+
+
+def latent_attention(
+    site: Site, mixer: LatentAttention, group: int, count: float
+) -> tuple[list[Operator], list[Message]]:
+    """Return operators and messages of one latent-attention layer.
+
+    Heads are dealt to the tensor ranks; the latent cache and the down-projections stay whole on each.
+    Prefill expands keys and values of all visible tokens from the latent; decode folds the expansion into
+    query and output and attends to the latent itself (DeepSeek-V2, arXiv 2405.04434, section 2.1).
+    """
+    width, row = site.model.width, site.row
+    head = heads(mixer.n_head, site.tensor)
+    query = head * (mixer.nope_dim + mixer.rope_dim)
+    latent = mixer.kv_rank + mixer.rope_dim
+    rank = mixer.query_rank
+    operators = []
+    if rank is None:
+        operators.append(gemm(site, "query", "mixer", group, count, row, width, query))
+        operators.append(gemm(site, "latent_down", "mixer", group, count, row, width, latent))
+    else:
+        operators.append(
+            gemm(site, "latent_down", "mixer", group, count, row, width, rank + latent)
+        )
+        operators.append(gemm(site, "query_up", "mixer", group, count, row, rank, query))
+    stored = row * latent * site.precision.cache_width
+    operators.append(
+        elementwise(site, "rope", group, count, 2.0 * row * (query + latent), cache=stored)
+    )
+    for s in site.streams:
+        parts = _naive if s.phase == "prefill" else _absorbed
+        operators += parts(site, mixer, s, group, count, head)
+        if mixer.n_index_head:
+            operators += _index(site, mixer, s, group, count)
+    out = head * mixer.value_dim
+    operators.append(gemm(site, "out", "mixer", group, count, row, out, width))
+    messages = [Message("out", "all_reduce", group, count, site.act * row * width, site.tensor)]
+    messages += _sequence_messages(site, mixer, group, count, head)
+    return operators, messages
+
+
+def _visible(mixer: LatentAttention, stream: Stream) -> tuple[FloatArray, FloatArray]:
+    """Pairs that a request multiplies and keys that it reads, after the sparse index."""
+    bound = Attention(n_head=1, n_kv_head=1, head_dim=1, window=mixer.index_top or None)
+    pairs = attended_pairs(bound, stream.new, stream.cached)
+    total = stream.cached + stream.new
+    if not mixer.index_top or stream.phase == "prefill":
+        return pairs, total  # together the queries of a prompt select every key
+    return pairs, pairs / stream.new
+
+
+def _naive(
+    site: Site, mixer: LatentAttention, stream: Stream, group: int, count: float, head: FloatArray
+) -> list[Operator]:
+    pairs, keys = _visible(mixer, stream)
+    request = stream.batch / site.sequence
+    depth = mixer.nope_dim + mixer.rope_dim + mixer.value_dim
+    expanded = stream.batch * keys  # every rank needs all keys of its heads
+    up = gemm(
+        site, "latent_up", "mixer", group, count, expanded,
+        mixer.kv_rank, head * (mixer.nope_dim + mixer.value_dim),
+    )  # fmt: skip
+    core = Operator(
+        name="attention_prefill",
+        kernel="attention_prefill",
+        number_format=site.precision.attention_format,
+        group=group,
+        count=count,
+        flop=2.0 * request * pairs * head * depth,
+        activation=site.act * head * (site.rows(stream) + expanded) * depth,
+    )
+    if not site.causal_skip and not mixer.index_top:
+        full = stream.new * keys
+        core = Operator(
+            core.name, core.kernel, core.number_format, group, count,
+            2.0 * request * full * head * depth, 0.0, 0.0, core.activation,
+        )  # fmt: skip
+    return [up, core]
+
+
+def _absorbed(
+    site: Site, mixer: LatentAttention, stream: Stream, group: int, count: float, head: FloatArray
+) -> list[Operator]:
+    pairs, keys = _visible(mixer, stream)
+    row = site.rows(stream)
+    request = stream.batch * stream.beams / site.sequence
+    latent = mixer.kv_rank + mixer.rope_dim
+    # Beams share the latents of the prompt; the index picks keys for each beam anew.
+    own = stream.cached - stream.shared + stream.new
+    read = (keys - own) + stream.beams * own if not mixer.index_top else stream.beams * keys
+    fold = head * (mixer.nope_dim + mixer.value_dim)
+    return [
+        gemm(site, "latent_up", "mixer", group, count, row, mixer.kv_rank, fold),
+        Operator(
+            name="attention_decode",
+            kernel="attention_decode",
+            number_format=site.precision.attention_format,
+            group=group,
+            count=count,
+            flop=2.0 * request * pairs * head * (latent + mixer.kv_rank),
+            cache=stream.batch / site.sequence * read * latent * site.precision.cache_width,
+            activation=site.act * row * head * (latent + mixer.kv_rank),
+        ),
+    ]
+
+
+def _index(
+    site: Site, mixer: LatentAttention, stream: Stream, group: int, count: float
+) -> list[Operator]:
+    """Score of every visible token for each query, and the projections that feed it."""
+    whole = Attention(n_head=1, n_kv_head=1, head_dim=1)
+    pairs = attended_pairs(whole, stream.new, stream.cached)
+    keys = stream.cached + stream.new
+    row, rank = site.rows(stream), mixer.query_rank or site.model.width
+    width = mixer.n_index_head * mixer.index_dim
+    request = stream.batch * stream.beams / site.sequence
+    return [
+        gemm(site, "index_query", "mixer", group, count, row, rank, width),
+        gemm(
+            site, "index_key", "mixer", group, count, row,
+            site.model.width, mixer.index_dim + mixer.n_index_head,
+        ),
+        Operator(
+            name="index",
+            kernel=f"attention_{stream.phase}",
+            number_format=site.precision.attention_format,
+            group=group,
+            count=count,
+            flop=2.0 * request * pairs * width,
+            cache=(request * keys + row) * mixer.index_dim * site.precision.cache_width,
+            activation=site.act * row * width,
+        ),
+    ]  # fmt: skip
+
+
+def _sequence_messages(
+    site: Site, mixer: LatentAttention, group: int, count: float, head: FloatArray
+) -> list[Message]:
+    """As in softmax attention, with latents in place of keys and values."""
+    messages = []
+    for s in site.streams:
+        if s.phase == "prefill":
+            size = site.act * s.batch * s.new * (mixer.kv_rank + mixer.rope_dim)
+            kind, name = "all_gather", "keys"
+        else:
+            size = site.act * s.batch * s.beams * s.new * head * mixer.kv_rank
+            kind, name = "all_reduce", "partial"
+        messages.append(Message(name, kind, group, count, size, site.sequence, site.tensor))
+    return messages

@@ -1,0 +1,94 @@
+"""Linear layers and element-wise kernels."""
+
+from __future__ import annotations
+
+from genz.core.typing import FloatArray, Num
+from genz.ops.site import Site, shard
+from genz.ops.work import Operator
+
+__all__ = ["elementwise", "gemm", "lora", "norm"]
+
+
+def gemm(
+    site: Site,
+    name: str,
+    kind: str,
+    group: int,
+    count: float,
+    row: FloatArray,
+    inner: Num,
+    outer: Num,
+) -> Operator:
+    """Return the product of ``row`` activations with an ``inner x outer`` weight shard.
+
+    ``kind`` is the kind of layer that picks the format, see ``Precision.weight_format``.
+    """
+    weight = inner * outer
+    return Operator(
+        name=name,
+        kernel="gemm",
+        number_format=site.precision.compute_format(kind),
+        group=group,
+        count=count,
+        flop=2.0 * row * weight,
+        weight=site.precision.weight_width(kind) * weight,
+        activation=site.act * row * (inner + outer),
+    )
+
+
+def elementwise(
+    site: Site, name: str, group: int, count: float, value: Num, **traffic: Num
+) -> Operator:
+    """Return a kernel that reads and writes ``value`` activations in all, with one flop for each."""
+    return Operator(
+        name=name,
+        kernel="elementwise",
+        number_format=site.precision.attention_format,
+        group=group,
+        count=count,
+        flop=value,
+        activation=site.act * value,
+        **traffic,
+    )
+
+
+def norm(site: Site, name: str, group: int, count: float, row: FloatArray) -> Operator:
+    """Return a norm fused with the residual addition: two vectors in, two out."""
+    weight = site.model.norm_parameter * site.precision.weight_width("norm")
+    return elementwise(site, name, group, count, 4.0 * row * site.model.width, weight=weight)
+
+
+def lora(
+    site: Site,
+    name: str,
+    group: int,
+    count: float,
+    row: FloatArray,
+    inner: Num,
+    outer: Num,
+) -> list[Operator]:
+    """Return the low-rank detour of a projection, or nothing without adapters.
+
+    The wide side of each factor is cut over the tensor ranks, as its projection is.
+    """
+    adapter = site.adapter
+    if adapter is None:
+        return []
+    weight = adapter.rank * (inner + outer)
+    return [
+        Operator(
+            name=f"{name}_lora",
+            kernel="gemm",
+            number_format=site.precision.attention_format,
+            group=group,
+            count=count,
+            flop=2.0 * row * weight,
+            weight=site.precision.weight_width("norm") * adapter.n_adapter * weight,
+            activation=site.act * row * (inner + outer + 2.0 * adapter.rank),
+        )
+    ]
+
+
+def heads(n_head: int, tensor: FloatArray) -> FloatArray:
+    """Heads of one tensor rank; key and value heads fewer than ranks are replicated."""
+    return shard(n_head, tensor)

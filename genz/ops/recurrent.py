@@ -1,0 +1,115 @@
+"""State space models and linear attention: a state of constant size instead of a cache."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from genz.core.typing import FloatArray, Num
+from genz.ops.linear import gemm, heads
+from genz.ops.site import Site, shard
+from genz.ops.work import Message, Operator
+from genz.spec.model import LinearAttention, StateSpace
+
+__all__ = ["linear_attention", "state_space", "state_values"]
+
+#: Flop per state value and token. Selective scan: scale by the decay, add the input, contract with the
+#: output map (Gu and Dao, arXiv 2312.00752, algorithm 2); the gated delta rule also contracts the state with
+#: the key (Yang et al., arXiv 2412.06464, equation 10); lightning attention decays, adds and contracts.
+_FLOP_PER_STATE = {"selective": 6.0, "gated_delta": 7.0, "lightning": 5.0}
+
+
+def state_space(
+    site: Site, mixer: StateSpace, group: int, count: float
+) -> tuple[list[Operator], list[Message]]:
+    """Return operators and messages of one Mamba layer; channels or heads are dealt to tensor ranks."""
+    width, row, tensor = site.model.width, site.row, site.tensor
+    inner: Num = shard(mixer.inner, tensor)
+    if mixer.version == 1:
+        projected = 2.0 * inner
+        convolved = inner
+    else:
+        maps = 2.0 * shard(mixer.n_group, tensor) * mixer.state
+        projected = 2.0 * inner + maps + shard(mixer.n_head, tensor)
+        convolved = inner + maps
+    operators = [gemm(site, "in", "mixer", group, count, row, width, projected)]
+    operators.append(_convolution(site, group, count, convolved, mixer.convolution))
+    messages = []
+    if mixer.version == 1:
+        low = mixer.step_rank + 2.0 * mixer.state
+        operators.append(gemm(site, "maps", "mixer", group, count, row, inner, low))
+        operators.append(gemm(site, "step", "mixer", group, count, row, mixer.step_rank, inner))
+        messages.append(Message("maps", "all_reduce", group, count, site.act * row * low, tensor))
+    operators.append(_scan(site, group, count, inner * mixer.state, 4.0 * inner, "selective"))
+    operators.append(gemm(site, "out", "mixer", group, count, row, inner, width))
+    messages.append(Message("out", "all_reduce", group, count, site.act * row * width, tensor))
+    return operators, messages
+
+
+def linear_attention(
+    site: Site, mixer: LinearAttention, group: int, count: float
+) -> tuple[list[Operator], list[Message]]:
+    """Return operators and messages of one linear-attention layer; heads are dealt to tensor ranks."""
+    width, row, tensor = site.model.width, site.row, site.tensor
+    key = heads(mixer.n_key_head, tensor) * mixer.key_dim
+    value_head = heads(mixer.n_value_head, tensor)
+    value = value_head * mixer.value_dim
+    gates = 2.0 * value_head if mixer.variant == "gated_delta" else 0.0
+    operators = [
+        gemm(site, "in", "mixer", group, count, row, width, 2.0 * key + 2.0 * value + gates)
+    ]
+    if mixer.convolution:
+        operators.append(_convolution(site, group, count, 2.0 * key + value, mixer.convolution))
+    state = value_head * mixer.key_dim * mixer.value_dim
+    operators.append(_scan(site, group, count, state, 2.0 * key + 3.0 * value, mixer.variant))
+    operators.append(gemm(site, "out", "mixer", group, count, row, value, width))
+    return operators, [Message("out", "all_reduce", group, count, site.act * row * width, tensor)]
+
+
+def state_values(mixer: StateSpace | LinearAttention, tensor: Num) -> FloatArray:
+    """Return the values of the recurrent state of one request and layer on one rank [1].
+
+    The convolution keeps its last inputs besides.
+    """
+    if isinstance(mixer, StateSpace):
+        inner = shard(mixer.inner, tensor)
+        maps = 2.0 * shard(mixer.n_group, tensor) * mixer.state if mixer.version == 2 else 0.0
+        return np.asarray(inner * mixer.state + (inner + maps) * (mixer.convolution - 1))
+    key = heads(mixer.n_key_head, np.asarray(tensor)) * mixer.key_dim
+    value_head = heads(mixer.n_value_head, np.asarray(tensor))
+    state = value_head * mixer.key_dim * mixer.value_dim
+    channels = 2.0 * key + value_head * mixer.value_dim
+    return np.asarray(state + channels * max(mixer.convolution - 1, 0))
+
+
+def _convolution(
+    site: Site, group: int, count: float, channel: FloatArray, length: int
+) -> Operator:
+    row = site.row
+    return Operator(
+        name="convolution",
+        kernel="elementwise",
+        number_format=site.precision.attention_format,
+        group=group,
+        count=count,
+        flop=2.0 * row * channel * length,
+        weight=channel * length * site.precision.weight_width("norm"),
+        activation=2.0 * site.act * row * channel,
+    )
+
+
+def _scan(
+    site: Site, group: int, count: float, state: FloatArray, channel: FloatArray, rule: str
+) -> Operator:
+    """Recurrence over the tokens: the state of each sequence is read and written once per step."""
+    row = site.row
+    sequences = sum(s.batch * s.beams for s in site.streams)
+    return Operator(
+        name="scan",
+        kernel="scan",
+        number_format=site.precision.attention_format,
+        group=group,
+        count=count,
+        flop=_FLOP_PER_STATE[rule] * row * state,
+        cache=2.0 * sequences * state * site.precision.state_width,
+        activation=site.act * row * channel,
+    )

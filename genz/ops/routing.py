@@ -1,0 +1,121 @@
+"""How many different experts a batch of tokens uses, and how unevenly ranks are loaded."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from genz.core.typing import FloatArray, Num
+from genz.spec.deployment import Routing
+
+__all__ = ["distinct_experts", "hot_share", "inclusion"]
+
+
+@cache
+def inclusion(n_expert: int, n_active: int, skew: float) -> FloatArray:
+    """Return the probability that a token chooses each expert, most popular first.
+
+    Popularity follows Zipf's law; a token draws ``n_active`` different experts with probabilities
+    proportional to it, capped at 1 (sampling with unequal probabilities without replacement).
+
+    Parameters
+    ----------
+    n_expert, n_active : int
+        Experts in all and per token.
+    skew : float
+        Exponent of Zipf's law; 0 is uniform. [1]
+
+    Returns
+    -------
+    ndarray, shape (n_expert,)
+        Probabilities; they sum to ``n_active``. [1]
+    """
+    popularity = np.arange(1, n_expert + 1, dtype=np.float64) ** -skew
+    chosen = np.zeros(n_expert)
+    open_ = np.ones(n_expert, dtype=bool)
+    while True:
+        left = n_active - np.count_nonzero(~open_)
+        scaled = popularity * (left / popularity[open_].sum()) if open_.any() else popularity
+        chosen = np.where(open_, np.minimum(scaled, 1.0), 1.0)
+        full = open_ & (scaled >= 1.0)
+        if not full.any():
+            chosen.flags.writeable = False
+            return chosen
+        open_ &= ~full
+
+
+def distinct_experts(n_expert: int, n_active: int, token: Num, routing: Routing) -> FloatArray:
+    r"""Return the different experts that ``token`` tokens use together.
+
+    Parameters
+    ----------
+    n_expert, n_active : int
+        Experts in all and per token.
+    token : array_like, shape (...)
+        Tokens that choose independently. [tokens]
+    routing : Routing
+        Case and skew.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Expected count; at least ``n_active`` from one token on. [1]
+
+    Notes
+    -----
+    With inclusion probabilities :math:`q_e` the expected count is :math:`\sum_e 1 - (1 - q_e)^T`, for uniform
+    popularity :math:`E (1 - (1 - k/E)^T)`. Balanced routing fills experts without overlap; in the worst case
+    all tokens choose the same. The default skew meets the coverage measured by Layered prefill
+    (arXiv 2510.08055, table 1): below 50, about 55, below 70 and 86.3 % of 128 experts with 8 active at
+    16, 32, 64 and 128 tokens.
+
+    Examples
+    --------
+    >>> share = distinct_experts(128, 8, [16, 32, 64, 128], Routing()) / 128
+    >>> [round(float(s), 2) for s in share]
+    [0.37, 0.53, 0.71, 0.87]
+    """
+    token = np.asarray(token, dtype=np.float64)
+    if routing.case == "worst":
+        return np.where(token > 0, float(n_active), 0.0)
+    if routing.case == "balanced":
+        return np.asarray(np.minimum(float(n_expert), n_active * token))
+    if routing.skew == 0.0:
+        return np.asarray(n_expert * (1.0 - (1.0 - n_active / n_expert) ** token))
+    # A sum over experts for every case would be the costliest line of a sweep; token counts repeat.
+    value, index = np.unique(token, return_inverse=True)
+    miss = 1.0 - inclusion(n_expert, n_active, routing.skew)
+    used = np.array([float(n_expert) - np.power(miss, t).sum() for t in value])
+    return np.asarray(used[index].reshape(token.shape))
+
+
+def hot_share(n_expert: int, n_active: int, degree: Num, routing: Routing) -> FloatArray:
+    """Return the share of all token-expert pairs that the busiest expert group gets.
+
+    Experts are dealt to the groups in turn, by popularity; in the worst case one group gets all
+    pairs.
+
+    Parameters
+    ----------
+    n_expert, n_active : int
+        Experts in all and per token.
+    degree : array_like, shape (...)
+        Expert groups. [1]
+    routing : Routing
+        Case and skew.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Share in [1 / degree, 1]. [1]
+    """
+    degree = np.asarray(degree, dtype=np.float64)
+    if routing.case == "worst":
+        return np.ones_like(degree)
+    if routing.case == "balanced" or routing.skew == 0.0:
+        return np.asarray(1.0 / degree)
+    chosen = inclusion(n_expert, n_active, routing.skew)
+    value, index = np.unique(degree, return_inverse=True)
+    share = np.array([chosen[:: int(d)].sum() / n_active for d in value])
+    return np.asarray(share[index].reshape(degree.shape))

@@ -1,0 +1,79 @@
+"""Where an operator runs: model, formats, shards and streams of one accelerator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from genz.core.typing import FloatArray, Num
+from genz.ops.stream import Stream
+from genz.spec.deployment import Adapter, Routing
+from genz.spec.model import Model
+from genz.spec.precision import Precision
+
+__all__ = ["Site", "shard"]
+
+
+def shard(n: Num, degree: Num) -> FloatArray:
+    """Return the largest share when ``n`` things are dealt to ``degree`` ranks, at least 1."""
+    return np.asarray(np.ceil(np.divide(n, degree)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Site:
+    """One accelerator of a pipeline stage: what the builders of operators need to know.
+
+    Attributes
+    ----------
+    model, precision, routing, adapter
+        As the user gave them.
+    streams : tuple of Stream
+        Requests of the attention group to which the accelerator belongs.
+    tensor, sequence, data, expert : ndarray, shape (...)
+        Degrees of the layout. [1]
+    causal_skip : bool
+        Whether prefill attention skips the masked half.
+    """
+
+    model: Model
+    precision: Precision
+    routing: Routing
+    adapter: Adapter | None
+    streams: tuple[Stream, ...]
+    tensor: FloatArray
+    sequence: FloatArray
+    data: FloatArray
+    expert: FloatArray
+    causal_skip: bool
+
+    @property
+    def act(self) -> float:
+        """Bytes of an activation [B]."""
+        return self.precision.activation_width
+
+    def new(self, stream: Stream) -> FloatArray:
+        """Tokens of a request that this accelerator passes: prompts are split over ``sequence``."""
+        return shard(stream.new, self.sequence) if stream.phase == "prefill" else stream.new
+
+    def rows(self, stream: Stream) -> FloatArray:
+        """Rows that the linear layers of this accelerator see of one stream."""
+        return np.asarray(stream.batch * stream.beams * self.new(stream))
+
+    @property
+    def row(self) -> FloatArray:
+        """Rows that the linear layers of this accelerator see."""
+        rows = [self.rows(s) for s in self.streams]
+        return rows[0] if len(rows) == 1 else np.asarray(np.add(rows[0], rows[1]))
+
+    @property
+    def stage_token(self) -> FloatArray:
+        """Tokens of all attention groups of the stage, each once."""
+        tokens = [s.batch * s.beams * s.new for s in self.streams]
+        total = tokens[0] if len(tokens) == 1 else tokens[0] + tokens[1]
+        return np.asarray(total * self.data)
+
+    @property
+    def stage(self) -> FloatArray:
+        """Accelerators of the stage."""
+        return np.asarray(self.tensor * self.sequence * self.data)

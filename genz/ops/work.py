@@ -1,0 +1,117 @@
+"""The work of one forward pass, without time: operators and messages of one accelerator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from genz.core.typing import FloatArray, Num
+
+__all__ = ["Message", "Operator", "Work", "stack"]
+
+#: Pseudo-groups of the operators outside the layers.
+FIRST, LAST = -1, -2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operator:
+    """One kernel of a forward pass on the busiest accelerator of a stage.
+
+    Attributes
+    ----------
+    name : str
+        For example ``"gate_up"``.
+    kernel : str
+        Kernel class: gemm, attention_prefill, attention_decode, experts, scan, elementwise.
+    number_format : str
+        Format that the matrix unit computes in.
+    group : int
+        Index of the layer group, ``FIRST`` (embedding) or ``LAST`` (head).
+    count : float
+        Launches in a forward pass: layers of the group.
+    flop : array_like, shape (...)
+        Arithmetic of one launch; a multiply-add counts as two. [flop]
+    weight, cache, activation : array_like, shape (...)
+        Weights, cached keys, values or states, and activations that one launch moves. [B]
+    """
+
+    name: str
+    kernel: str
+    number_format: str
+    group: int
+    count: float
+    flop: Num
+    weight: Num = 0.0
+    cache: Num = 0.0
+    activation: Num = 0.0
+
+    @property
+    def traffic(self) -> FloatArray:
+        """Bytes that one launch moves between memory and the compute units [B]."""
+        return np.asarray(self.weight + self.cache + self.activation)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Message:
+    """One collective of a forward pass.
+
+    Attributes
+    ----------
+    name : str
+        What it carries, for example ``"out"``.
+    collective : str
+        all_reduce, all_gather, reduce_scatter, all_to_all or send.
+    group : int
+        As in :class:`Operator`.
+    count : array_like, shape (...)
+        Times it happens in a forward pass. [1]
+    size : array_like, shape (...)
+        Buffer that every rank ends up with (all_reduce, all_gather), starts from (reduce_scatter), or
+        sends in all, to itself too (all_to_all, send). [B]
+    n_rank : array_like, shape (...)
+        Ranks that take part. [1]
+    stride : array_like, shape (...)
+        Distance of neighbours in the numbering of accelerators. [1]
+    """
+
+    name: str
+    collective: str
+    group: int
+    count: Num
+    size: Num
+    n_rank: Num
+    stride: Num = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Work:
+    """Operators and messages of one forward pass; arrays have the operators on the first axis."""
+
+    operators: tuple[Operator, ...]
+    messages: tuple[Message, ...]
+
+    @property
+    def count(self) -> FloatArray:
+        """Launches of each operator, shape (n_op,)."""
+        return np.array([o.count for o in self.operators])
+
+    @property
+    def flop(self) -> FloatArray:
+        """Arithmetic of one launch of each operator, shape (n_op, ...) [flop]."""
+        return stack([o.flop for o in self.operators])
+
+    @property
+    def traffic(self) -> FloatArray:
+        """Bytes one launch of each operator moves, shape (n_op, ...) [B]."""
+        return stack([o.traffic for o in self.operators])
+
+
+def stack(rows: list[Num], shape: tuple[int, ...] | None = None) -> FloatArray:
+    """Return rows of different but compatible shapes as one array, shape (n_row, ...)."""
+    if shape is None:
+        shape = np.broadcast_shapes(*(np.shape(row) for row in rows))
+    out = np.empty((len(rows), *shape))
+    for i, row in enumerate(rows):
+        out[i] = row
+    return out

@@ -1,0 +1,91 @@
+"""Constants of the kernels of a device, by kernel class and format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from genz.core.typing import FloatArray, Num
+from genz.ops.work import Operator
+from genz.spec.hardware import Accelerator, Kernel
+
+__all__ = ["PRIOR", "KernelConstants", "kernel_constants"]
+
+
+def _prior(compute: float, memory: float, overhead: float, sharpness: float) -> Kernel:
+    return Kernel(
+        compute_efficiency=compute,
+        memory_efficiency=memory,
+        overhead=overhead,
+        sharpness=sharpness,
+        error=0.2,
+    )
+
+
+#: Constants of devices known only by their data sheet, between those fitted on A100, H100 and B200; the
+#: error is that of carrying constants from one device to another.
+PRIOR: dict[str, Kernel] = {
+    "gemm": _prior(0.75, 0.80, 5e-6, 1.5),
+    "attention_prefill": _prior(0.55, 0.80, 8e-6, 1.5),
+    "attention_decode": _prior(0.50, 0.80, 10e-6, 1.5),
+    "experts": _prior(0.60, 0.70, 30e-6, 1.5),
+    "scan": _prior(0.30, 0.70, 5e-6, 1.5),
+    "elementwise": _prior(1.00, 0.70, 2e-6, 1.5),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KernelConstants:
+    """Constants of operators, each of shape (n_op, 1, ...) or (n_op, ...)."""
+
+    compute_efficiency: FloatArray
+    memory_efficiency: FloatArray
+    overhead: FloatArray
+    sharpness: FloatArray
+    error: FloatArray
+
+
+def kernel_constants(
+    accelerator: Accelerator, operators: Sequence[Operator], ndim: int
+) -> KernelConstants:
+    """Return the constants of each operator on a device.
+
+    A format without constants of its own takes those of bf16, a class without any the prior.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+        The device.
+    operators : sequence of Operator
+        They name kernel class and format.
+    ndim : int
+        Axes of the cases, so that the operators' axis comes first.
+
+    Returns
+    -------
+    KernelConstants
+    """
+    kernels = [_kernel(accelerator, o.kernel, o.number_format) for o in operators]
+    return KernelConstants(
+        *(
+            column([getattr(k, name) for k in kernels], ndim)
+            for name in KernelConstants.__dataclass_fields__
+        )
+    )
+
+
+def _kernel(accelerator: Accelerator, kernel: str, number_format: str) -> Kernel:
+    known = accelerator.kernel.get(kernel)
+    if not known:
+        return PRIOR[kernel]
+    return known.get(number_format) or known.get("bf16") or next(iter(known.values()))
+
+
+def column(values: Sequence[Num], ndim: int) -> FloatArray:
+    """Return one row per operator, broadcastable against ``ndim`` case axes."""
+    if all(np.ndim(v) == 0 for v in values):
+        return np.array(values, dtype=np.float64).reshape(-1, *(1,) * ndim)
+    rows = np.broadcast_arrays(*values)
+    return np.stack([np.reshape(r, (1,) * (ndim - r.ndim) + r.shape) for r in rows])

@@ -1,0 +1,59 @@
+"""Weights and cache in a slower tier, read from there in every step."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from genz.core.errors import InputError
+from genz.core.typing import FloatArray, Num
+from genz.spec.deployment import Offload
+from genz.spec.hardware import Platform
+
+__all__ = ["effective_bandwidth", "slow_bandwidth"]
+
+
+def effective_bandwidth(bandwidth: Num, slow: Num, share: Num) -> FloatArray:
+    r"""Return the bandwidth at which data is read that lies partly in a slow tier.
+
+    Parameters
+    ----------
+    bandwidth, slow : array_like, shape (...)
+        Bandwidths of the two tiers. [B/s]
+    share : array_like, shape (...)
+        Share of the bytes that lie in the slow one. [1]
+
+    Returns
+    -------
+    ndarray, shape (...)
+        :math:`1 / ((1 - s)/B + s/B_s)`: the tiers are read one after the other. [B/s]
+
+    Notes
+    -----
+    It falls continuously from ``bandwidth`` with the first spilled byte.
+
+    Examples
+    --------
+    >>> float(effective_bandwidth(1600.0, 128.0, 0.5))
+    237.037037
+    """
+    return np.asarray(1.0 / ((1.0 - share) / bandwidth + share / slow))
+
+
+def slow_bandwidth(offload: Offload, platform: Platform) -> Num:
+    """Return the bandwidth of the tier that takes what is offloaded [B/s].
+
+    Raises
+    ------
+    InputError
+        If neither the offload, nor the accelerator, nor the platform names one.
+    """
+    for value in (
+        offload.bandwidth,
+        platform.accelerator.slow_bandwidth,
+        platform.host_bandwidth,
+        platform.accelerator.host_bandwidth,
+    ):
+        if value is not None:
+            return value
+    msg = f"offload.bandwidth must be given, {platform.name} names no slow tier and no host link"
+    raise InputError(msg)

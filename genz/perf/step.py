@@ -1,0 +1,254 @@
+"""Time of one forward pass: operators, collectives, overheads, and the pipeline they run in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from genz.core.typing import FloatArray, Num
+from genz.ops.stages import stage_layers
+from genz.ops.work import FIRST, LAST, Message, Work, stack
+from genz.perf.collectives import message_time
+from genz.perf.efficiency import KernelConstants, column, kernel_constants
+from genz.perf.offload import effective_bandwidth
+from genz.perf.roofline import OperatorTime, ideal_time, operator_time
+from genz.spec.hardware import Accelerator, Network
+from genz.spec.model import Model
+
+__all__ = ["PassTime", "SlowTier", "pass_time", "pipelined"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SlowTier:
+    """Where weights and cache lie partly: shares and bandwidth of the slow tier."""
+
+    weight: Num
+    cache: Num
+    bandwidth: Num
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PassTime:
+    """Time of one micro-batch through all stages, by cause; every field broadcasts to the cases.
+
+    Attributes
+    ----------
+    compute, memory, network, overhead : ndarray, shape (...)
+        Time of operators bound by arithmetic, of those bound by memory, of collectives, and fixed times. [s]
+    operator : OperatorTime
+        One launch of each operator, shape (n_op, ...).
+    launch : ndarray, shape (n_op, ...)
+        Fixed time of one launch. [s]
+    message : tuple of ndarray
+        One occurrence of each message. [s]
+    flop, traffic : ndarray, shape (...)
+        Work of the pass on the busiest accelerator of each stage. [flop], [B]
+    busy_compute : ndarray, shape (...)
+        Time of that arithmetic at the peaks. [s]
+    variance : ndarray, shape (...)
+        Variance of the log of measured over predicted time. [1]
+    """
+
+    compute: FloatArray
+    memory: FloatArray
+    network: FloatArray
+    overhead: FloatArray
+    operator: OperatorTime
+    launch: FloatArray
+    message: tuple[FloatArray, ...]
+    flop: FloatArray
+    traffic: FloatArray
+    busy_compute: FloatArray
+    variance: FloatArray
+
+    @property
+    def total(self) -> FloatArray:
+        """Sum of the causes [s]."""
+        return self.compute + self.memory + self.network + self.overhead
+
+
+def pass_time(
+    work: Work,
+    accelerator: Accelerator,
+    network: tuple[Network, ...],
+    *,
+    calibrated: bool,
+    fixed: Num,
+    slow: SlowTier | None = None,
+) -> PassTime:
+    """Return the time of one forward pass.
+
+    Parameters
+    ----------
+    work : Work
+        Operators and messages of the busiest accelerator.
+    accelerator, network
+        Where it runs; numeric fields may be arrays.
+    calibrated : bool
+        Whether kernels reach the device's constants, or the roofline itself.
+    fixed : array_like, shape (...)
+        Overhead of the engine. [s]
+    slow : SlowTier, optional
+        Slow tier in use.
+
+    Returns
+    -------
+    PassTime
+    """
+    flop, traffic = work.flop, work.traffic
+    ndim = flop.ndim - 1
+    peaks = {f: accelerator.peak(f) for f in {o.number_format for o in work.operators}}
+    peak = column([peaks[o.number_format] for o in work.operators], ndim)
+    bandwidth: Num = accelerator.memory_bandwidth
+    if slow is not None:
+        bandwidth = _mixed_bandwidth(work, traffic, bandwidth, slow)
+    constants = kernel_constants(accelerator, work.operators, ndim) if calibrated else None
+    if constants is None:
+        operator = ideal_time(flop, traffic, peak, bandwidth)
+        launch = np.zeros((len(flop),) + (1,) * ndim)
+    else:
+        operator = operator_time(
+            flop,
+            traffic,
+            peak,
+            bandwidth,
+            compute_efficiency=constants.compute_efficiency,
+            memory_efficiency=constants.memory_efficiency,
+            sharpness=constants.sharpness,
+        )
+        launch = constants.overhead
+    count = work.count.reshape(-1, *(1,) * ndim)
+    roofs = count * operator.roof
+    roof = row_sum(roofs)
+    compute = row_sum(np.where(operator.compute_bound, roofs, 0.0))
+    message = tuple(_time_of(m, network, ideal=not calibrated) for m in work.messages)
+    network_time = _sum_messages(work.messages, message)
+    overhead = np.asarray(row_sum(count * launch) + fixed if calibrated else fixed)
+    flop, traffic = count * flop, count * traffic
+    return PassTime(
+        compute=compute,
+        memory=roof - compute,
+        network=network_time,
+        overhead=overhead,
+        operator=operator,
+        launch=launch,
+        message=message,
+        flop=row_sum(flop),
+        traffic=row_sum(traffic),
+        busy_compute=row_sum(flop / peak),
+        variance=_variance(constants, roofs, network_time, overhead, roof),
+    )
+
+
+def row_sum(rows: FloatArray) -> FloatArray:
+    """Return the sum over operators; added row by row, so that scalars and arrays round alike."""
+    total: FloatArray = rows[0].copy()
+    for row in rows[1:]:
+        total += row
+    return total
+
+
+def _time_of(message: Message, network: tuple[Network, ...], *, ideal: bool) -> FloatArray:
+    if not network or np.max(message.n_rank) <= 1.0:
+        return np.zeros(1)
+    return message_time(message, network, ideal=ideal)
+
+
+def _sum_messages(messages: tuple[Message, ...], time: tuple[FloatArray, ...]) -> FloatArray:
+    total: Num = np.zeros(1)
+    for m, t in zip(messages, time, strict=True):
+        if t.size > 1 or t[0]:
+            total = total + m.count * t
+    return np.asarray(total)
+
+
+def _mixed_bandwidth(work: Work, traffic: FloatArray, fast: Num, slow: SlowTier) -> FloatArray:
+    """Bandwidth of each operator, by the share of its bytes that comes from the slow tier."""
+    spilled = stack([slow.weight * o.weight + slow.cache * o.cache for o in work.operators])
+    share = np.divide(spilled, traffic, out=np.zeros_like(spilled), where=traffic > 0.0)
+    return effective_bandwidth(fast, slow.bandwidth, share)
+
+
+#: Spread assumed of collectives and engine overheads until they are fitted.
+NETWORK_ERROR, OVERHEAD_ERROR = 0.2, 0.3
+
+
+def _variance(
+    constants: KernelConstants | None,
+    roofs: FloatArray,
+    network: FloatArray,
+    overhead: FloatArray,
+    roof: FloatArray,
+) -> FloatArray:
+    """Variance of the log of the sum; errors of operators go together, the other causes apart."""
+    if constants is None:
+        return np.zeros(1)
+    total = roof + network + overhead
+    kernels = row_sum(constants.error * roofs)
+    shares = kernels**2 + (NETWORK_ERROR * network) ** 2 + (OVERHEAD_ERROR * overhead) ** 2
+    return np.asarray(shares / total**2)
+
+
+def pipelined(
+    model: Model,
+    work: Work,
+    passed: PassTime,
+    *,
+    pipeline: Num,
+    micro_batch: Num,
+    steady: bool,
+) -> FloatArray:
+    r"""Return the time of all micro-batches of a step, as a multiple of one pass.
+
+    Parameters
+    ----------
+    model, work, passed
+        Model, and work and time of one micro-batch through all stages.
+    pipeline, micro_batch : ndarray, shape (...)
+        Stages and micro-batches. [1]
+    steady : bool
+        Whether steps follow one another without a gap, as in decode.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Multiple, at least 1. [1]
+
+    Notes
+    -----
+    With :math:`T` one pass and :math:`t` its slowest stage, :math:`M` micro-batches take
+    :math:`T + (M-1) t` from an empty pipeline; in steady state a step follows the last one after
+    :math:`\max(T, M t)`.
+    """
+    if np.max(micro_batch) <= 1.0:
+        return np.ones(1)
+    total = passed.total
+    slowest = _slowest_stage(model, work, passed, pipeline)
+    if steady:
+        return np.asarray(np.maximum(1.0, micro_batch * slowest / total))
+    return np.asarray(1.0 + (micro_batch - 1.0) * slowest / total)
+
+
+def _slowest_stage(model: Model, work: Work, passed: PassTime, pipeline: Num) -> FloatArray:
+    """Time of the stage that takes longest [s]."""
+    groups: dict[int, Num] = {}
+    launches = passed.operator.roof + passed.launch
+    for o, t in zip(work.operators, launches, strict=True):
+        groups[o.group] = groups.get(o.group, 0.0) + o.count * t
+    for m, t in zip(work.messages, passed.message, strict=True):
+        if m.collective != "send":
+            groups[m.group] = groups.get(m.group, 0.0) + m.count * t
+    layer = [groups.get(i, 0.0) / g.count for i, g in enumerate(model.groups)]
+    shape = np.broadcast_shapes(np.shape(pipeline), *(np.shape(v) for v in groups.values()))
+    slowest = np.zeros(shape)
+    for degree in np.unique(pipeline):
+        held = stage_layers(model, int(degree))
+        stages = [sum(n * t for n, t in zip(row, layer, strict=True)) for row in held]
+        stages[0] = stages[0] + groups.get(FIRST, 0.0)
+        stages[-1] = stages[-1] + groups.get(LAST, 0.0)
+        longest = stages[0]
+        for t in stages[1:]:
+            longest = np.maximum(longest, t)
+        slowest = np.where(np.equal(pipeline, degree), longest, slowest)
+    return slowest

@@ -1,0 +1,98 @@
+"""Results as frames: one row per case or operator, units in ``frame.attrs["units"]``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from genz.core.typing import Num
+from genz.ops.work import Work, stack
+from genz.perf.step import PassTime
+
+__all__ = ["operator_frame", "result_frame"]
+
+_UNITS = {
+    "time": "s",
+    "ttft": "s",
+    "tpot": "s",
+    "latency": "s",
+    "flop": "flop",
+    "traffic": "B",
+    "message_bytes": "B",
+    "energy": "J",
+    "cost": "currency",
+    "throughput": "tokens/s",
+    "energy_per_token": "J/token",
+    "cost_per_million_token": "currency/Mtoken",
+    "log_error": "1",
+}
+
+
+def unit_of(name: str) -> str:
+    """Return the unit of a column by its name."""
+    if name in _UNITS:
+        return _UNITS[name]
+    return "s" if name.endswith("_time") else "B" if name.endswith("_bytes") else "1"
+
+
+def result_frame(result: Any, derived: Sequence[str]) -> pd.DataFrame:
+    """Return the public fields of a result, and some derived ones, with one row per case."""
+    names = [*derived, *(f.name for f in fields(result) if not f.name.startswith("_"))]
+    values = {n: v for n in names if (v := getattr(result, n)) is not None}
+    shape = np.broadcast_shapes(*(np.shape(v) for v in values.values()))
+    data = {n: np.broadcast_to(v, shape).ravel() for n, v in values.items()}
+    frame = pd.DataFrame(data)
+    frame.attrs["units"] = {n: unit_of(n) for n in frame.columns if n != "bound"}
+    return frame
+
+
+def operator_frame(work: Work, passed: PassTime) -> pd.DataFrame:
+    """Return one row per case and operator or collective, launches of one pass summed up."""
+    n_op, n_message = len(work.operators), len(work.messages)
+    launch = np.broadcast_to(passed.launch, np.broadcast_shapes(passed.launch.shape, (n_op, 1)))
+    time = passed.operator.roof + launch
+    shape = np.broadcast_shapes(time.shape[1:], *(t.shape for t in passed.message))
+    count = work.count.reshape(-1, *(1,) * len(shape))
+    rows: dict[str, list[Num]] = {
+        "flop": list(count * work.flop),
+        "traffic": list(count * work.traffic),
+        "compute_time": list(count * passed.operator.compute),
+        "memory_time": list(count * passed.operator.memory),
+        "overhead_time": list(count * launch),
+        "time": list(count * time),
+    }
+    sent = [m.count * m.size * np.greater(m.n_rank, 1.0) for m in work.messages]
+    spent = [m.count * t for m, t in zip(work.messages, passed.message, strict=True)]
+    zero: list[Num] = [0.0] * n_message
+    table = {
+        name: stack(values + (spent if name == "time" else zero), shape)
+        for name, values in rows.items()
+    }
+    table["message_bytes"] = stack([0.0] * n_op + sent, shape)
+    n_case = int(np.prod(shape))
+    names = [o.name for o in work.operators] + [m.name for m in work.messages]
+    kernels = [o.kernel for o in work.operators] + [m.collective for m in work.messages]
+    formats = [o.number_format for o in work.operators] + [""] * n_message
+    groups = [o.group for o in work.operators] + [m.group for m in work.messages]
+    frame = pd.DataFrame(
+        {
+            "case": np.repeat(np.arange(n_case), n_op + n_message),
+            "operator": names * n_case,
+            "kernel": kernels * n_case,
+            "format": formats * n_case,
+            "group": groups * n_case,
+        }
+        | {name: values.reshape(n_op + n_message, -1).T.ravel() for name, values in table.items()}
+    )
+    frame["bound"] = np.where(
+        frame["format"] == "",
+        "network",
+        np.where(frame["compute_time"] >= frame["memory_time"], "compute", "memory"),
+    )
+    frame = frame[(frame["time"] > 0.0) | (frame["format"] != "")].reset_index(drop=True)
+    frame.attrs["units"] = {n: unit_of(n) for n in table}
+    return frame

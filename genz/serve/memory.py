@@ -1,0 +1,235 @@
+"""What a replica holds in memory, and how many requests fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Unpack
+
+import numpy as np
+
+from genz.core import check
+from genz.core.search import largest_feasible
+from genz.core.typing import BoolArray, FloatArray, FloatLike, Num
+from genz.perf.memory import (
+    activation_footprint,
+    cache_footprint,
+    engine_pool,
+    weight_footprint,
+)
+from genz.serve.deployment import Deployment, Options, case_shape
+from genz.spec.hardware import Platform
+from genz.spec.model import Model
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Memory", "memory"]
+
+_LARGEST_BATCH = 2.0**40
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Memory:
+    """Memory of one accelerator of the fullest pipeline stage; every field has the shape of the cases.
+
+    Attributes
+    ----------
+    weights, cache, activations, reserve : ndarray
+        Bytes of the weights, of the batch's cache, of the largest step's activations, and of the
+        engine with its captured graphs. [B]
+    capacity : ndarray
+        Bytes of the accelerator that a program sees. [B]
+    pool : ndarray
+        Bytes the engine leaves for the cache; negative if the rest does not fit. [B]
+    cache_tokens : ndarray
+        Tokens of context that the pools of a replica hold. [tokens]
+    n_block : ndarray
+        Cache pages in the pools. [1]
+    max_batch : ndarray
+        Requests of this context that fit at once; 0 if not even the weights do. [1]
+    fits : ndarray of bool
+        Whether the batch fits.
+    """
+
+    weights: FloatArray
+    cache: FloatArray
+    activations: FloatArray
+    reserve: FloatArray
+    capacity: FloatArray
+    pool: FloatArray
+    cache_tokens: FloatArray
+    n_block: FloatArray
+    max_batch: FloatArray
+    fits: BoolArray
+
+    @property
+    def total(self) -> FloatArray:
+        """Sum of the uses [B]."""
+        return self.weights + self.cache + self.activations + self.reserve
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per case."""
+        from genz.serve.frame import result_frame
+
+        return result_frame(self, ("total",))
+
+
+def memory(
+    model: Model,
+    platform: Platform,
+    *,
+    batch: FloatLike = 1,
+    context: FloatLike,
+    **options: Unpack[Options],
+) -> Memory:
+    """Return the memory of a replica that serves a batch.
+
+    Parameters
+    ----------
+    model : Model or str
+        Model.
+    platform : Platform or str
+        Platform.
+    batch : array_like, shape (...)
+        Requests at once. [1]
+    context : array_like, shape (...)
+        Tokens that each has in the cache at the end. [tokens]
+    **options
+        See :class:`genz.serve.deployment.Options`.
+
+    Returns
+    -------
+    Memory
+
+    Raises
+    ------
+    InputError
+        If a number breaks its rule, shapes do not broadcast, or the layout fits neither model nor platform.
+
+    Notes
+    -----
+    The largest step passes the engine's token budget, or without one a whole prompt of length ``context``; logits
+    are kept for the engine's ``max_sequence`` requests, or without one for the batch. Weights or cache that are
+    offloaded count for the rest that stays. All micro-batches of a pipeline hold their cache.
+    """
+    load = {
+        "batch": check.count("batch", batch),
+        "context": check.at_least("context", context, 0.0, "tokens"),
+    }
+    at = Deployment.of(model, platform, options)
+    shape = case_shape(at, load)
+    uses = _Uses.of(at, load["context"], shape)
+    limit = largest_feasible(uses.fits, low=1, high=_LARGEST_BATCH, shape=shape)
+    return uses.result(load["batch"], limit)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Uses:
+    """Bytes per accelerator of every stage, shape (n_stage, ...): constant ones, and per request."""
+
+    at: Deployment
+    context: FloatArray
+    shape: tuple[int, ...]
+    weights: FloatArray
+    request: FloatArray
+    token: FloatArray
+
+    @classmethod
+    def of(cls, at: Deployment, context: FloatArray, shape: tuple[int, ...]) -> _Uses:
+        kept = (1.0, 1.0)
+        if at.offload is not None:
+            kept = (1.0 - at.offload.weight, 1.0 - at.offload.cache)
+        layout = (at.model, at.precision, at.parallel)
+        weights = [(m, kept[0] * s) for m, s in weight_footprint(*layout, at.adapter)]
+        block = at.engine.block
+        request = [(m, kept[1] * s) for m, s in cache_footprint(*layout, context, block)]
+        one = np.ones(())
+        token = [(m, kept[1] * s) for m, s in cache_footprint(*layout, one * 1024.0, 1)]
+        return cls(
+            at,
+            context,
+            shape,
+            _joined(weights, shape),
+            _joined(request, shape),
+            _joined(token, shape) / 1024.0,
+        )
+
+    @property
+    def capacity(self) -> Num:
+        chip = self.at.platform.accelerator
+        return chip.memory_capacity if chip.usable_capacity is None else chip.usable_capacity
+
+    @property
+    def reserve(self) -> Num:
+        engine = self.at.engine
+        alone = np.asarray(self.at.parallel.size) <= 1
+        return np.where(alone, engine.reserve, engine.reserve_parallel)
+
+    def local(self, batch: Num) -> Num:
+        """Return the requests of one attention group."""
+        return np.ceil(batch / np.asarray(self.at.parallel.data, dtype=np.float64))
+
+    def activations(self, batch: Num) -> FloatArray:
+        at, local = self.at, self.local(batch)
+        budget, most = at.engine.max_token, at.engine.max_sequence
+        token = np.maximum(self.context, local) if budget is None else budget
+        rows = local if most is None else most
+        return activation_footprint(at.model, at.precision, at.parallel, at.engine, token, rows)
+
+    def pool(self, batch: Num) -> FloatArray:
+        """Cache pool of every stage."""
+        engine = self.at.engine
+        pool = engine_pool(
+            engine, self.capacity, self.weights, self.activations(batch), self.reserve
+        )
+        # Graphs live outside the engine's fraction, but on the device all the same.
+        room = self.capacity - self.weights - self.activations(batch) - self.reserve
+        return np.asarray(np.minimum(pool, room - engine.graph_memory))
+
+    def fits(self, batch: FloatArray) -> BoolArray:
+        spare = self.pool(batch) - self.local(batch) * self.request
+        ok = np.asarray((spare >= 0.0).all(axis=0))
+        most = self.at.engine.max_sequence
+        if most is not None:
+            ok = ok & (self.local(batch) <= most)
+        return np.broadcast_to(ok, self.shape)
+
+    def result(self, batch: FloatArray, limit: FloatArray) -> Memory:
+        pool = np.broadcast_to(self.pool(batch), (len(self.weights), *self.shape))
+        cache = self.local(batch) * self.request
+        fullest = np.argmin(pool - cache, axis=0)[np.newaxis]
+        group = np.asarray(self.at.parallel.data, dtype=np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            tokens = np.where(self.token > 0.0, np.maximum(pool, 0.0) / self.token, np.inf)
+        block = self.at.engine.block
+        n_block = np.floor(tokens.min(axis=0) / block)
+
+        def fit(value: Num) -> Num:
+            return np.array(np.broadcast_to(value, self.shape))[()]
+
+        def at_fullest(value: Num) -> Num:
+            full = np.broadcast_to(value, (len(self.weights), *self.shape))
+            return np.take_along_axis(full, fullest, axis=0)[0][()]
+
+        return Memory(
+            weights=at_fullest(self.weights),
+            cache=at_fullest(cache),
+            activations=fit(self.activations(batch)),
+            reserve=fit(self.reserve + self.at.engine.graph_memory),
+            capacity=fit(self.capacity),
+            pool=at_fullest(pool),
+            cache_tokens=fit(n_block * block * group),
+            n_block=fit(n_block * group),
+            max_batch=fit(limit),
+            fits=fit(self.fits(batch)),
+        )
+
+
+def _joined(parts: list[tuple[BoolArray, FloatArray]], shape: tuple[int, ...]) -> FloatArray:
+    """Put the stages of cases with different pipeline degrees into one array, missing ones zero."""
+    most = max(len(stages) for _, stages in parts)
+    out = np.zeros((most, *shape))
+    for mask, stages in parts:
+        full = np.broadcast_to(stages, (len(stages), *shape))
+        out[: len(stages)] = np.where(np.broadcast_to(mask, shape), full, out[: len(stages)])
+    return out
