@@ -74,7 +74,7 @@ def stack_platforms(platforms: Sequence[Platform | str]) -> Platform:
     Raises
     ------
     InputError
-        If there is none, or topologies of a dimension differ in kind.
+        If there is none.
     """
     found = [registry.platform(p) for p in platforms]
     if not found:
@@ -142,23 +142,11 @@ def _stacked(records: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
 def _stacked_dimension(platforms: Sequence[Platform], index: int) -> Network:
     dims = [p.network[index] if index < len(p.network) else None for p in platforms]
     known = [d for d in dims if d is not None]
-    kinds = {(d.topology, d.reduction) for d in known}
-    if len(kinds) > 1:
-        rows = ", ".join(
-            f"{p.name} {d.topology}" for p, d in zip(platforms, dims, strict=True) if d
-        )
-        msg = f"platforms must agree on topology and reduction of network[{index}], got {rows}"
-        raise InputError(msg)
-    first = known[0]
-    rows = [d or first.replace(size=1) for d in dims]
+    rows = [d or known[0].replace(size=1) for d in dims]
+    names = ("size", "topology", "bandwidth", "latency", "efficiency", "reduction")
     return Network(
-        name=first.name,
-        topology=first.topology,
-        reduction=first.reduction,
-        **{
-            n: np.array([getattr(d, n) for d in rows])
-            for n in ("size", "bandwidth", "latency", "efficiency")
-        },
+        name=",".join(dict.fromkeys(d.name for d in known)),
+        **{n: np.array([getattr(d, n) for d in rows]) for n in names},
     )
 
 

@@ -199,9 +199,7 @@ def _number(name: str, value: Any, spec: Spec) -> Any:
     require(ok, array, name, rule)
     if array.ndim == 0:
         return int(array) if whole else float(array)
-    array = array.copy()
-    array.flags.writeable = False
-    return array
+    return _frozen(array)
 
 
 def _counts(name: str, value: Any, spec: Spec) -> tuple[int, ...]:
@@ -211,7 +209,9 @@ def _counts(name: str, value: Any, spec: Spec) -> tuple[int, ...]:
     return tuple(_number(f"{name}[{i}]", v, low) for i, v in enumerate(value))
 
 
-def _flag(name: str, value: Any, _: Spec) -> bool:
+def _flag(name: str, value: Any, _: Spec) -> Any:
+    if isinstance(value, np.ndarray) and value.dtype == np.bool_:
+        return _frozen(value)
     if not isinstance(value, (bool, np.bool_)):
         raise InputError(_wrong(name, "true or false", value))
     return bool(value)
@@ -235,10 +235,18 @@ def _day(name: str, value: Any, _: Spec) -> date:
     return value
 
 
-def _choice(name: str, value: Any, spec: Spec) -> str:
-    if value not in spec.choices:
-        raise InputError(_wrong(name, f"one of {', '.join(spec.choices)}", value))
-    return str(value)
+def _choice(name: str, value: Any, spec: Spec) -> Any:
+    each = value.ravel().tolist() if isinstance(value, np.ndarray) else [value]
+    for one in each:
+        if one not in spec.choices:
+            raise InputError(_wrong(name, f"one of {', '.join(spec.choices)}", one))
+    return _frozen(value) if isinstance(value, np.ndarray) else str(value)
+
+
+def _frozen(array: Any) -> Any:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
 
 
 def _record(name: str, value: Any, spec: Spec) -> Any:

@@ -210,7 +210,7 @@ def attention(
     score = sequence * head * query * context
     queries = sequence * head * query * np.asarray(context > np.float64(0.0))
     values = (queries + sequence * kv_head * context) * shape.head_dim
-    return [Operator(2.0 * score * shape.head_dim, values, score)] * 2
+    return [Operator(2.0 * score * shape.head_dim, np.asarray(values), score)] * 2
 
 
 def weight_footprint(shape: Shape, byte_width: float = 1.0, *, active: bool = False) -> float:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -162,18 +163,23 @@ def collective_time(
     ndarray, shape (...)
         Time. [s]
     """
+    n_rank = np.asarray(n_rank, dtype=np.float64)
     bandwidth = link_share(dimension, n_rank, ideal=ideal)
-    times = [
-        model(size, n_rank, dimension.latency, bandwidth)
-        for model, topologies in ALGORITHMS[collective].values()
-        if dimension.topology in topologies
-    ]
-    if collective == "all_reduce" and dimension.reduction:
-        times.append(in_switch_all_reduce_time(size, n_rank, dimension.latency, bandwidth))
-    fastest = times[0]
-    for time in times[1:]:
-        fastest = np.minimum(fastest, time)
-    return fastest
+    fastest: Num = np.inf
+    for model, topologies in ALGORITHMS[collective].values():
+        runs = _is_one_of(dimension.topology, topologies)
+        if runs is not False:
+            time = model(size, n_rank, dimension.latency, bandwidth)
+            fastest = np.minimum(fastest, time if runs is True else np.where(runs, time, np.inf))
+    if collective == "all_reduce" and np.any(dimension.reduction):
+        time = in_switch_all_reduce_time(size, n_rank, dimension.latency, bandwidth)
+        fastest = np.where(dimension.reduction, np.minimum(fastest, time), fastest)
+    return np.asarray(fastest)
+
+
+def _is_one_of(topology: Any, options: tuple[str, ...]) -> Any:
+    """Whether a topology, or each of an array of them, is among the options."""
+    return np.isin(topology, options) if isinstance(topology, np.ndarray) else topology in options
 
 
 def link_share(dimension: Network, n_rank: Num, *, ideal: bool) -> FloatArray:
@@ -183,16 +189,16 @@ def link_share(dimension: Network, n_rank: Num, *, ideal: bool) -> FloatArray:
     all ranks talk, the share of a rank falls with the square of their number: 20, 5.1 and 1.45 GB/s were
     measured for 2, 4 and 8 L40S on PCIe (NVIDIA AIConfigurator, commit 095f58a, Apache-2.0).
     """
-    bandwidth = dimension.bandwidth
-    if dimension.topology == "full":
+    share: Num = 1.0 if ideal else dimension.efficiency
+    mesh, bus = (np.equal(dimension.topology, kind) for kind in ("full", "bus"))
+    if mesh.any():
         peers = np.maximum(dimension.size - 1.0, 1.0)
-        bandwidth = bandwidth * np.clip((n_rank - 1.0) / peers, 1.0 / peers, 1.0)
-    if ideal:
-        return np.asarray(bandwidth)
-    share = dimension.efficiency
-    if dimension.topology == "bus":
-        share = np.minimum(share * (dimension.size / np.maximum(n_rank, 1.0)) ** 2, 1.0)
-    return np.asarray(bandwidth * share)
+        part = np.clip((n_rank - 1.0) / peers, 1.0 / peers, 1.0)
+        share = np.where(mesh, share * part, share)
+    if bus.any() and not ideal:
+        alone = np.minimum(share * (dimension.size / np.maximum(n_rank, 1.0)) ** 2, 1.0)
+        share = np.where(bus, alone, share)
+    return np.asarray(dimension.bandwidth * share)
 
 
 def split_ranks(network: Sequence[Network], n_rank: Num, stride: Num) -> list[FloatArray]:

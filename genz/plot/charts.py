@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, log10
 from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from genz.core.errors import InputError
-from genz.plot.style import COLORS, DASHES, HOUSE, MARKERS, axis_title, scale
+from genz.plot.style import COLORS, DASHES, GREY, HOUSE, LOG_TICKS, MARKERS, axis_title, scale
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Encoding", "bars", "lines", "mark"]
 
-_PUBLISHED = " (published)"
+#: Pixels of a row of panels, of the gap between two, and of title and axis titles.
+_ROW, _GAP, _FRAME = 270, 115, 190
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ def lines(
     canvas = _Canvas(frame, encoding, title)
     canvas.add(frame, lambda look: _line_style(look, markers=markers))
     if points is not None:
-        canvas.add(points, _point_style, suffix=_PUBLISHED)
+        canvas.add_points(points, _point_style)
     return canvas.figure
 
 
@@ -128,19 +129,26 @@ def bars(
     canvas.add(frame, lambda look: _bar_style(look, stacked=stacked), kind=go.Bar)
     canvas.figure.update_layout(barmode="stack" if stacked else "group")
     if points is not None:
-        canvas.add(points, lambda look: _bar_point_style(look, stacked=stacked), suffix=_PUBLISHED)
+        canvas.add_points(points, lambda look: _bar_point_style(look, stacked=stacked))
         canvas.figure.update_layout(scattermode="overlay" if stacked else "group")
     return canvas.figure
 
 
-def mark(figure: go.Figure, text: str, *, x: float | None = None, y: float | None = None) -> None:
+def mark(figure: go.Figure, text: str, *, y: float) -> None:
     """Add a dashed line across all panels, with its text, at a value in the unit of the axis."""
-    style = {"line": {"dash": "dash", "width": 1.2, "color": "#666666"}}
-    font = {"annotation_font": {"size": 12, "color": "#444444"}, "annotation_text": text}
-    if y is not None:
-        figure.add_hline(y=y, annotation_position="top left", **style, **font)
-    if x is not None:
-        figure.add_vline(x=x, annotation_position="bottom right", **style, **font)
+    figure.add_hline(y=y, line={"dash": "dash", "width": 1.2, "color": GREY})
+    figure.add_annotation(
+        text=text,
+        font={"size": 12, "color": GREY},
+        showarrow=False,
+        x=0.0,
+        xref="x domain",
+        xanchor="left",
+        # plotly places shapes on a logarithmic axis by value, annotations by exponent
+        y=log10(y) if figure.layout.yaxis.type == "log" else y,
+        yref="y",
+        yanchor="bottom",
+    )
 
 
 class _Canvas:
@@ -153,9 +161,9 @@ class _Canvas:
             if column is not None and column not in frame:
                 msg = f"frame must have a column {column!r}, got {', '.join(frame.columns)}"
                 raise InputError(msg)
-        self.panels = _values(frame, encoding.facet)
-        self.colors = _values(frame, encoding.color)
-        self.dashes = _values(frame, encoding.dash)
+        self.panels = [""] if encoding.facet is None else list(frame[encoding.facet].unique())
+        self.colors: list[Any] = []
+        self.dashes: list[Any] = []
         self.shown: set[str] = set()
         self.figure = self._panels(title)
 
@@ -163,6 +171,7 @@ class _Canvas:
         encoding, n = self.encoding, len(self.panels)
         columns = min(n, encoding.n_column)
         rows = ceil(n / columns)
+        height = max(480, _FRAME + rows * _ROW + (rows - 1) * _GAP)
         figure = make_subplots(
             rows=rows,
             cols=columns,
@@ -170,13 +179,12 @@ class _Canvas:
             shared_xaxes=False if encoding.free_x else "all",
             shared_yaxes=False if encoding.free_y else "all",
             horizontal_spacing=(0.08 if encoding.free_y else 0.04) if columns > 1 else 0.0,
-            vertical_spacing=0.24 / rows if rows > 1 else 0.0,
+            vertical_spacing=_GAP / (height - _FRAME),
         )
-        figure.update_layout(template=HOUSE, title=title, height=max(480, 130 + 310 * rows))
-        figure.update_xaxes(type="log" if encoding.log_x else None, showticklabels=True)
-        figure.update_yaxes(type="log" if encoding.log_y else None)
-        if not encoding.log_y:
-            figure.update_yaxes(rangemode="tozero")
+        figure.update_layout(template=HOUSE, title=title, height=height)
+        log, linear = {"type": "log", **LOG_TICKS}, {"rangemode": "tozero"}
+        figure.update_xaxes(showticklabels=True, **(log if encoding.log_x else {}))
+        figure.update_yaxes(**(log if encoding.log_y else linear))
         for place in range(n):
             row, column = divmod(place, columns)
             if place + columns >= n:
@@ -196,10 +204,25 @@ class _Canvas:
         factor = scale(unit, self._unit(column)) if self._unit(column) else 1.0
         return frame[column] if factor == 1.0 else frame[column] / factor
 
+    def add_points(self, frame: pd.DataFrame, style: Any) -> None:
+        """Add published points, all under one grey entry of the legend."""
+        self.add(frame, style, group="published")
+        marker = {"symbol": "circle-open", "size": 10, "color": GREY, "line": {"width": 1.8}}
+        self.figure.add_trace(
+            go.Scatter(
+                x=[None],
+                y=[None],
+                mode="markers",
+                marker=marker,
+                name="published",
+                legendgroup="published",
+            )
+        )
+
     def add(
-        self, frame: pd.DataFrame, style: Any, *, kind: Any = go.Scatter, suffix: str = ""
+        self, frame: pd.DataFrame, style: Any, *, kind: Any = go.Scatter, group: str = ""
     ) -> None:
-        """Add one trace per panel, colour and dash that the rows hold."""
+        """Add one trace per panel, colour and dash; a named group has no entries in the legend."""
         encoding = self.encoding
         keys = [k for k in (encoding.facet, encoding.color, encoding.dash) if k is not None]
         groups = frame.groupby(keys, sort=False) if keys else [((), frame)]
@@ -207,22 +230,28 @@ class _Canvas:
             found: dict[Any, Any] = dict(zip(keys, key, strict=True))
             look = self._look(found)
             name = self._name(found)
-            place = self.panels.index(found.get(encoding.facet, ""))
-            row, column = divmod(place, min(len(self.panels), encoding.n_column))
+            row, column = self._panel(found.get(encoding.facet, ""))
             trace = kind(
                 x=self._shown(rows, encoding.x),
                 y=self._shown(rows, encoding.y),
-                name=(name + suffix).strip(),
-                legendgroup=name + suffix,
-                showlegend=bool(name + suffix) and name + suffix not in self.shown,
+                name=f"{name} {group}".strip(),
+                legendgroup=group or name,
+                showlegend=bool(name) and not group and name not in self.shown,
                 **style(look),
             )
-            self.shown.add(name + suffix)
+            self.shown.add(name)
             self.figure.add_trace(trace, row=row + 1, col=column + 1)
 
+    def _panel(self, value: Any) -> tuple[int, int]:
+        if value not in self.panels:
+            panels = ", ".join(map(str, self.panels))
+            msg = f"{self.encoding.facet} of a point must be one of {panels}, got {value!r}"
+            raise InputError(msg)
+        return divmod(self.panels.index(value), min(len(self.panels), self.encoding.n_column))
+
     def _look(self, found: Mapping[Any, Any]) -> tuple[str, int]:
-        color = self.colors.index(found.get(self.encoding.color, ""))
-        dash = self.dashes.index(found.get(self.encoding.dash, ""))
+        color = _place(self.colors, found.get(self.encoding.color, ""))
+        dash = _place(self.dashes, found.get(self.encoding.dash, ""))
         return COLORS[color % len(COLORS)], dash
 
     def _name(self, found: Mapping[Any, Any]) -> str:
@@ -230,8 +259,11 @@ class _Canvas:
         return ", ".join(str(found[key]) for key in keys if key is not None)
 
 
-def _values(frame: pd.DataFrame, column: str | None) -> list[Any]:
-    return [""] if column is None else list(frame[column].drop_duplicates())
+def _place(known: list[Any], value: Any) -> int:
+    """Return the place of a value among those met so far, the new one included."""
+    if value not in known:
+        known.append(value)
+    return known.index(value)
 
 
 def _line_style(look: tuple[str, int], *, markers: bool) -> dict[str, Any]:
@@ -258,6 +290,5 @@ def _bar_style(look: tuple[str, int], *, stacked: bool) -> dict[str, Any]:
 
 
 def _bar_point_style(look: tuple[str, int], *, stacked: bool) -> dict[str, Any]:
-    line = {"width": 1.8, "color": "#222222"}
-    marker = {"symbol": "diamond-open", "size": 9, "line": line, "color": "#222222"}
+    marker = {"symbol": "circle-open", "size": 9, "line": {"width": 1.8}, "color": GREY}
     return {"mode": "markers", "marker": marker, "offsetgroup": None if stacked else look[0]}

@@ -9,11 +9,22 @@ import plotly.graph_objects as go
 from genz.core.errors import InputError
 from genz.core.unit import GB, GIB, MIB, TB, TERA
 
-__all__ = ["COLORS", "DASHES", "HOUSE", "MARKERS", "axis_title", "label", "scale"]
+__all__ = [
+    "COLORS",
+    "DASHES",
+    "GREY",
+    "HOUSE",
+    "LOG_TICKS",
+    "MARKERS",
+    "axis_title",
+    "label",
+    "scale",
+]
 
 #: Colours that remain distinct under colour blindness (M. Okabe and K. Ito, "Color universal
 #: design", 2008), without the yellow, which vanishes on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#4D4D4D", "#8C510A")
+GREY = "#222222"
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 
@@ -38,6 +49,13 @@ _SIZE: dict[tuple[str, str], float] = {
 
 _LABELS = {"ttft": "TTFT", "tpot": "TPOT", "flop_rate": "flop rate"}
 
+#: Ticks of a logarithmic axis at 1, 2 and 5 times powers of ten, written in full.
+LOG_TICKS = {
+    "tickmode": "array",
+    "tickvals": [digit * 10.0**power for power in range(-6, 13) for digit in (1, 2, 5)],
+    "tickformat": ",~r",
+}
+
 _AXIS = {
     "showline": True,
     "linecolor": "#444444",
@@ -51,7 +69,7 @@ _AXIS = {
 
 HOUSE = go.layout.Template(
     layout={
-        "font": {"family": "Helvetica, Arial, sans-serif", "size": 14, "color": "#222222"},
+        "font": {"family": "Helvetica, Arial, sans-serif", "size": 14, "color": GREY},
         "title": {"x": 0.0, "xref": "paper", "font": {"size": 18}},
         "colorway": list(COLORS),
         "paper_bgcolor": "white",
@@ -59,7 +77,7 @@ HOUSE = go.layout.Template(
         "xaxis": _AXIS,
         "yaxis": _AXIS,
         "legend": {"title": {"text": ""}, "tracegroupgap": 2},
-        "margin": {"l": 80, "r": 30, "t": 80, "b": 70},
+        "margin": {"l": 80, "r": 30, "t": 110, "b": 80},
         "hoverlabel": {"namelength": -1},
         "barmode": "group",
     }

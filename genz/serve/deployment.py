@@ -114,7 +114,7 @@ class Deployment:
         )
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         """Keywords that make this deployment again."""
         return {
             "parallel": self.parallel,

@@ -85,7 +85,7 @@ class Generation:
     @property
     def bound(self) -> Any:
         """What most of the decode time goes into."""
-        return np.asarray(BOUNDS)[self.bound_index]  # type: ignore[index]
+        return np.asarray(BOUNDS)[self.bound_index]
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per case."""
@@ -184,7 +184,7 @@ def generate(
 
 
 def mean_over_context(
-    at: Deployment, context: FloatArray, n_token: FloatArray, **load: FloatArray
+    at: Deployment, context: Num, n_token: Num, *, batch: Num, beams: Num = 1.0
 ) -> dict[str, Any]:
     """Return means over ``n_token`` decode steps whose cache grows from ``context``.
 
@@ -196,25 +196,29 @@ def mean_over_context(
         Tokens in the cache at the first of the steps; beams share them. [tokens]
     n_token : ndarray, shape (...)
         Steps. [1]
-    **load : ndarray, shape (...)
-        ``batch`` and ``beams``.
+    batch, beams : ndarray, shape (...)
+        Requests, and beams of each. [1]
 
     Returns
     -------
     dict
         Mean ``time``, ``energy``, ``cost`` and ``log_error``, and the most common ``bound_index``.
     """
-    names = ["batch", "beams"]
-    axes = max(np.ndim(v) for v in (context, n_token, *load.values()))
-    axes = max(axes, len(case_shape(at, load)))
+    load = {"context": context, "n_token": n_token, "batch": batch, "beams": beams}
+    axes = len(case_shape(at, {name: np.asarray(value) for name, value in load.items()}))
     column = (-1,) + (1,) * axes
     half = n_token / 2.0
     at_node = context - 0.5 + half + half * _NODES.reshape(column)
     at_node = np.maximum(at_node, context)
-    given = {n: load[n] for n in names if n in load}
     steps = decode(
-        at.model, at.platform, context=at_node, shared=context, **given, **at.options
-    )  # fmt: skip
+        at.model,
+        at.platform,
+        batch=batch,
+        context=at_node,
+        beams=beams,
+        shared=context,
+        **at.options,
+    )
     weight = _WEIGHTS / 2.0
 
     def mean(value: FloatArray) -> FloatArray:

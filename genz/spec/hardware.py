@@ -139,7 +139,7 @@ class Network(Record):
 
     name: str = schema.text("technology, for example nvlink4")
     size: Num = schema.count("accelerators that this dimension joins")
-    topology: str = schema.choice(
+    topology: Any = schema.choice(
         ("switch", "full", "ring", "bus"),
         "switch: any to any through it; full: a link for each pair; ring: two neighbours; "
         "bus: shared, as PCIe without peer access",
@@ -151,7 +151,7 @@ class Network(Record):
     efficiency: Num = schema.quantity(
         "1", "share of the bandwidth that large messages reach", low=1e-3, high=1.0, default=1.0
     )
-    reduction: bool = schema.flag("the switch reduces in flight (NVLink SHARP)", default=False)
+    reduction: Any = schema.flag("the switch reduces in flight (NVLink SHARP)", default=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
