@@ -41,6 +41,7 @@ _PUBLIC = {
     "SolverError": "genz.core.errors",
     "StateSpace": "genz.spec.model",
     "UnknownNameError": "genz.core.errors",
+    "UnsupportedFormatError": "genz.core.errors",
     "Workload": "genz.spec.deployment",
     "accelerator": "genz.db.registry",
     "decode": "genz.api",

@@ -10,11 +10,12 @@ import numpy as np
 
 from genz.core.errors import InputError
 from genz.db import registry
+from genz.perf.efficiency import kernel_of
 from genz.serve import generate as _generate
 from genz.serve import memory as _memory
 from genz.serve import step as _step
 from genz.spec.deployment import Engine
-from genz.spec.hardware import Accelerator, Network, Platform
+from genz.spec.hardware import Accelerator, Kernel, Network, Platform
 from genz.spec.model import Model
 
 __all__ = [
@@ -47,6 +48,7 @@ def named(function: Callable[..., R]) -> Callable[..., R]:
         arguments["engine"] = default_engine() if engine is None else registry.engine(engine)
         return function(registry.model(model), registry.platform(platform), **arguments)
 
+    call.__module__ = __name__  # where it can be found again, so that it can be pickled
     return call
 
 
@@ -150,16 +152,13 @@ def _stacked_dimension(platforms: Sequence[Platform], index: int) -> Network:
     )
 
 
-def _stacked_kernels(chips: Sequence[Accelerator]) -> dict[str, dict[str, Any]]:
-    """Kernel constants of classes and formats that all devices have, as arrays."""
-    out: dict[str, dict[str, Any]] = {}
-    first = chips[0].kernel
-    for kernel in first:
-        for number_format in first[kernel]:
-            each = [c.kernel.get(kernel, {}).get(number_format) for c in chips]
-            if all(e is not None for e in each):
-                fields = type(first[kernel][number_format]).__dataclass_fields__
-                out.setdefault(kernel, {})[number_format] = first[kernel][number_format].replace(
-                    **{n: np.array([getattr(e, n) for e in each]) for n in fields}
-                )
+def _stacked_kernels(chips: Sequence[Accelerator]) -> dict[str, dict[str, Kernel]]:
+    """Kernel constants as arrays, with priors for devices that have none."""
+    pairs = {(k, f): None for c in chips for k, formats in c.kernel.items() for f in formats}
+    out: dict[str, dict[str, Kernel]] = {}
+    for kernel, number_format in pairs:
+        each = [kernel_of(c, kernel, number_format) for c in chips]
+        names = Kernel.__dataclass_fields__
+        stacked = Kernel(**{n: np.array([getattr(e, n) for e in each]) for n in names})
+        out.setdefault(kernel, {})[number_format] = stacked
     return out

@@ -12,6 +12,7 @@ __all__ = [
     "SchemaError",
     "SolverError",
     "UnknownNameError",
+    "UnsupportedFormatError",
 ]
 
 
@@ -37,9 +38,21 @@ class UnknownNameError(GenzError, KeyError):
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
         self.kind, self.name, self.known = kind, name, tuple(sorted(known))
-        super().__init__(f"no {kind} named {name!r}; {_hint(str(name), self.known)}")
+        super().__init__(self.text())
+
+    def text(self) -> str:
+        """Return the message."""
+        return f"no {self.kind} named {self.name!r}; {_hint(str(self.name), self.known)}"
 
     __str__ = Exception.__str__  # KeyError would print the repr of the message
+
+
+class UnsupportedFormatError(UnknownNameError):
+    """A device has no matrix unit for a number format; the message lists those it has."""
+
+    def text(self) -> str:
+        """Return the message."""
+        return f"{self.kind} has no matrix unit for {self.name}; it has {', '.join(self.known)}"
 
 
 class InfeasibleError(GenzError):

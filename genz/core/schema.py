@@ -157,6 +157,34 @@ class Record:
         """Hash by value."""
         return hash((type(self), *(_key(getattr(self, f.name)) for f in _own_fields(type(self)))))
 
+    def take(self, index: Any) -> Self:
+        """Return a copy whose arrays hold the elements at flat indices of their common shape.
+
+        Parameters
+        ----------
+        index : ndarray of int, shape (n,)
+            Indices into the flattened common shape of all arrays of the record.
+        """
+        if not self._shapes:  # type: ignore[attr-defined]
+            return self
+        shape = np.broadcast_shapes(*self.shapes)
+        values = {
+            f.name: _taken(getattr(self, f.name), shape, index) for f in _own_fields(type(self))
+        }
+        return type(self)(**values)
+
+    def varying(self) -> dict[str, Any]:
+        """Return the arrays among the fields by name, nested ones too; an inner field keeps its name."""
+        found: dict[str, Any] = {}
+        for f in _own_fields(type(self)):
+            found.update(_varying(f.name, getattr(self, f.name)))
+        return found
+
+    def __reduce__(self) -> Any:
+        """Pickle by the values of the fields."""
+        values = {f.name: _plain(getattr(self, f.name)) for f in _own_fields(type(self))}
+        return _remade, (type(self), values)
+
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of the arrays among the fields, nested ones too; empty if all are scalars."""
@@ -199,7 +227,7 @@ def _number(name: str, value: Any, spec: Spec) -> Any:
     require(ok, array, name, rule)
     if array.ndim == 0:
         return int(array) if whole else float(array)
-    return _frozen(array)
+    return _frozen(array.astype(np.int64) if whole else array)
 
 
 def _counts(name: str, value: Any, spec: Spec) -> tuple[int, ...]:
@@ -319,6 +347,48 @@ def _key(value: Any) -> Any:
     if isinstance(value, Mapping):
         return tuple((k, _key(v)) for k, v in value.items())
     return value
+
+
+def _remade(cls: Any, values: dict[str, Any]) -> Any:
+    return cls(**values)
+
+
+def _plain(value: Any) -> Any:
+    """Return mapping proxies as dictionaries, which can be pickled."""
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return value
+
+
+def _taken(value: Any, shape: tuple[int, ...], index: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return np.broadcast_to(value, shape).ravel()[index]
+    if isinstance(value, Record) and value.shapes:
+        names = {
+            f.name: _taken(getattr(value, f.name), shape, index) for f in _own_fields(type(value))
+        }
+        return type(value)(**names)
+    if isinstance(value, Mapping):
+        return {k: _taken(v, shape, index) for k, v in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_taken(v, shape, index) for v in value)
+    return value
+
+
+def _varying(name: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, np.ndarray):
+        return {name: value}
+    if isinstance(value, Record):
+        return value.varying() if value.shapes else {}
+    if isinstance(value, Mapping):
+        return {k: v for key, w in value.items() for k, v in _varying(f"{name}_{key}", w).items()}
+    if isinstance(value, tuple):
+        return {k: v for i, w in enumerate(value) for k, v in _varying_item(name, i, w).items()}
+    return {}
+
+
+def _varying_item(name: str, index: int, value: Any) -> dict[str, Any]:
+    return {f"{name}_{index}_{k}": v for k, v in _varying(name, value).items()}
 
 
 def _shapes(value: Any) -> Iterator[tuple[int, ...]]:

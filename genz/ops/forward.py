@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from genz.core.check import require
 from genz.core.typing import FloatArray
 from genz.ops.attention import attention
 from genz.ops.feedforward import dense, experts
@@ -25,7 +24,7 @@ from genz.spec.model import (
     StateSpace,
 )
 
-__all__ = ["check_tensor", "forward"]
+__all__ = ["forward", "tensor_limits"]
 
 
 def forward(site: Site) -> Work:
@@ -112,19 +111,14 @@ def _last(site: Site) -> tuple[list[Operator], list[Message]]:
     return operators, [Message("logits", "all_gather", LAST, 1.0, size, site.tensor)]
 
 
-def check_tensor(model: Model, tensor: FloatArray) -> None:
-    """Raise InputError if a mixer has fewer heads than tensor ranks."""
-    for group in model.groups:
-        limit, what = _heads(group.mixer)
-        rule = f"must be <= {limit} {what} of {model.name}"
-        require(tensor <= limit, tensor, "parallel.tensor", rule)
+def tensor_limits(model: Model) -> set[tuple[float, str]]:
+    """Return the most tensor ranks that each kind of mixer allows, and what limits it."""
+    return {_heads(group.mixer) for group in model.groups if group.mixer is not None}
 
 
-def _heads(mixer: Mixer | None) -> tuple[float, str]:
+def _heads(mixer: Mixer) -> tuple[float, str]:
     if isinstance(mixer, StateSpace):
         return (mixer.n_head, "heads") if mixer.version == 2 else (mixer.inner, "channels")
     if isinstance(mixer, LinearAttention):
         return mixer.n_value_head, "value heads"
-    if mixer is None:
-        return np.inf, "heads"
     return mixer.n_head, "heads"

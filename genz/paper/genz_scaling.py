@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genz.paper.frames import stack, table
-from genz.paper.genz_v1 import decode, prefill, tpot
+from genz.paper.genz_v1 import decode, prefill
 from genz.paper.genz_v1_inputs import (
     GPT3,
     GPT4,
@@ -42,7 +42,8 @@ NETWORK_SYSTEM = replace(SCALING_SYSTEM, link_bandwidth=6 * SCALING_SYSTEM.link_
 class _Scaling:
     """One field of the system scaled, for one use case.
 
-    ``published`` holds, for each model, times of prefill and decode [ms] in the order of ``scaled``.
+    ``published`` holds, for each model, times of prefill and of the last token [ms] in the order of
+    ``scaled``, or those of its ends.
     """
 
     field: str
@@ -98,11 +99,11 @@ _NETWORK = _Scaling(
     published={
         "GPT3-175B": (
             (967.27, 987.81, 1008.35, 1049.42, 1172.63),
-            (13.43, 13.43, 13.44, 13.44, 13.47),
+            (13.44, 13.48),
         ),
         "GPT4-1.8T": (
             (494.22, 521.52, 548.81, 603.40, 767.16),
-            (25.69, 25.70, 25.70, 25.71, 25.75),
+            (25.69, 25.75),
         ),
     },
 )
@@ -135,7 +136,6 @@ def _data(scaling: _Scaling) -> pd.DataFrame:
                 ("prefill", prefill(shape, shown, 1, request, layout)),
                 ("decode", decode(shape, shown, 1, request, request.output, layout)),
             )
-            times = {"prefill": steps[0][1].total, "decode": tpot(shape, shown, 1, request, layout)}
             parts.extend(
                 {
                     "use_case": use_case,
@@ -143,7 +143,7 @@ def _data(scaling: _Scaling) -> pd.DataFrame:
                     "layout": str(layout),
                     "phase": phase,
                     scaling.field: scaling.scaled,
-                    "time": times[phase],
+                    "time": step.total,
                     **step._asdict(),
                 }
                 for phase, step in steps
@@ -171,9 +171,8 @@ def _draw(frame: pd.DataFrame, *, scaling: _Scaling) -> Any:
         color="model",
         facet="phase",
         units={"time": "ms", scaling.field: scaling.display},
-        titles={"time": "TTFT or TPOT"},
+        titles={"time": "Time of prefill or token"},
         log_x=True,
-        log_y=True,
         free_y=True,
     )
     shown = frame[frame["use_case"] == scaling.use_case]

@@ -11,7 +11,7 @@ from genz.core.typing import FloatArray, Num
 from genz.ops.work import Operator
 from genz.spec.hardware import Accelerator, Kernel
 
-__all__ = ["PRIOR", "KernelConstants", "kernel_constants"]
+__all__ = ["PRIOR", "KernelConstants", "kernel_constants", "kernel_of"]
 
 
 def _prior(compute: float, memory: float, overhead: float, sharpness: float) -> Kernel:
@@ -67,7 +67,7 @@ def kernel_constants(
     -------
     KernelConstants
     """
-    kernels = [_kernel(accelerator, o.kernel, o.number_format) for o in operators]
+    kernels = [kernel_of(accelerator, o.kernel, o.number_format) for o in operators]
     return KernelConstants(
         *(
             column([getattr(k, name) for k in kernels], ndim)
@@ -76,7 +76,8 @@ def kernel_constants(
     )
 
 
-def _kernel(accelerator: Accelerator, kernel: str, number_format: str) -> Kernel:
+def kernel_of(accelerator: Accelerator, kernel: str, number_format: str) -> Kernel:
+    """Return the constants of a kernel class and format, or what stands in for them."""
     known = accelerator.kernel.get(kernel)
     if not known:
         return PRIOR[kernel]

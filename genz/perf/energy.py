@@ -6,7 +6,7 @@ from genz.core.typing import Num
 from genz.core.unit import HOUR
 from genz.spec.hardware import Platform
 
-__all__ = ["IDLE_SHARE", "energy", "rent"]
+__all__ = ["energy", "idle_power", "rent"]
 
 #: Shares of the design power: idle, and arithmetic, memory and links when fully used. GenZ (arXiv 2406.01698),
 #: power model of its repository: 30 % static, 40 % compute, 20 % memory, 10 % network.
@@ -36,14 +36,21 @@ def energy(
 
     Notes
     -----
-    :math:`E = n t (P_{idle} + P_{host}) + (P - P_{idle}) (4 t_c + 2 t_m + t_l) / 7`: the dynamic power is split in the
-    proportions of :data:`COMPUTE_SHARE`, :data:`MEMORY_SHARE` and :data:`LINK_SHARE`.
+    :math:`E = n t (P_{idle} + P_{host}) + (P - P_{idle}) (4 t_c + 2 t_m + t_l) / 7`: the dynamic power is split in
+    the proportions of :data:`COMPUTE_SHARE`, :data:`MEMORY_SHARE` and :data:`LINK_SHARE`.
     """
     chip = platform.accelerator
-    idle = IDLE_SHARE * chip.power if chip.idle_power is None else chip.idle_power
+    idle = idle_power(platform)
     dynamic = COMPUTE_SHARE * compute + MEMORY_SHARE * memory + LINK_SHARE * link
     dynamic = dynamic / (COMPUTE_SHARE + MEMORY_SHARE + LINK_SHARE)
-    return n_accelerator * time * (idle + platform.host_power) + (chip.power - idle) * dynamic
+    return n_accelerator * time * idle + (chip.power + platform.host_power - idle) * dynamic
+
+
+def idle_power(platform: Platform) -> Num:
+    """Return the power of an idle accelerator with its share of the host [W]."""
+    chip = platform.accelerator
+    own = IDLE_SHARE * chip.power if chip.idle_power is None else chip.idle_power
+    return own + platform.host_power
 
 
 def rent(platform: Platform, n_accelerator: Num, time: Num) -> Num | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from genz.core.check import broadcast_shape, require
 from genz.core.errors import InputError
-from genz.core.typing import FloatArray, Num
-from genz.ops.forward import check_tensor
+from genz.core.typing import BoolArray, FloatArray, Num
+from genz.ops.forward import tensor_limits
 from genz.spec.deployment import (
     Adapter,
     Engine,
@@ -19,13 +19,12 @@ from genz.spec.deployment import (
     Parallel,
     Routing,
     check_choice,
-    check_layout,
 )
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
 from genz.spec.precision import Precision
 
-__all__ = ["IDEAL", "Deployment", "Options", "case_shape"]
+__all__ = ["IDEAL", "Deployment", "Options", "case_shape", "layout_rules"]
 
 #: The physical bound: kernels on the roofline, no software.
 IDEAL = Engine(name="ideal", efficiency="ideal")
@@ -147,35 +146,33 @@ def _precision(model: Model, precision: Precision | str) -> Precision:
     return Precision.of(precision)
 
 
-def _check_fit(model: Model, platform: Platform, parallel: Parallel) -> None:
-    check_layout(parallel, model.n_layer)
-    check_tensor(model, np.asarray(parallel.tensor, dtype=np.float64))
-    size: Num = np.asarray(parallel.size, dtype=np.float64)
-    room = platform.n_accelerator
-    ok = np.asarray(size <= room)
-    most = np.max(room)
-    require(
-        ok,
-        np.broadcast_to(size, ok.shape),
-        "parallel.size",
-        f"must be <= {most:g} accelerators of {platform.name}",
-    )
-    _check_experts(model, parallel)
-
-
-def _check_experts(model: Model, parallel: Parallel) -> None:
-    expert = np.asarray(parallel.expert, dtype=np.float64)
-    n_expert = max((e.n_expert for _, e in model.expert_groups()), default=0)
-    if n_expert:
-        require(
-            expert <= n_expert,
-            expert,
-            "parallel.expert",
-            f"must be <= {n_expert} experts of {model.name}",
-        )
-    else:
+def layout_rules(
+    model: Model, platform: Platform, parallel: Parallel
+) -> Iterator[tuple[BoolArray, str, Any, str]]:
+    """Yield the rules of a layout: where each holds, the argument, its value, and the rule in words."""
+    degree = {
+        n: np.asarray(getattr(parallel, n), dtype=np.float64)
+        for n in ("pipeline", "tensor", "expert")
+    }
+    stages, tensor, expert = degree.values()
+    yield stages <= model.n_layer, "parallel.pipeline", stages, f"must be <= {model.n_layer} layers"
+    for limit, what in tensor_limits(model):
+        rule = f"must be <= {limit} {what} of {model.name}"
+        yield tensor <= limit, "parallel.tensor", tensor, rule
+    most = max((e.n_expert for _, e in model.expert_groups()), default=1)
+    rule = f"must be <= {most} experts of {model.name}"
+    if most == 1:
         rule = f"must be 1, {model.name} has no experts"
-        require(expert == 1, expert, "parallel.expert", rule)
+    yield expert <= most, "parallel.expert", expert, rule
+    size: Num = np.asarray(parallel.size, dtype=np.float64)
+    room: Num = np.asarray(platform.n_accelerator, dtype=np.float64)
+    rule = f"must be <= {np.max(room):g} accelerators of {platform.name}"
+    yield size <= room, "parallel.size", size, rule
+
+
+def _check_fit(model: Model, platform: Platform, parallel: Parallel) -> None:
+    for ok, name, value, rule in layout_rules(model, platform, parallel):
+        require(np.asarray(ok), np.broadcast_to(value, np.shape(ok)), name, rule)
 
 
 def case_shape(at: Deployment, load: Mapping[str, FloatArray]) -> tuple[int, ...]:

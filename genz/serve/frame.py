@@ -13,7 +13,7 @@ from genz.core.typing import Num
 from genz.ops.work import Work, stack
 from genz.perf.step import PassTime
 
-__all__ = ["operator_frame", "result_frame"]
+__all__ = ["operator_frame", "result_columns", "result_frame", "unit_of"]
 
 _UNITS = {
     "time": "s",
@@ -39,13 +39,17 @@ def unit_of(name: str) -> str:
     return "s" if name.endswith("_time") else "B" if name.endswith("_bytes") else "1"
 
 
+def result_columns(result: Any, derived: Sequence[str]) -> dict[str, Any]:
+    """Return the public fields of a result, and some derived ones, by name; absent ones left out."""
+    names = [*derived, *(f.name for f in fields(result) if not f.name.startswith("_"))]
+    return {n: v for n in names if (v := getattr(result, n)) is not None}
+
+
 def result_frame(result: Any, derived: Sequence[str]) -> pd.DataFrame:
     """Return the public fields of a result, and some derived ones, with one row per case."""
-    names = [*derived, *(f.name for f in fields(result) if not f.name.startswith("_"))]
-    values = {n: v for n in names if (v := getattr(result, n)) is not None}
+    values = result_columns(result, derived)
     shape = np.broadcast_shapes(*(np.shape(v) for v in values.values()))
-    data = {n: np.broadcast_to(v, shape).ravel() for n, v in values.items()}
-    frame = pd.DataFrame(data)
+    frame = pd.DataFrame({n: np.broadcast_to(v, shape).ravel() for n, v in values.items()})
     frame.attrs["units"] = {n: unit_of(n) for n in frame.columns if n != "bound"}
     return frame
 

@@ -250,9 +250,9 @@ def mixed(
     prefill_cached : array_like, shape (...), default 0
         Tokens of the prompt already in the cache. [tokens]
     prefill_batch : array_like, shape (...), default 1
-        Prompts in the step. [1]
+        Prompts in the step; may be fractional too. [1]
     decode_batch : array_like, shape (...)
-        Requests that get one more token. [1]
+        Requests that get one more token; may be fractional too. [1]
     decode_context : array_like, shape (...)
         Tokens that each has in the cache. [tokens]
     **options
@@ -276,9 +276,10 @@ def mixed(
         "decode_batch": check.positive("decode_batch", decode_batch),
         "decode_context": check.at_least("decode_context", decode_context, 0.0, "tokens"),
     }
+    given = list(load.values())
     streams = [
-        _Load("prefill", load["prefill_batch"], load["prefill_tokens"], load["prefill_cached"]),
-        _Load("decode", load["decode_batch"], 1.0, load["decode_context"], 1.0),
+        _Load("prefill", given[2], given[0], given[1], whole=False),
+        _Load("decode", given[3], 1.0, given[4], whole=False),
     ]
     return _step(Deployment.of(model, platform, options), streams, load, steady=True)
 
@@ -294,13 +295,15 @@ class _Load:
     beams: Num = 1.0
     shared: Num = 0.0
     logits: Num = 1.0
+    whole: bool = True
 
     def stream(self, group: Num) -> Stream:
+        batch = np.atleast_1d(self.batch)
+        if np.any(group != 1.0):
+            batch = np.ceil(batch / group) if self.whole else batch / group
         return Stream(
             phase=self.phase,
-            batch=np.ceil(self.batch / group)
-            if np.any(group != 1.0)
-            else np.atleast_1d(self.batch),
+            batch=batch,
             new=np.atleast_1d(self.new),
             cached=np.atleast_1d(self.cached),
             beams=np.atleast_1d(self.beams),

@@ -243,12 +243,6 @@ class Workload(Record):
         return cls(prompt=Lengths(mean=prompt), output=Lengths(mean=output), **fields)  # type: ignore[arg-type]
 
 
-def check_layout(parallel: Parallel, n_layer: int) -> None:
-    """Raise InputError if there are more pipeline stages than layers."""
-    stages = np.asarray(parallel.pipeline, dtype=np.float64)
-    require(stages <= n_layer, stages, "parallel.pipeline", f"must be <= {n_layer} layers")
-
-
 def check_choice(name: str, value: str, options: tuple[str, ...]) -> str:
     """Return ``value`` if it is one of ``options``."""
     if value not in options:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from genz.core import schema
-from genz.core.errors import InputError, UnknownNameError
+from genz.core.errors import InputError, UnknownNameError, UnsupportedFormatError
 from genz.core.schema import Record
 from genz.core.typing import Num
 from genz.spec.source import Source
@@ -117,14 +117,13 @@ class Accelerator(Record):
 
         Raises
         ------
-        UnknownNameError
+        UnsupportedFormatError
             If the device has no matrix unit for the format.
         """
         try:
             return self.peak_flop_rate[number_format]
         except KeyError:
-            kind = f"number format of the matrix unit of {self.name}"
-            raise UnknownNameError(kind, number_format, self.peak_flop_rate) from None
+            raise UnsupportedFormatError(self.name, number_format, self.peak_flop_rate) from None
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed; a new memory_capacity is all usable."""
