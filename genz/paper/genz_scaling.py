@@ -188,7 +188,7 @@ def _figure(scaling: _Scaling, name: str, section: str, title: str, note: str) -
             source=f"{SOURCE}, section {section}",
             data=partial(_data, scaling),
             draw=partial(_draw, scaling=scaling),
-            note=note,
+            note=f"{note} Decode shows the last token, as published.",
         )
     )
 

@@ -201,10 +201,20 @@ def decode(
 
     Parameters
     ----------
-    shape, system, batch, request, layout, byte_width
-        As for :func:`prefill`.
+    shape : Shape
+        The model.
+    system : System
+        The accelerator; its fields broadcast with ``batch``.
+    batch : array_like, shape (...)
+        Requests. [1]
+    request : Request
+        Tokens and beams of each.
     generated : int
         Tokens generated before this one. [1]
+    layout : Layout, optional
+        Accelerators that share the model; by default one.
+    byte_width : float, default 1
+        Bytes of a value. [B]
 
     Returns
     -------
@@ -254,8 +264,18 @@ def tpot(
 
     Parameters
     ----------
-    shape, system, batch, request, layout, byte_width
-        As for :func:`prefill`.
+    shape : Shape
+        The model.
+    system : System
+        The accelerator; its fields broadcast with ``batch``.
+    batch : array_like, shape (...)
+        Requests. [1]
+    request : Request
+        Tokens and beams of each.
+    layout : Layout, optional
+        Accelerators that share the model; by default one.
+    byte_width : float, default 1
+        Bytes of a value. [B]
     """
     first = decode(shape, system, batch, request, 0, layout, byte_width).total
     last = decode(shape, system, batch, request, request.output, layout, byte_width).total
@@ -274,8 +294,18 @@ def serving(
 
     Parameters
     ----------
-    shape, system, batch, request, layout, byte_width
-        As for :func:`prefill`.
+    shape : Shape
+        The model.
+    system : System
+        The accelerator; its fields broadcast with ``batch``.
+    batch : array_like, shape (...)
+        Requests. [1]
+    request : Request
+        Tokens and beams of each.
+    layout : Layout, optional
+        Accelerators that share the model; by default one.
+    byte_width : float, default 1
+        Bytes of a value. [B]
     """
     rows = count("batch", batch)
     return Serving(

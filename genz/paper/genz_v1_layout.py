@@ -54,8 +54,16 @@ def decode_throughput(
 
     Parameters
     ----------
-    shape, system, micro_batch, request, layout
-        As for :func:`prefill_throughput`.
+    shape : Shape
+        The model.
+    system : System
+        The accelerator.
+    micro_batch : array_like, shape (...)
+        Requests in each stage; the batch is ``layout.pipeline`` times that. [1]
+    request : Request
+        Tokens and beams of each.
+    layout : Layout
+        Accelerators that share the model.
     """
     rows = count("micro_batch", micro_batch)
     time = tpot(shape, system, rows, request, Layout(layout.tensor))
@@ -102,12 +110,18 @@ def fits(
 
     Parameters
     ----------
-    shape, batch, request, byte_width
-        As for :func:`footprint`.
+    shape : Shape
+        The model.
     system : System
         The accelerator.
+    batch : array_like, shape (...)
+        Requests held. [1]
+    request : Request
+        Tokens and beams of each.
     n : int, default 1
         Accelerators. [1]
+    byte_width : float, default 1
+        Bytes of a value. [B]
     """
     return np.asarray(footprint(shape, batch, request, byte_width) <= n * system.capacity)
 
@@ -134,6 +148,11 @@ def best_layout(shape: Shape, system: System, batch: int, request: Request) -> L
     ------
     InfeasibleError
         If no layout holds the model.
+
+    Notes
+    -----
+    The paper does not print the rule. All 30 published layouts of sections 6.A to 6.C follow from it
+    on the fastest system of each section.
     """
     need = float(footprint(shape, batch, request)) / system.capacity
     layouts = [
@@ -142,7 +161,7 @@ def best_layout(shape: Shape, system: System, batch: int, request: Request) -> L
         for pipeline in _divisors(shape.n_layer)
         if pipeline <= batch and tensor * pipeline >= need
     ]
-    size = 2 ** int(np.ceil(np.log2(need)))
+    size = 2 ** max(int(np.ceil(np.log2(need))), 0)
     while size <= max((layout.size for layout in layouts), default=0):
         tried = [layout for layout in layouts if size <= layout.size < 2 * size]
         if tried:

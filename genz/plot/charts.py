@@ -84,6 +84,7 @@ def lines(
     Returns
     -------
     plotly.graph_objects.Figure
+        In the house style, with units in the axis titles.
 
     Raises
     ------
@@ -109,8 +110,12 @@ def bars(
 
     Parameters
     ----------
-    frame, encoding, title
-        As for :func:`lines`; ``encoding.dash`` is not used.
+    frame : pandas.DataFrame
+        Tidy rows; ``frame.attrs["units"]`` names the unit of each numeric column.
+    encoding : Encoding
+        Which column is shown how; ``dash`` is not used.
+    title : str
+        Title of the figure.
     points : pandas.DataFrame, optional
         Rows with the same columns, drawn as open symbols: published values, totals where stacked.
     stacked : bool, default False
@@ -119,6 +124,7 @@ def bars(
     Returns
     -------
     plotly.graph_objects.Figure
+        In the house style, with units in the axis titles.
 
     Raises
     ------
