@@ -75,6 +75,7 @@ def pass_time(
     *,
     calibrated: bool,
     fixed: Num,
+    ndim: int,
     slow: SlowTier | None = None,
 ) -> PassTime:
     """Return the time of one forward pass.
@@ -89,6 +90,8 @@ def pass_time(
         Whether kernels reach the device's constants, or the roofline itself.
     fixed : array_like, shape (...)
         Overhead of the engine. [s]
+    ndim : int
+        Axes of the cases; fields of the hardware may have more of them than the work.
     slow : SlowTier, optional
         Slow tier in use.
 
@@ -96,13 +99,12 @@ def pass_time(
     -------
     PassTime
     """
-    flop, traffic = work.flop, work.traffic
-    ndim = flop.ndim - 1
+    flop, traffic = _lifted(work.flop, ndim), _lifted(work.traffic, ndim)
     peaks = {f: accelerator.peak(f) for f in {o.number_format for o in work.operators}}
     peak = column([peaks[o.number_format] for o in work.operators], ndim)
     bandwidth: Num = accelerator.memory_bandwidth
     if slow is not None:
-        bandwidth = _mixed_bandwidth(work, traffic, bandwidth, slow)
+        bandwidth = _mixed_bandwidth(work, traffic, bandwidth, slow, ndim)
     constants = kernel_constants(accelerator, work.operators, ndim) if calibrated else None
     if constants is None:
         operator = ideal_time(flop, traffic, peak, bandwidth)
@@ -141,6 +143,11 @@ def pass_time(
     )
 
 
+def _lifted(rows: FloatArray, ndim: int) -> FloatArray:
+    """Put new case axes between the operators and the cases, so that the latter align at the end."""
+    return rows.reshape(len(rows), *(1,) * (ndim + 1 - rows.ndim), *rows.shape[1:])
+
+
 def row_sum(rows: FloatArray) -> FloatArray:
     """Return the sum over operators; added row by row, so that scalars and arrays round alike."""
     total: FloatArray = rows[0].copy()
@@ -163,10 +170,16 @@ def _sum_messages(messages: tuple[Message, ...], time: tuple[FloatArray, ...]) -
     return np.asarray(total)
 
 
-def _mixed_bandwidth(work: Work, traffic: FloatArray, fast: Num, slow: SlowTier) -> FloatArray:
+def _mixed_bandwidth(
+    work: Work, traffic: FloatArray, fast: Num, slow: SlowTier, ndim: int
+) -> FloatArray:
     """Bandwidth of each operator, by the share of its bytes that comes from the slow tier."""
-    spilled = stack([slow.weight * o.weight + slow.cache * o.cache for o in work.operators])
-    share = np.divide(spilled, traffic, out=np.zeros_like(spilled), where=traffic > 0.0)
+    rows = [slow.weight * o.weight + slow.cache * o.cache for o in work.operators]
+    spilled = _lifted(stack(rows), ndim)
+    share = np.divide(
+        spilled, traffic, out=np.zeros(np.broadcast_shapes(spilled.shape, traffic.shape)),
+        where=np.greater(traffic, 0.0),
+    )  # fmt: skip
     return effective_bandwidth(fast, slow.bandwidth, share)
 
 

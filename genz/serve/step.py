@@ -333,6 +333,7 @@ def _step(
         at.platform.network,
         calibrated=at.calibrated,
         fixed=fixed,
+        ndim=max(len(shape), 1),
         slow=_slow_tier(at),
     )
     factor = pipelined(at.model, work, passed, pipeline=pipeline, micro_batch=micro, steady=steady)

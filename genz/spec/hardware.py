@@ -49,7 +49,7 @@ class Accelerator(Record):
     vendor: str = schema.text("maker")
     generation: str = schema.text("architecture generation; devices of one share kernel constants")
     peak_flop_rate: Mapping[str, Num] = schema.mapping(
-        "flop/s", "dense matrix peak by number format; absent: not supported", low=1e9, high=1e19
+        "flop/s", "dense matrix peak by number format; absent: not supported", low=1e6, high=1e21
     )
     memory_capacity: Num = schema.quantity(
         "B", "capacity of the fastest large tier, as the data sheet gives it", low=1e6, high=1e15

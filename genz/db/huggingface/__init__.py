@@ -95,12 +95,14 @@ def model_from_huggingface(
     data, place, beside = _opened(config)
     try:
         outer = Fields(data)
-        found = _read(outer, place, beside)
+        found = _read(outer, beside)
         found = found.replace(name=_chosen_name(name, config, outer))
         _refuse_left(outer)
     except InputError as error:
         msg = f"{place}: {error}"
         raise InputError(msg) from None
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{error.kind} ({place})", error.name, error.known) from None
     except RecursionError:
         msg = f"{place}: objects are nested too deep"
         raise InputError(msg) from None
@@ -114,26 +116,25 @@ def _opened(config: object) -> tuple[Any, str, Any]:
     if not isinstance(config, (str, Path)):
         msg = f"config must be a path or a mapping, got {shown(config)}"
         raise InputError(msg)
-    if "\0" in str(config):
-        msg = f"config must be a path without null characters, got {shown(str(config))}"
-        raise InputError(msg)
     path = Path(config)
-    if path.is_dir():
-        path /= "config.json"
-    stem = path.name.removesuffix("config.json")
-    second = path.with_name(stem + _QUANT_FILE)
-    beside = read_json(second) if path.name.endswith("config.json") and second.is_file() else None
-    return read_json(path), str(path), beside
+    try:
+        path = path / "config.json" if path.is_dir() else path
+        second = path.with_name(path.name.removesuffix("config.json") + _QUANT_FILE)
+        quantised = path.name.endswith("config.json") and second.is_file()
+    except (OSError, ValueError) as error:  # a name no file can have
+        msg = f"config must be a path, got {shown(str(config))}: {error}"
+        raise InputError(msg) from None
+    return read_json(path), str(path), read_json(second) if quantised else None
 
 
-def _read(outer: Fields, place: str, beside: Any) -> Model:
+def _read(outer: Fields, beside: Any) -> Model:
     family = _family(outer)
     text = outer
     if "text_config" in outer:
         text = outer.table("text_config")
         family = text.text("model_type", default=family)
     if family not in READERS:
-        raise UnknownNameError(_unknown(text, place), family, READERS)
+        raise UnknownNameError(_unknown(text), family, READERS)
     for part in {id(t): t for t in (outer, text)}.values():
         _check_heads(part)
     found = READERS[family](text)
@@ -163,27 +164,23 @@ def _check_heads(f: Fields) -> None:
     for item in f.items("architectures"):
         if any(head in str(item) for head in _OTHER_HEADS):
             f.refuse("architectures", "must be a language model with a head over the vocabulary")
-    f.fixed(
-        is_encoder_decoder=False,
-        add_cross_attention=False,
-        pruned_heads={},
-        tie_encoder_decoder=False,
-    )
+    f.fixed(is_encoder_decoder=False, add_cross_attention=False, pruned_heads={})
+    f.fixed(tie_encoder_decoder=False, use_bidirectional_attention=(False, "vision"))
     f.skip("cross_attention_hidden_size", "decoder_start_token_id")
 
 
-def _unknown(f: Fields, place: str) -> str:
-    fields = sorted(n for n in f.left() if n.rsplit(".", 1)[-1] not in _PLAIN)
+def _unknown(f: Fields) -> str:
+    fields = sorted(n for n, _ in f.left() if n.rsplit(".", 1)[-1] not in _PLAIN)
     listed = ", ".join(fields[:20]) or "none"
-    return f"reader of Hugging Face models ({place}; fields not understood: {listed})"
+    return f"reader of Hugging Face models, fields not understood: {listed}, and no model_type"
 
 
 def _refuse_left(f: Fields) -> None:
     left = list(f.left())
     if left:
-        value = f.data.get(left[0], "…")
-        more = f"; so do {', '.join(left[1:12])}" if len(left) > 1 else ""
-        msg = f"{left[0]} may change cost and must be understood, but no reader of the family does, got {shown(value)}{more}"
+        name, value = left[0]
+        more = f"; neither are {', '.join(n for n, _ in left[1:12])}" if left[1:] else ""
+        msg = f"{name} must be understood, for it may change cost, and is not, got {shown(value)}{more}"
         raise InputError(msg)
 
 

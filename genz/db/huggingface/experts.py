@@ -200,7 +200,8 @@ def _llama4_sparse(f: Fields) -> list[bool]:
 def minimax(f: Fields) -> Model:
     """MiniMax-Text-01: lightning attention in seven layers of eight, experts in each."""
     f.fixed(shared_intermediate_size=0, postnorm=True)
-    f.skip("shared_moe_mode", "sliding_window", "block_size")
+    f.fixed(sliding_window=None)
+    f.skip("shared_moe_mode", "block_size")
     n_head, head = f.count(*HEADS), f.count("head_dim")
     made: dict[str, Mixer] = {
         "full": attention(f),

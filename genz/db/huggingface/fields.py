@@ -49,12 +49,12 @@ def read_json(path: Path) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        msg = f"key {shown(twice)} stands twice in one object"
-        raise ValueError(msg)
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            msg = f"key {shown(name)} stands twice in one object"
+            raise ValueError(msg)
+        found[name] = value
     return found
 
 
@@ -86,11 +86,11 @@ class Fields:
         """Mark fields as understood: here they do not change cost."""
         self._read.update(names)
 
-    def left(self) -> Iterator[str]:
-        """Yield the fields that were not read and may change cost."""
+    def left(self) -> Iterator[tuple[str, Any]]:
+        """Yield the fields that were not read and may change cost, with their values."""
         for name, value in self.data.items():
             if name not in self._read and value is not None and not costless(name):
-                yield self.path + name
+                yield self.path + name, value
         for table in self._tables:
             yield from table.left()
 

@@ -58,9 +58,9 @@ _SCALARS = """
 
 #: Draft heads and towers: a model here is the text part that makes one token per step.
 _OTHER_PARTS = """
-    audio_config downsample_ratio for_llm_compressor mm_tokens_per_image num_mtp_modules
-    num_nextn_predict_layers spatial_merge_size use_bidirectional_attention use_mtp
-    vision_config multimodal_projector_bias projector_hidden_act
+    audio_config downsample_ratio ignore_index for_llm_compressor mm_tokens_per_image num_mtp_modules
+    num_nextn_predict_layers spatial_merge_size use_mtp
+    use_unified_vision_chunk    vision_config multimodal_projector_bias projector_hidden_act
 """
 
 _NAMES = frozenset(" ".join((_BOOKKEEPING, _TRAINING, _GENERATION, _SCALARS, _OTHER_PARTS)).split())

@@ -18,11 +18,16 @@ def deepseek_v2(f: Fields) -> Model:
 
 
 def deepseek_v3(f: Fields) -> Model:
-    """DeepSeek V3, R1 and V3.2, Kimi K2, GLM 5: learned score corrections."""
+    """DeepSeek V3 and R1, Kimi K2: learned score corrections."""
     return _deepseek(f, corrected=True)
 
 
-def _deepseek(f: Fields, *, corrected: bool) -> Model:
+def deepseek_v32(f: Fields) -> Model:
+    """DeepSeek V3.2, GLM 5: an index of sparse attention besides."""
+    return _deepseek(f, corrected=True, indexed=True)
+
+
+def _deepseek(f: Fields, *, corrected: bool, indexed: bool = False) -> Model:
     f.fixed(attention_bias=False, mlp_bias=False)
     method = f.text("topk_method", default="noaux_tc" if corrected else "greedy")
     inner = f.count("moe_intermediate_size")
@@ -30,7 +35,7 @@ def _deepseek(f: Fields, *, corrected: bool) -> Model:
     experts = routed(
         f, shared_width=n_shared * inner, router_bias=corrected and method == "noaux_tc"
     )
-    mixer = latent_attention(f)
+    mixer = latent_attention(f, indexed=indexed)
     made = {
         True: LayerGroup(count=1, mixer=mixer, feed_forward=experts),
         False: LayerGroup(count=1, mixer=mixer, feed_forward=dense(f)),
@@ -56,15 +61,15 @@ def _sparse(f: Fields) -> list[bool]:
     return [i >= first and i % every == 0 for i in range(n_layer)]
 
 
-def latent_attention(f: Fields) -> LatentAttention:
-    """Return the latent attention, with the sparse index where there is one."""
+def latent_attention(f: Fields, *, indexed: bool) -> LatentAttention:
+    """Return the latent attention, with the index of sparse attention in families that have one."""
     n_head = f.count(*HEADS)
     f.fixed(num_key_value_heads=n_head)
     nope, rope = f.count("qk_nope_head_dim"), f.count("qk_rope_head_dim")
     f.fixed(qk_head_dim=nope + rope)
     f.skip("head_dim")
     index: dict[str, Any] = {}
-    if "index_topk" in f:
+    if indexed:
         index = {
             "n_index_head": f.count("index_n_heads"),
             "index_dim": f.count("index_head_dim"),
@@ -84,8 +89,8 @@ def latent_attention(f: Fields) -> LatentAttention:
 READERS = {
     "deepseek_v2": deepseek_v2,
     "deepseek_v3": deepseek_v3,
-    "deepseek_v32": deepseek_v3,
+    "deepseek_v32": deepseek_v32,
     "glm4_moe_lite": deepseek_v3,
-    "glm_moe_dsa": deepseek_v3,
+    "glm_moe_dsa": deepseek_v32,
     "kimi_k2": deepseek_v3,
 }

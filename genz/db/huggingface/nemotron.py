@@ -14,7 +14,8 @@ _SYMBOLS = {"M": "state space", "*": "attention", "-": "feed-forward", "E": "exp
 def nemotron_h(f: Fields) -> Model:
     """Nemotron-H and Nemotron 3: each layer is one part behind one norm."""
     f.fixed(moe_latent_size=0, use_bias=False)
-    f.skip("sliding_window", "time_step_rank", "expand", "moe_shared_expert_overlap")
+    f.fixed(sliding_window=None)
+    f.skip("time_step_rank", "expand", "moe_shared_expert_overlap")
     pattern = f.text("hybrid_override_pattern")
     if len(pattern) != layer_count(f) or not set(pattern) <= set(_SYMBOLS):
         f.refuse(

@@ -1,8 +1,8 @@
 """What the checkpoint's number formats are: quantization_config, or NVIDIA's file beside it.
 
 A part of the model (mixers, dense and shared feed-forward, routed experts) has one format here. It
-counts as not quantised when more than half of its layers, or any of its larger projections, are
-kept at 16 bits: the file is then somewhat smaller than computed, never larger.
+counts as not quantised where, in more than half of the layers, any of its larger projections stays at
+16 bits; exceptions in fewer layers are not counted.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ _NAME = "quantization_config"
 
 
 def _quantised(q: Fields, n_layer: int) -> Precision | None:
-    method = q.text("quant_method", default="modelopt" if "quant_algo" in q else "")
+    method = "modelopt" if "quant_algo" in q else q.text("quant_method")
+    q.skip("quant_method")
     if method not in _METHODS:
         raise UnknownNameError(f"reader of {q.path}quant_method", method, _METHODS)
     made, kept, parts = _METHODS[method](q)
@@ -77,8 +78,11 @@ def _quantised(q: Fields, n_layer: int) -> Precision | None:
 def _finish(q: Fields) -> None:
     left = list(q.left())
     if left:
-        msg = f"{left[0]} may change the format of weights and is not understood"
-        raise InputError(f"{msg}, got {shown(q.data.get(left[0].rsplit('.', 1)[-1]))}")
+        name, value = left[0]
+        msg = (
+            f"{name} must be understood, for it may change formats, and is not, got {shown(value)}"
+        )
+        raise InputError(msg)
 
 
 Scheme = tuple[Format, list[str], tuple[str, ...]]
@@ -89,12 +93,14 @@ def _fp8(q: Fields) -> Scheme:
     q.fixed(
         fmt=("e4m3", "float8_e4m3fn"), activation_scheme=("dynamic", "static"), scale_fmt="ue8m0"
     )
-    q.skip("dequantize", "ignored_layers")
+    q.skip("dequantize")
     block = q.counts("weight_block_size", low=1)
     if block and len(block) != len(_FP8_BLOCK):
         q.refuse("weight_block_size", "must hold two sizes")
     group = block[0] * block[1] if block else 0
-    made = Format("fp8", "fp8", group=group, scale_bits=32)
+    q.fixed(kv_cache_scheme=("static", "dynamic"))
+    cache = "fp8" if "kv_cache_scheme" in q else "bf16"
+    made = Format("fp8", "fp8", group=group, scale_bits=32, cache=cache)
     return made, _modules(q, "modules_to_not_convert", "ignored_layers"), _KINDS
 
 
@@ -137,7 +143,16 @@ def _gptq(q: Fields) -> Scheme:
     bits = q.count("bits", high=8)
     group = q.count("group_size", low=-1)
     made = Format(f"int{bits}", group=max(group, 0), scale_bits=16 + bits)
-    return made, _modules(q, "modules_to_not_convert", "modules_in_block_to_quantize_not"), _KINDS
+    return made, _modules(q, "modules_to_not_convert"), _listed(q)
+
+
+def _listed(q: Fields) -> tuple[str, ...]:
+    """Return the parts of which GPTQ lists modules to quantise; all without a list."""
+    lists = q.items("modules_in_block_to_quantize")
+    names = [
+        str(module) for entry in lists for module in (entry if isinstance(entry, list) else [entry])
+    ]
+    return tuple({kind for module in names for kind in _part_of(module)}) or _KINDS
 
 
 def _bitsandbytes(q: Fields) -> Scheme:
@@ -278,7 +293,7 @@ def _modules(q: Fields, *names: str) -> list[str]:
 _SMALL = re.compile(
     r"lm_head|embed|norm|router|\bgate$|\.gate\b|_gate$|e_score_correction_bias|visual|vision|audio"
     r"|multi_modal|mm_projector|patch|merger|mtp|eh_proj|conv1d|in_proj_(a|b|ba)\b|dt_proj|x_proj"
-    r"|kv_a_proj|weights_proj|indexer|A_log|dt_bias|per_layer|output$|^model\.norm|bias$"
+    r"|kv_a_proj|weights_proj|indexer|A_log|dt_bias|per_layer|bias$"
 )
 _PART = {
     "expert": re.compile(r"experts?\b(?<!shared_expert)(?<!shared_experts)|block_sparse_moe"),

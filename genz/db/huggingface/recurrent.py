@@ -96,7 +96,8 @@ def mamba_original(f: Fields) -> Model:
 def jamba(f: Fields) -> Model:
     """Jamba: one attention layer in eight, experts in every other layer."""
     f.fixed(mamba_inner_layernorms=True)
-    f.skip("calc_logits_for_entire_prompt", "sliding_window")
+    f.fixed(sliding_window=None)
+    f.skip("calc_logits_for_entire_prompt")
     mixers: dict[bool, Mixer] = {
         True: attention(f),
         False: StateSpace(
