@@ -42,7 +42,7 @@ def attention(
         operators += lora(site, "out", group, count, row, out, width)
 
     messages = [
-        Message("out", "all_reduce", group, count, site.act * row * width, site.tensor),
+        Message("out", "all_reduce", group, count, site.residual, site.tensor),
         *_sequence_messages(site, group, count, key_value, out),
     ]
     return operators, messages

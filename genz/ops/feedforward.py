@@ -24,7 +24,7 @@ def dense(
         inner, up = shard(part.width, site.tensor), 2 if part.gated else 1
         operators += lora(site, "up", group, count, row, width, up * inner)
         operators += lora(site, "down", group, count, row, inner, width)
-    size = site.act * row * width
+    size = site.residual
     return operators, [Message("down", "all_reduce", group, count, size, site.tensor)]
 
 
@@ -87,11 +87,10 @@ def _expert_messages(site: Site, part: Experts, group: int, count: float) -> lis
     share of its group's tokens to the ranks that hold their experts, once per expert group and shard
     (DeepEP deduplicates in this way), and gets the results back; tensor ranks then gather them.
     """
-    width, row = site.model.width, site.row
     spread = np.asarray(site.data * site.sequence) > 1
     alone = np.where(spread, 0.0, count)
     apart = np.where(spread, count, 0.0)
-    size = site.act * row * width
+    size = site.residual
     reduce = Message("experts", "all_reduce", group, alone, size, site.tensor)
     if not spread.any():
         return [reduce]

@@ -92,7 +92,7 @@ def _first(site: Site) -> tuple[list[Operator], list[Message]]:
     if model.embedding_width:
         kind = "embedding"
         operators.append(gemm(site, "embedding_up", kind, FIRST, 1.0, row, narrow, model.width))
-    size = site.act * row * narrow
+    size = site.act * row * narrow if model.embedding_width else site.residual
     return operators, [Message("embedding", "all_reduce", FIRST, 1.0, size, site.tensor)]
 
 

@@ -46,7 +46,7 @@ def latent_attention(
             operators += _index(site, mixer, s, group, count)
     out = head * mixer.value_dim
     operators.append(gemm(site, "out", "mixer", group, count, row, out, width))
-    messages = [Message("out", "all_reduce", group, count, site.act * row * width, site.tensor)]
+    messages = [Message("out", "all_reduce", group, count, site.residual, site.tensor)]
     messages += _sequence_messages(site, mixer, group, count, head)
     return operators, messages
 
@@ -140,7 +140,7 @@ def _index(
             count=count,
             flop=2.0 * request * pairs * width,
             cache=(request * keys + row) * mixer.index_dim * site.precision.cache_width,
-            activation=site.act * row * width,
+            activation=site.residual,
         ),
     ]  # fmt: skip
 

@@ -41,7 +41,7 @@ def state_space(
         messages.append(Message("maps", "all_reduce", group, count, site.act * row * low, tensor))
     operators.append(_scan(site, group, count, inner * mixer.state, 4.0 * inner, "selective"))
     operators.append(gemm(site, "out", "mixer", group, count, row, inner, width))
-    messages.append(Message("out", "all_reduce", group, count, site.act * row * width, tensor))
+    messages.append(Message("out", "all_reduce", group, count, site.residual, tensor))
     return operators, messages
 
 
@@ -62,7 +62,7 @@ def linear_attention(
     state = value_head * mixer.key_dim * mixer.value_dim
     operators.append(_scan(site, group, count, state, 2.0 * key + 3.0 * value, mixer.variant))
     operators.append(gemm(site, "out", "mixer", group, count, row, value, width))
-    return operators, [Message("out", "all_reduce", group, count, site.act * row * width, tensor)]
+    return operators, [Message("out", "all_reduce", group, count, site.residual, tensor)]
 
 
 def state_values(mixer: StateSpace | LinearAttention, tensor: Num) -> FloatArray:

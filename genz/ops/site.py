@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -20,7 +21,7 @@ def shard(n: Num, degree: Num) -> FloatArray:
     return np.asarray(np.ceil(np.divide(n, degree)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Site:
     """One accelerator of a pipeline stage: what the builders of operators need to know.
 
@@ -47,7 +48,7 @@ class Site:
     expert: FloatArray
     causal_skip: bool
 
-    @property
+    @cached_property
     def act(self) -> float:
         """Bytes of an activation [B]."""
         return self.precision.activation_width
@@ -60,11 +61,16 @@ class Site:
         """Rows that the linear layers of this accelerator see of one stream."""
         return np.asarray(stream.batch * stream.beams * self.new(stream))
 
-    @property
+    @cached_property
     def row(self) -> FloatArray:
         """Rows that the linear layers of this accelerator see."""
         rows = [self.rows(s) for s in self.streams]
         return rows[0] if len(rows) == 1 else np.asarray(np.add(rows[0], rows[1]))
+
+    @cached_property
+    def residual(self) -> FloatArray:
+        """Bytes of the residual stream of these rows [B]."""
+        return np.asarray(self.act * self.row * self.model.width)
 
     @property
     def stage_token(self) -> FloatArray:

@@ -68,12 +68,11 @@ def kernel_constants(
     KernelConstants
     """
     kernels = [kernel_of(accelerator, o.kernel, o.number_format) for o in operators]
-    return KernelConstants(
-        *(
-            column([getattr(k, name) for k in kernels], ndim)
-            for name in KernelConstants.__dataclass_fields__
-        )
-    )
+    names = tuple(KernelConstants.__dataclass_fields__)
+    if not accelerator.shapes:
+        table = np.array([[getattr(k, n) for n in names] for k in kernels])
+        return KernelConstants(*(row.reshape(-1, *(1,) * ndim) for row in table.T))
+    return KernelConstants(*(column([getattr(k, n) for k in kernels], ndim) for n in names))
 
 
 def kernel_of(accelerator: Accelerator, kernel: str, number_format: str) -> Kernel:

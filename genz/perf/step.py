@@ -124,7 +124,7 @@ def pass_time(
     roofs = count * operator.roof
     roof = row_sum(roofs)
     compute = row_sum(np.where(operator.compute_bound, roofs, 0.0))
-    message = tuple(_time_of(m, network, ideal=not calibrated) for m in work.messages)
+    message = _message_times(work.messages, network, ideal=not calibrated)
     network_time = _sum_messages(work.messages, message)
     overhead = np.asarray(row_sum(count * launch) + fixed if calibrated else fixed)
     flop, traffic = count * flop, count * traffic
@@ -156,16 +156,28 @@ def row_sum(rows: FloatArray) -> FloatArray:
     return total
 
 
-def _time_of(message: Message, network: tuple[Network, ...], *, ideal: bool) -> FloatArray:
-    if not network or np.max(message.n_rank) <= 1.0:
-        return np.zeros(1)
-    return message_time(message, network, ideal=ideal)
+def _message_times(
+    messages: tuple[Message, ...], network: tuple[Network, ...], *, ideal: bool
+) -> tuple[FloatArray, ...]:
+    """Time of one occurrence of each message; equal messages are evaluated once."""
+    known: dict[tuple[str, int, int, int], FloatArray] = {}
+    times = []
+    for m in messages:
+        key = (m.collective, id(m.size), id(m.n_rank), id(m.stride))
+        if key not in known:
+            alone = not network or np.asarray(m.n_rank).max() <= 1.0
+            known[key] = _NOTHING if alone else message_time(m, network, ideal=ideal)
+        times.append(known[key])
+    return tuple(times)
+
+
+_NOTHING = np.zeros(1)
 
 
 def _sum_messages(messages: tuple[Message, ...], time: tuple[FloatArray, ...]) -> FloatArray:
-    total: Num = np.zeros(1)
+    total: Num = _NOTHING
     for m, t in zip(messages, time, strict=True):
-        if t.size > 1 or t[0]:
+        if t is not _NOTHING:
             total = total + m.count * t
     return np.asarray(total)
 
@@ -234,7 +246,7 @@ def pipelined(
     :math:`T + (M-1) t` from an empty pipeline; in steady state a step follows the last one after
     :math:`\max(T, M t)`.
     """
-    if np.max(micro_batch) <= 1.0:
+    if micro_batch.max() <= 1.0:
         return np.ones(1)
     total = passed.total
     slowest = _slowest_stage(model, work, passed, pipeline)

@@ -10,7 +10,7 @@ import numpy as np
 
 from genz.core.check import broadcast_shape, require
 from genz.core.errors import InputError
-from genz.core.typing import BoolArray, FloatArray, Num
+from genz.core.typing import FloatArray
 from genz.ops.forward import tensor_limits
 from genz.spec.deployment import (
     Adapter,
@@ -127,7 +127,8 @@ class Deployment:
 
     def degree(self, name: str) -> FloatArray:
         """Return a degree of the layout, or its size, as an array of at least one axis."""
-        return np.atleast_1d(np.asarray(getattr(self.parallel, name), dtype=np.float64))
+        value: Any = getattr(self.parallel, name)
+        return value.astype(float) if isinstance(value, np.ndarray) else np.array([float(value)])
 
 
 def _typed(options: Any, name: str, kind: Any, default: Any) -> Any:
@@ -148,13 +149,9 @@ def _precision(model: Model, precision: Precision | str) -> Precision:
 
 def layout_rules(
     model: Model, platform: Platform, parallel: Parallel
-) -> Iterator[tuple[BoolArray, str, Any, str]]:
+) -> Iterator[tuple[Any, str, Any, str]]:
     """Yield the rules of a layout: where each holds, the argument, its value, and the rule in words."""
-    degree = {
-        n: np.asarray(getattr(parallel, n), dtype=np.float64)
-        for n in ("pipeline", "tensor", "expert")
-    }
-    stages, tensor, expert = degree.values()
+    stages, tensor, expert = parallel.pipeline, parallel.tensor, parallel.expert
     yield stages <= model.n_layer, "parallel.pipeline", stages, f"must be <= {model.n_layer} layers"
     for limit, what in tensor_limits(model):
         rule = f"must be <= {limit} {what} of {model.name}"
@@ -164,15 +161,16 @@ def layout_rules(
     if most == 1:
         rule = f"must be 1, {model.name} has no experts"
     yield expert <= most, "parallel.expert", expert, rule
-    size: Num = np.asarray(parallel.size, dtype=np.float64)
-    room: Num = np.asarray(platform.n_accelerator, dtype=np.float64)
+    room = platform.n_accelerator
     rule = f"must be <= {np.max(room):g} accelerators of {platform.name}"
-    yield size <= room, "parallel.size", size, rule
+    yield parallel.size <= room, "parallel.size", parallel.size, rule
 
 
 def _check_fit(model: Model, platform: Platform, parallel: Parallel) -> None:
     for ok, name, value, rule in layout_rules(model, platform, parallel):
-        require(np.asarray(ok), np.broadcast_to(value, np.shape(ok)), name, rule)
+        if ok is not True:
+            array = np.broadcast_to(np.asarray(value, dtype=np.float64), np.shape(ok))
+            require(np.asarray(ok), array, name, rule)
 
 
 def case_shape(at: Deployment, load: Mapping[str, FloatArray]) -> tuple[int, ...]:

@@ -354,7 +354,7 @@ def _work(at: Deployment, streams: tuple[Stream, ...], pipeline: Num, stage: Num
         causal_skip=at.engine.causal_skip,
     )
     work = forward(site)
-    if np.max(pipeline) <= 1.0:
+    if pipeline.max() <= 1.0:
         return work
     size = site.act * site.row * at.model.width
     send = Message("stage", "send", LAST, pipeline - 1.0, size, pipeline, stage)
@@ -386,8 +386,10 @@ def _result(
         memory=worker * passed.traffic / at.platform.accelerator.memory_bandwidth,
         link=worker * passed.network,
     )
-    rank = [m for m in work.messages if np.max(m.n_rank) > 1.0]
-    sent = sum((m.count * m.size * (np.greater(m.n_rank, 1.0)) for m in rank), np.zeros(1))
+    some = {id(m.n_rank): np.greater(m.n_rank, 1.0) for m in work.messages}
+    sent: Num = 0.0
+    for m in work.messages:
+        sent = sent + m.count * m.size * some[id(m.n_rank)]
     cost = rent(at.platform, at.degree("size"), total)
 
     def fit(value: Num) -> Num:

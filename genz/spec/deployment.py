@@ -58,12 +58,12 @@ class Parallel(Record):
     @property
     def stage_size(self) -> Num:
         """Accelerators of one pipeline stage."""
-        return np.multiply(np.multiply(self.tensor, self.data), self.sequence)
+        return self.tensor * self.data * self.sequence
 
     @property
     def size(self) -> Num:
         """Accelerators of one replica."""
-        return np.multiply(self.stage_size, self.pipeline)
+        return self.stage_size * self.pipeline
 
     @property
     def label(self) -> str:

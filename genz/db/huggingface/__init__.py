@@ -113,7 +113,7 @@ def _opened(config: object) -> tuple[Any, str, Any]:
     """Return content, place and the content of NVIDIA's file."""
     if isinstance(config, Mapping):
         return config, "configuration", None
-    if not isinstance(config, (str, Path)):
+    if not isinstance(config, (str, Path)) or "\0" in str(config):
         msg = f"config must be a path or a mapping, got {shown(config)}"
         raise InputError(msg)
     path = Path(config)

@@ -76,7 +76,7 @@ class Fields:
         self.data: Mapping[str, Any] = data
         self.path = path
         self._read: set[str] = set()
-        self._tables: list[Fields] = []
+        self._tables: dict[str, list[Fields]] = {}
 
     def __contains__(self, name: str) -> bool:
         """Tell whether a field is there and not null."""
@@ -91,8 +91,9 @@ class Fields:
         for name, value in self.data.items():
             if name not in self._read and value is not None and not costless(name):
                 yield self.path + name, value
-        for table in self._tables:
-            yield from table.left()
+        for tables in self._tables.values():
+            for table in tables:
+                yield from table.left()
 
     # --- typed reading ---------------------------------------------------------------------------
 
@@ -140,19 +141,18 @@ class Fields:
         return list(value)
 
     def table(self, name: str) -> Fields:
-        """Return a nested object; empty where the field is absent."""
-        value = self._take((name,), "an object", {})[1]
-        table = Fields(value, f"{self.path}{name}.")
-        self._tables.append(table)
-        return table
+        """Return a nested object, the same one each time; empty where the field is absent."""
+        if name not in self._tables:
+            value = self._take((name,), "an object", {})[1]
+            self._tables[name] = [Fields(value, f"{self.path}{name}.")]
+        return self._tables[name][0]
 
     def tables(self, name: str) -> list[Fields]:
         """Return a list of nested objects; empty where the field is absent."""
-        found = [
-            Fields(value, f"{self.path}{name}[{i}].") for i, value in enumerate(self.items(name))
-        ]
-        self._tables += found
-        return found
+        if name not in self._tables:
+            items = enumerate(self.items(name))
+            self._tables[name] = [Fields(v, f"{self.path}{name}[{i}].") for i, v in items]
+        return self._tables[name]
 
     def fixed(self, **rules: object) -> None:
         """Refuse fields that have another value than the one, or the ones, the reader understands."""
