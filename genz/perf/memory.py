@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from genz.core.numberformat import BITS
 from genz.core.typing import BoolArray, FloatArray, Num
 from genz.ops.linear import heads
 from genz.ops.recurrent import state_values
@@ -27,6 +28,7 @@ from genz.spec.model import (
 from genz.spec.precision import Precision
 
 __all__ = [
+    "Held",
     "activation_footprint",
     "cache_footprint",
     "engine_pool",
@@ -60,8 +62,22 @@ class _Shape:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """Tokens of one request in the cache: of each beam, in common to the beams, and of a page."""
+
+    context: Num
+    beams: Num = 1.0
+    shared: Num = 0.0
+    block: Num = 1.0
+
+    def pages(self, token: Num, sequence: FloatArray) -> FloatArray:
+        """Return the pages that hold the tokens of one beam; the last page counts whole."""
+        return np.asarray(np.ceil(shard(token, sequence) / self.block))
+
+
 def group_weight(
-    model: Model, group: LayerGroup, precision: Precision, parallel: Parallel
+    model: Model, group: LayerGroup, precision: Precision, parallel: Parallel, tile: Num = 1
 ) -> FloatArray:
     """Return the bytes of the weights of one layer of a group on one accelerator.
 
@@ -72,6 +88,8 @@ def group_weight(
     ----------
     model, group, precision, parallel
         What is deployed and how; degrees of any shape (...).
+    tile : array_like, shape (...)
+        ``Engine.expert_tile``. [1]
 
     Returns
     -------
@@ -88,11 +106,7 @@ def group_weight(
     elif isinstance(part, Experts):
         small += part.n_expert * (model.width + (1 if part.router_bias else 0))
         small += model.width if part.shared_gate else 0
-        inner = shard(part.width, at.stage / at.expert)
-        matrices = 3 if part.gated else 2
-        each: Num = matrices * model.width * inner
-        if part.bias:
-            each = each + (matrices - 1) * inner + model.width
+        each = _expert_weights(model.width, part, precision, at, tile)
         routed = shard(part.n_expert, at.expert) * each
         total = total + routed * precision.weight_width("expert")
         if part.shared_width:
@@ -101,6 +115,17 @@ def group_weight(
                 "dense"
             )
     return np.asarray(total + small * precision.weight_width("norm"))
+
+
+def _expert_weights(
+    width: int, part: Experts, precision: Precision, at: _Shape, tile: Num
+) -> FloatArray:
+    """Weights of one routed expert on one rank."""
+    inner = shard(part.width, at.stage / at.expert)
+    pad = tile if BITS[precision.weight_format("expert")] < 8.0 else 1
+    up = 2 if part.gated else 1
+    each = up * inner * np.ceil(width / pad) * pad + width * np.ceil(inner / pad) * pad
+    return np.asarray(each + up * inner + width if part.bias else each)
 
 
 def _dense_weights(width: int, part: Dense, at: _Shape) -> FloatArray:
@@ -139,7 +164,10 @@ def _latent_weights(width: int, mixer: LatentAttention, at: _Shape) -> FloatArra
 
 
 def group_cache(
-    group: LayerGroup, precision: Precision, parallel: Parallel, context: Num, block: Num = 1
+    group: LayerGroup,
+    precision: Precision,
+    parallel: Parallel,
+    held: Held,
 ) -> FloatArray:
     """Return the bytes that one request keeps in one layer of a group on one accelerator.
 
@@ -147,32 +175,38 @@ def group_cache(
     ----------
     group, precision, parallel
         Layer, formats and layout; degrees of any shape (...).
-    context : array_like, shape (...)
-        Tokens of the request in the cache. [tokens]
-    block : array_like, shape (...)
-        Tokens of a page; the last page counts whole. [tokens]
+    held : Held
+        Tokens of the request.
 
     Returns
     -------
     ndarray, shape (...)
-        Footprint; recurrent states do not grow with the context. [B]
+        Footprint; recurrent states do not grow with the context, but each beam has its own. [B]
     """
     at, mixer = _Shape.of(parallel), group.mixer
     if isinstance(mixer, StateSpace | LinearAttention):
-        return np.asarray(state_values(mixer, at.tensor) * precision.state_width)
+        return np.asarray(held.beams * state_values(mixer, at.tensor) * precision.state_width)
     if isinstance(mixer, LatentAttention):
-        local = shard(context, at.sequence)
-        latent = mixer.kv_rank + mixer.rope_dim + (mixer.index_dim if mixer.n_index_head else 0)
-        return np.asarray(np.ceil(local / block) * block * latent * precision.cache_width)
-    if isinstance(mixer, Attention) and not mixer.shared_cache:
-        local = shard(cached_tokens(mixer, context), at.sequence)
+        width: Num = mixer.kv_rank + mixer.rope_dim + mixer.index_dim
+        whole, common = held.context, held.shared
+    elif isinstance(mixer, Attention) and not mixer.shared_cache:
         width = heads(mixer.n_kv_head, at.tensor) * (mixer.head_dim + mixer.value_width)
-        return np.asarray(np.ceil(local / block) * block * width * precision.cache_width)
-    return np.zeros(())
+        whole, common = cached_tokens(mixer, held.context), cached_tokens(mixer, held.shared)
+    else:
+        return np.zeros(())
+    pages = held.pages(whole, at.sequence)
+    if np.any(np.greater(held.beams, 1.0)):
+        own = np.maximum(pages - np.floor(shard(common, at.sequence) / held.block), 0.0)
+        pages = pages + (held.beams - 1.0) * own
+    return np.asarray(pages * held.block * width * precision.cache_width)
 
 
 def weight_footprint(
-    model: Model, precision: Precision, parallel: Parallel, adapter: Adapter | None = None
+    model: Model,
+    precision: Precision,
+    parallel: Parallel,
+    adapter: Adapter | None = None,
+    tile: Num = 1,
 ) -> Iterator[tuple[BoolArray, FloatArray]]:
     """Yield, for each different pipeline degree, where it holds and the weights of every stage.
 
@@ -184,7 +218,8 @@ def weight_footprint(
         Bytes on one accelerator of each stage. [B]
     """
     layer = [
-        group_weight(model, g, precision, parallel) + _adapter_weight(model, g, parallel, adapter)
+        group_weight(model, g, precision, parallel, tile)
+        + _adapter_weight(model, g, parallel, adapter)
         for g in model.groups
     ]
     at = _Shape.of(parallel)
@@ -225,7 +260,7 @@ def _adapter_weight(
 
 
 def cache_footprint(
-    model: Model, precision: Precision, parallel: Parallel, context: Num, block: Num = 1
+    model: Model, precision: Precision, parallel: Parallel, held: Held
 ) -> Iterator[tuple[BoolArray, FloatArray]]:
     """Yield, for each different pipeline degree, where it holds and one request's cache per stage.
 
@@ -236,7 +271,7 @@ def cache_footprint(
     stages : ndarray, shape (n_stage, ...)
         Bytes on one accelerator of each stage. [B]
     """
-    layer = [group_cache(g, precision, parallel, context, block) for g in model.groups]
+    layer = [group_cache(g, precision, parallel, held) for g in model.groups]
     for _, mask, stages in _per_stage(model, parallel, layer):
         yield mask, stages
 

@@ -158,7 +158,15 @@ def generate(
         at, load["prompt"], np.maximum(further, 1.0), batch=load["batch"], beams=load["beams"]
     )
     last = load["prompt"] + load["output"]
-    held = memory(at.model, at.platform, batch=load["batch"], context=last, **at.options)
+    held = memory(
+        at.model,
+        at.platform,
+        batch=load["batch"],
+        context=last,
+        beams=load["beams"],
+        shared=load["prompt"],
+        **at.options,
+    )
     ttft = first["time"] + at.engine.overhead_call
     share = ttft / (ttft + further * step["time"])
     error = share * first["log_error"] + (1.0 - share) * step["log_error"]

@@ -71,6 +71,7 @@ def steady_load(
     prompt: FloatLike,
     output: FloatLike,
     cached: FloatLike = 0,
+    beams: FloatLike = 1,
     **options: Unpack[Options],
 ) -> SteadyLoad:
     r"""Return what requests experience on a replica that always has ``batch`` of them in flight.
@@ -88,6 +89,8 @@ def steady_load(
         Mean tokens in and out of a request. [tokens]
     cached : array_like, shape (...), default 0
         Prompt tokens found in the prefix cache. [tokens]
+    beams : array_like, shape (...), default 1
+        Beams of each request; they share the prompt. [1]
     **options
         See :class:`genz.serve.deployment.Options`.
 
@@ -113,10 +116,11 @@ def steady_load(
         "prompt": check.positive("prompt", prompt, "tokens"),
         "output": check.at_least("output", output, 1.0, "tokens"),
         "cached": check.at_least("cached", cached, 0.0, "tokens"),
+        "beams": check.count("beams", beams),
     }
     at = Deployment.of(model, platform, options)
     shape = case_shape(at, load)
-    b, length, out, hit = load.values()
+    b, length, out, hit, beam = load.values()
     new = length - hit
     check.require(np.asarray(new > 0.0), np.asarray(new), "prompt - cached", "must be > 0 tokens")
     budget = BUDGET if at.engine.max_token is None else at.engine.max_token
@@ -124,8 +128,9 @@ def steady_load(
     active, duty = np.maximum(b, 1.0), np.minimum(b, 1.0)
     context = length + out / 2.0
     chunks = np.maximum(new / budget, 1.0)
-    mean = _step(at, active, new, hit, context, active / further * chunks, budget)
-    own = _step(at, active, new, hit, context, 1.0, budget)
+    traffic = {"new": new, "hit": hit, "context": context, "beams": beam, "budget": budget}
+    mean = _step(at, active, active / further * chunks, **traffic)
+    own = _step(at, active, 1.0, **traffic)
     tau = mean.time
     n_chunk = np.ceil(new / budget)
     service = own.time / np.maximum(np.floor(budget / new), 1.0)
@@ -153,7 +158,15 @@ def steady_load(
 
 
 def _step(
-    at: Deployment, b: Num, new: Num, hit: Num, context: Num, prompts: Num, budget: Num
+    at: Deployment,
+    b: Num,
+    prompts: Num,
+    *,
+    new: Num,
+    hit: Num,
+    context: Num,
+    beams: Num,
+    budget: Num,
 ) -> Step:
     """Step in which ``prompts`` prompts pass, in chunks no longer than the budget, while b decode."""
     chunk = np.minimum(new, budget)
@@ -165,5 +178,7 @@ def _step(
         prefill_batch=prompts,
         decode_batch=b,
         decode_context=context,
+        beams=beams,
+        shared=new + hit,
         **at.options,
     )

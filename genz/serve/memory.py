@@ -11,6 +11,7 @@ from genz.core import check
 from genz.core.search import largest_feasible
 from genz.core.typing import BoolArray, FloatArray, FloatLike, Num
 from genz.perf.memory import (
+    Held,
     activation_footprint,
     cache_footprint,
     engine_pool,
@@ -80,6 +81,8 @@ def memory(
     *,
     batch: FloatLike = 1,
     context: FloatLike,
+    beams: FloatLike = 1,
+    shared: FloatLike | None = None,
     **options: Unpack[Options],
 ) -> Memory:
     """Return the memory of a replica that serves a batch.
@@ -93,7 +96,11 @@ def memory(
     batch : array_like, shape (...)
         Requests at once. [1]
     context : array_like, shape (...)
-        Tokens that each has in the cache at the end. [tokens]
+        Tokens that each, or each of its beams, has in the cache at the end. [tokens]
+    beams : array_like, shape (...), default 1
+        Beams of each request. [1]
+    shared : array_like, shape (...), optional
+        Tokens of the context that the beams have in common, their prompt; default all. [tokens]
     **options
         See :class:`genz.serve.deployment.Options`.
 
@@ -115,10 +122,16 @@ def memory(
     load = {
         "batch": check.count("batch", batch),
         "context": check.at_least("context", context, 0.0, "tokens"),
+        "beams": check.count("beams", beams),
     }
+    if shared is not None:
+        load["shared"] = check.at_least("shared", shared, 0.0, "tokens")
     at = Deployment.of(model, platform, options)
     shape = case_shape(at, load)
-    uses = _Uses.of(at, load["context"], shape)
+    held = Held(
+        load["context"], load["beams"], load.get("shared", load["context"]), at.engine.block
+    )
+    uses = _Uses.of(at, held, shape)
     limit = largest_feasible(uses.fits, low=1, high=_LARGEST_BATCH, shape=shape)
     return uses.result(load["batch"], limit)
 
@@ -128,26 +141,27 @@ class _Uses:
     """Bytes per accelerator of every stage, shape (n_stage, ...): constant ones, and per request."""
 
     at: Deployment
-    context: FloatArray
+    held: Held
     shape: tuple[int, ...]
     weights: FloatArray
     request: FloatArray
     token: FloatArray
 
     @classmethod
-    def of(cls, at: Deployment, context: FloatArray, shape: tuple[int, ...]) -> _Uses:
+    def of(cls, at: Deployment, held: Held, shape: tuple[int, ...]) -> _Uses:
         kept = (1.0, 1.0)
         if at.offload is not None:
             kept = (1.0 - at.offload.weight, 1.0 - at.offload.cache)
         layout = (at.model, at.precision, at.parallel)
-        weights = [(m, kept[0] * s) for m, s in weight_footprint(*layout, at.adapter)]
-        block = at.engine.block
-        request = [(m, kept[1] * s) for m, s in cache_footprint(*layout, context, block)]
-        one = np.ones(())
-        token = [(m, kept[1] * s) for m, s in cache_footprint(*layout, one * 1024.0, 1)]
+        weights = [
+            (m, kept[0] * s)
+            for m, s in weight_footprint(*layout, at.adapter, at.engine.expert_tile)
+        ]
+        request = [(m, kept[1] * s) for m, s in cache_footprint(*layout, held)]
+        token = [(m, kept[1] * s) for m, s in cache_footprint(*layout, Held(np.full((), 1024.0)))]
         return cls(
             at,
-            context,
+            held,
             shape,
             _joined(weights, shape),
             _joined(request, shape),
@@ -172,8 +186,8 @@ class _Uses:
     def activations(self, batch: Num) -> FloatArray:
         at, local = self.at, self.local(batch)
         budget, most = at.engine.max_token, at.engine.max_sequence
-        token = np.maximum(self.context, local) if budget is None else budget
-        rows = local if most is None else most
+        token = np.maximum(self.held.context, local * self.held.beams) if budget is None else budget
+        rows = local * self.held.beams if most is None else most
         return activation_footprint(at.model, at.precision, at.parallel, at.engine, token, rows)
 
     def pool(self, batch: Num) -> FloatArray:

@@ -217,11 +217,7 @@ def decode(
         "context": check.at_least("context", context, 0.0, "tokens"),
         "beams": check.count("beams", beams),
     }
-    common = load["context"]
-    if shared is not None:
-        common = load["shared"] = check.at_least("shared", shared, 0.0, "tokens")
-        excess = np.asarray(common <= load["context"])
-        check.require(excess, np.broadcast_to(common, excess.shape), "shared", "must be <= context")
+    common = _common(load, "context", shared)
     stream = _Load("decode", load["batch"], 1.0, load["context"], load["beams"], common)
     return _step(Deployment.of(model, platform, options), [stream], load, steady=True)
 
@@ -235,6 +231,8 @@ def mixed(
     prefill_batch: FloatLike = 1,
     decode_batch: FloatLike,
     decode_context: FloatLike,
+    beams: FloatLike = 1,
+    shared: FloatLike | None = None,
     **options: Unpack[Options],
 ) -> Step:
     """Return the step in which a chunk of prompts passes together with decoding requests.
@@ -255,6 +253,8 @@ def mixed(
         Requests that get one more token; may be fractional too. [1]
     decode_context : array_like, shape (...)
         Tokens that each has in the cache. [tokens]
+    beams, shared : array_like, shape (...)
+        Beams of the decoding requests, and what they have in common, as in :func:`decode`. [1], [tokens]
     **options
         See :class:`genz.serve.deployment.Options`.
 
@@ -275,13 +275,25 @@ def mixed(
         "prefill_batch": check.positive("prefill_batch", prefill_batch),
         "decode_batch": check.positive("decode_batch", decode_batch),
         "decode_context": check.at_least("decode_context", decode_context, 0.0, "tokens"),
+        "beams": check.count("beams", beams),
     }
     given = list(load.values())
+    common = _common(load, "decode_context", shared)
     streams = [
         _Load("prefill", given[2], given[0], given[1], whole=False),
-        _Load("decode", given[3], 1.0, given[4], whole=False),
+        _Load("decode", given[3], 1.0, given[4], given[5], common, whole=False),
     ]
     return _step(Deployment.of(model, platform, options), streams, load, steady=True)
+
+
+def _common(load: dict[str, FloatArray], context: str, shared: FloatLike | None) -> FloatArray:
+    """Return the part of the context that beams have in common, checked; by default all of it."""
+    if shared is None:
+        return load[context]
+    common = load["shared"] = check.at_least("shared", shared, 0.0, "tokens")
+    ok = np.asarray(common <= load[context])
+    check.require(ok, np.broadcast_to(common, ok.shape), "shared", f"must be <= {context}")
+    return common
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -58,7 +58,8 @@ def size(
     platforms : sequence of Platform or str, optional
         Candidates; default all of the database with a price, or all real ones if plans are not ranked by cost.
     precision : Precision or str, or a sequence of them, optional
-        Candidates; default the checkpoint's own, and for 16-bit checkpoints ``"w8a8"`` besides.
+        Candidates; default the checkpoint's own, and for 16-bit checkpoints ``"w8a8"`` besides, or ``"fp16"`` alone
+        on devices without bf16.
     parallel : Parallel, or a sequence of them, optional
         Layouts; default all in which the model divides evenly.
     engine : Engine or str, optional
@@ -84,8 +85,8 @@ def size(
     options["engine"] = default_engine() if engine is None else registry.engine(engine)
     found = _candidates(platforms, objective)
     cells = [
-        _Cases.of(model, workload, objective, found, p, parallel, options)
-        for p in _precisions(model, precision)
+        _Cases.of(model, workload, objective, some, p, parallel, options)
+        for p, some in _precisions(model, precision, found)
     ]
     skipped = {k: v for cases in cells for k, v in cases.skipped.items()}
     filled = [c.solved() for c in cells if c.n_case]
@@ -121,12 +122,19 @@ def _candidates(platforms: Sequence[Platform | str] | None, objective: Objective
     return [p for p in real if p.price is not None] if objective.rank == "cost" else real
 
 
-def _precisions(model: Model, precision: Any) -> list[Precision]:
-    if precision is None:
-        return [model.precision] if model.precision else [Precision(), Precision.of("w8a8")]
-    many = [precision] if isinstance(precision, (str, Precision)) else list(precision)
+def _precisions(
+    model: Model, precision: Any, platforms: list[Platform]
+) -> list[tuple[Precision, list[Platform]]]:
+    """Return the candidates, each with the platforms on which it is tried."""
     own = model.precision or Precision()
-    return [own if p == "native" else Precision.of(p) for p in many]
+    if precision is not None:
+        many = [precision] if isinstance(precision, (str, Precision)) else list(precision)
+        return [(own if p == "native" else Precision.of(p), platforms) for p in many]
+    if model.precision is not None:
+        return [(own, platforms)]
+    old = [p for p in platforms if "bf16" not in p.accelerator.peak_flop_rate]
+    new = [p for p in platforms if p not in old]
+    return [(own, new), (Precision.of("fp16"), old), (Precision.of("w8a8"), new)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -323,12 +331,15 @@ class _Solved:
 
 
 def _memory(cases: _Cases, platform: Platform, parallel: Parallel, batch: Num) -> Any:
-    context = float(cases.workload.prompt.mean) + float(cases.workload.output.mean)
+    traffic = cases.workload
+    prompt = float(traffic.prompt.mean)
     return memory(
         cases.model,
         platform,
         batch=batch,
-        context=context,
+        context=prompt + float(traffic.output.mean),
+        beams=traffic.beams,
+        shared=prompt,
         parallel=parallel,
         precision=cases.precision,
         **cases.options,
@@ -348,6 +359,7 @@ def _loads(cases: _Cases, platform: Platform, parallel: Parallel) -> Any:
             prompt=prompt,
             output=float(traffic.output.mean),
             cached=prompt * float(traffic.cached_share),
+            beams=traffic.beams,
             parallel=parallel,
             precision=cases.precision,
             **cases.options,

@@ -164,6 +164,9 @@ class Engine(Record):
     graph_memory: Num = schema.quantity(
         "B", "captured graphs, outside the memory fraction", high=1e12, default=0.0
     )
+    expert_tile: Num = schema.count(
+        "multiple to which 4-bit experts pad the channels that a product sums over", default=1
+    )
     sampler_width: Num = schema.quantity(
         "B",
         "memory of the sampler per vocabulary entry and sequence of max_sequence",
