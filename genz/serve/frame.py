@@ -27,8 +27,16 @@ _UNITS = {
     "cost": "currency",
     "throughput": "tokens/s",
     "energy_per_token": "J/token",
-    "cost_per_million_token": "currency/Mtoken",
-    "log_error": "1",
+    "cost_per_token": "currency/token",
+    "cache_tokens": "tokens",
+    "prompt": "tokens",
+    "output": "tokens",
+    "context": "tokens",
+    "cached": "tokens",
+    "memory_bandwidth": "B/s",
+    **dict.fromkeys(
+        ("weights", "cache", "activations", "reserve", "capacity", "pool", "total"), "B"
+    ),
 }
 
 

@@ -80,7 +80,7 @@ def window_switch(f: Fields) -> list[str]:
     n_layer = layer_count(f)
     first = f.count("max_window_layers", low=0, default=n_layer)
     if not f.flag("use_sliding_window", default=False) or "sliding_window" not in f:
-        f.skip("sliding_window")
+        f.optional_count("sliding_window", low=0)
         return layer_kinds(f, ["full"] * n_layer)
     return layer_kinds(f, ["full" if i < first else "sliding" for i in range(n_layer)])
 

@@ -76,7 +76,9 @@ def dbrx(f: Fields) -> Model:
         n_active=ffn.count("moe_top_k"),
         width=ffn.count("ffn_hidden_size"),
     )
-    mixer = attention(f, n_kv_head=attn.count("kv_n_heads"))
+    n_kv_head = attn.count("kv_n_heads")
+    f.fixed(num_key_value_heads=n_kv_head)
+    mixer = attention(f, n_kv_head=n_kv_head)
     return text_model(f, uniform(f, mixer, experts))
 
 

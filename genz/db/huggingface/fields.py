@@ -126,11 +126,11 @@ class Fields:
             self.refuse(name, "must be true or false")
         return bool(value)
 
-    def text(self, *names: str, default: str = _MISSING) -> str:
-        """Return a text."""
+    def text(self, *names: str, longest: int = 100, default: str = _MISSING) -> str:
+        """Return a text of at most ``longest`` characters."""
         name, value = self._take(names, "a text", default)
-        if not isinstance(value, str):
-            self.refuse(name, "must be a text")
+        if not isinstance(value, str) or len(value) > longest:
+            self.refuse(name, f"must be a text of at most {longest} characters")
         return str(value)
 
     def items(self, name: str) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from genz.db.huggingface.fields import Fields
-from genz.db.huggingface.parts import HEADS, WIDTH, attention, layer_count, text_model
+from genz.db.huggingface.parts import HEADS, MOST_LAYERS, WIDTH, attention, layer_count, text_model
 from genz.spec.model import Attention, Dense, Experts, LayerGroup, Model, StateSpace
 
 __all__ = ["READERS"]
@@ -13,10 +13,9 @@ _SYMBOLS = {"M": "state space", "*": "attention", "-": "feed-forward", "E": "exp
 
 def nemotron_h(f: Fields) -> Model:
     """Nemotron-H and Nemotron 3: each layer is one part behind one norm."""
-    f.fixed(moe_latent_size=0, use_bias=False)
-    f.fixed(sliding_window=None)
+    f.fixed(moe_latent_size=0, use_bias=False, mamba_proj_bias=False, sliding_window=None)
     f.skip("time_step_rank", "expand", "moe_shared_expert_overlap")
-    pattern = f.text("hybrid_override_pattern")
+    pattern = f.text("hybrid_override_pattern", longest=MOST_LAYERS)
     if len(pattern) != layer_count(f) or not set(pattern) <= set(_SYMBOLS):
         f.refuse(
             "hybrid_override_pattern",
@@ -63,7 +62,6 @@ def _state_space(f: Fields) -> StateSpace:
         n_head=n_head,
         n_group=f.count("n_groups"),
         convolution_bias=f.flag("use_conv_bias", default=True),
-        projection_bias=f.flag("mamba_proj_bias", default=False),
         inner_norm=True,
     )
 

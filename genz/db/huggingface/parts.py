@@ -15,6 +15,7 @@ __all__ = [
     "INNER",
     "KV_HEADS",
     "LAYERS",
+    "MOST_LAYERS",
     "WIDTH",
     "attention",
     "dense",
@@ -41,7 +42,8 @@ CONTEXT = (
     "model_max_length",
     "n_ctx",
 )
-_MOST_LAYERS = 10_000
+#: No model comes near this; it bounds the work on a damaged file.
+MOST_LAYERS = 10_000
 _KINDS = {
     "full_attention": "full",
     "attention": "full",
@@ -53,7 +55,7 @@ _KINDS = {
 
 def layer_count(f: Fields) -> int:
     """Return the number of layers."""
-    return f.count(*LAYERS, high=_MOST_LAYERS)
+    return f.count(*LAYERS, high=MOST_LAYERS)
 
 
 def attention(f: Fields, **options: Any) -> Attention:

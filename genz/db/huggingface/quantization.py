@@ -35,7 +35,7 @@ class Format:
 
 
 def precision(f: Fields, outer: Fields, beside: Any, n_layer: int) -> Precision | None:
-    """Return the formats of a checkpoint; nothing if all of it has 16 bits.
+    """Return the formats of a checkpoint; nothing where all of it has 16 bits.
 
     Parameters
     ----------
@@ -44,7 +44,19 @@ def precision(f: Fields, outer: Fields, beside: Any, n_layer: int) -> Precision 
     beside : object
         What ``hf_quant_config.json`` holds, if there is one.
     n_layer : int
-        Layers of the model; modules beyond them belong to draft heads.
+        Layers of the model; modules beyond them belong to draft heads. [1]
+
+    Returns
+    -------
+    Precision or None
+        Formats of weights, activations and cache.
+
+    Raises
+    ------
+    InputError
+        If a field may change formats and is not understood.
+    UnknownNameError
+        If the method of quantisation has no reader.
     """
     table = next((t.table(_NAME) for t in (outer, f) if _NAME in t), None)
     if table is not None:
@@ -210,15 +222,16 @@ def _tensor(t: Fields) -> Format:
     strategy = t.text("strategy", default="tensor")
     group = t.count("group_size", low=-1, default=0)
     symmetric = t.flag("symmetric", default=True)
-    block = t.counts("block_structure", low=1)
+    block = t.counts("block_structure", low=1) or list(_FP8_BLOCK)
+    if len(block) != len(_FP8_BLOCK):
+        t.refuse("block_structure", "must hold two sizes")
     if (bits, kind) == (4, "float"):
         if group not in (16, 32):
             t.refuse("group_size", "must be 16 (nvfp4) or 32 (mxfp4)")
         return Format("nvfp4" if group == 16 else "mxfp4")
     if (bits, kind) == (8, "float"):
         if strategy == "block":
-            rows, columns = block or _FP8_BLOCK
-            return Format("fp8", group=rows * columns, scale_bits=32)
+            return Format("fp8", group=block[0] * block[1], scale_bits=32)
         return Format("fp8", group=max(group, 0))
     if kind != "int" or bits not in (2, 3, 4, 8):
         t.refuse("num_bits", "must be 8 or 4 bits of float, or 8, 4, 3 or 2 bits of int")
@@ -300,7 +313,7 @@ _PART = {
     "mixer": re.compile(r"attn|attention|mixer|mamba|linear_attn|[qkvo]_proj"),
     "dense": re.compile(r"mlp|shared_expert|feed_forward|ffn|(gate|up|down)\w*_proj"),
 }
-_LAYER = re.compile(r"(?:layers|h|blocks|layer)(?:\.|\\\.)(\d+|\*)")
+_LAYER = re.compile(r"(?:layers|h|blocks|layer)(?:\.|\\\.)(\d{1,9}|\*)")
 
 
 def _assigned(made: Format, kept: Iterable[str], parts: tuple[str, ...], n_layer: int) -> Precision:

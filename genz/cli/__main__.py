@@ -1,0 +1,5 @@
+"""``python -m genz.cli``."""
+
+from genz.cli.shell import main
+
+main(prog_name="genz")

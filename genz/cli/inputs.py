@@ -1,0 +1,125 @@
+"""Records from what was typed: names of the database, files, numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from genz.core.errors import InputError
+
+if TYPE_CHECKING:
+    from genz.spec.deployment import Engine, Objective, Parallel, Workload
+    from genz.spec.hardware import Platform
+    from genz.spec.model import Model
+
+__all__ = [
+    "engine_of",
+    "layout_of",
+    "model_of",
+    "names",
+    "objective_of",
+    "platform_of",
+    "software_of",
+    "workload_of",
+]
+
+_DEGREES = ("tensor", "pipeline", "data", "expert", "sequence", "micro_batch")
+
+
+def model_of(text: str) -> Model:
+    """Return a model by name, from a ``config.json`` or its folder, or from a TOML file."""
+    import genz
+
+    if text in genz.list_models():
+        return genz.model(text)
+    path = Path(text)
+    if path.suffix == ".json" or path.is_dir():
+        return genz.model_from_huggingface(_readable("MODEL", path))
+    return _entry("MODEL", "model", text)  # type: ignore[no-any-return]
+
+
+def platform_of(text: str) -> Platform:
+    """Return a platform by name, or from a TOML file."""
+    return _entry("--platform", "platform", text)  # type: ignore[no-any-return]
+
+
+def engine_of(text: str) -> Engine:
+    """Return serving software by name, or from a TOML file."""
+    return _entry("--engine", "engine", text)  # type: ignore[no-any-return]
+
+
+def _entry(argument: str, kind: str, text: str) -> Any:
+    import genz
+
+    path = Path(text)
+    if path.suffix == ".toml":
+        return genz.load(_readable(argument, path), kind)
+    return getattr(genz, kind)(text)
+
+
+def _readable(argument: str, path: Path) -> Path:
+    """Return a path that can be read without waiting: a file or a folder."""
+    if not (path.is_file() or path.is_dir()):
+        msg = f"{argument} must be a name or a file, got {str(path)!r:.200}, which does not exist"
+        raise InputError(msg)
+    return path
+
+
+def names(texts: str | tuple[str, ...] | None) -> list[str]:
+    """Return names that were repeated, or joined by commas."""
+    if texts is None or texts == ():
+        return []
+    joined = texts if isinstance(texts, str) else ",".join(texts)
+    return list(dict.fromkeys(name.strip() for name in joined.split(",")))
+
+
+def workload_of(given: Mapping[str, Any]) -> Workload:
+    """Return the traffic that ``--workload``, or ``--prompt`` and ``--output``, describe."""
+    import genz
+
+    name, lengths = given["workload"], [given["prompt"], given["output"]]
+    if name is None:
+        if None in lengths:
+            missing = "--prompt" if lengths[0] is None else "--output"
+            msg = f"missing option '{missing}': lengths come from --prompt and --output, or --workload"
+            raise click.UsageError(msg)
+        found = genz.Workload.of(*lengths)
+    elif lengths != [None, None]:
+        msg = "--workload and --prompt or --output exclude each other"
+        raise click.UsageError(msg)
+    else:
+        found = _entry("--workload", "workload", name)
+    share = given["cached_share"]
+    return found if share is None else found.replace(cached_share=share)
+
+
+def objective_of(
+    given: Mapping[str, Any], workload: Workload, **further: float | str | None
+) -> Objective:
+    """Return the limits that were typed, over those of the workload."""
+    import genz
+
+    typed = {name: given[name] for name in ("ttft", "tpot", "latency")} | further
+    base = workload.objective or genz.Objective()
+    return base.replace(**{name: value for name, value in typed.items() if value is not None})
+
+
+def layout_of(given: Mapping[str, Any]) -> Parallel | None:
+    """Return the layout that was typed, or None."""
+    import genz
+
+    degrees = {name: given[name] for name in _DEGREES if given.get(name) is not None}
+    return genz.Parallel(**degrees) if degrees else None
+
+
+def software_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords ``engine`` and ``efficiency`` where they were typed."""
+    options: dict[str, Any] = {}
+    if given["engine"] is not None:
+        options["engine"] = engine_of(given["engine"])
+    if given["efficiency"] is not None:
+        options["efficiency"] = given["efficiency"]
+    return options

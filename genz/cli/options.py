@@ -1,0 +1,132 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from genz.cli.units import COUNT, SHARE, TIME, Number
+
+__all__ = [
+    "CommandWithFiles",
+    "layout_options",
+    "limit_options",
+    "micro_batch_option",
+    "model_argument",
+    "output_options",
+    "software_options",
+    "traffic_options",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+_LARGEST = 2.0**53
+
+WHOLE = Number(COUNT, 1.0, _LARGEST)
+LIMIT = Number(TIME, above=True)
+
+model_argument = click.argument("model", metavar="MODEL")
+
+
+def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+traffic_options = _together(
+    click.option("--prompt", type=WHOLE, metavar="TOKENS", help="Tokens in, per request: 2000, 2k."),
+    click.option("--output", type=WHOLE, metavar="TOKENS", help="Tokens generated, per request."),
+    click.option(
+        "--workload", metavar="NAME", help="Lengths and limits from the database, or a TOML file."
+    ),
+    click.option(
+        "--cached-share",
+        type=Number(SHARE, 0.0, 1.0),
+        metavar="SHARE",
+        help="Share of the prompt found in the prefix cache: 30%.",
+    ),
+)
+
+limit_options = _together(
+    click.option("--ttft", type=LIMIT, metavar="TIME", help="Limit on time to first token: 1s."),
+    click.option(
+        "--tpot", type=LIMIT, metavar="TIME", help="Limit on time per further token: 50ms."
+    ),
+    click.option(
+        "--latency", type=LIMIT, metavar="TIME", help="Limit on time to last token: 20s."
+    ),
+)
+
+layout_options = _together(
+    click.option("--tensor", type=WHOLE, metavar="N", help="Shards of every matrix."),
+    click.option("--pipeline", type=WHOLE, metavar="N", help="Stages of layers."),
+    click.option("--data", type=WHOLE, metavar="N", help="Attention groups of a replica."),
+    click.option("--expert", type=WHOLE, metavar="N", help="Groups among which experts are dealt."),
+    click.option("--sequence", type=WHOLE, metavar="N", help="Shards of a request's tokens."),
+)
+
+micro_batch_option = click.option(
+    "--micro-batch", type=WHOLE, metavar="N", help="Parts of a batch that a pipeline overlaps."
+)
+
+
+def software_options(precision: str) -> Callable[[F], F]:
+    """Return the options for formats and serving software."""
+    return _together(
+        click.option("--precision", metavar="NAME", help=precision),
+        click.option(
+            "--engine",
+            metavar="NAME",
+            help="Serving software, or a TOML file; default the newest calibrated one.",
+        ),
+        click.option(
+            "--efficiency",
+            type=click.Choice(["ideal", "calibrated"]),
+            help="Kernels on the roofline, or as measured; default the engine's.",
+        ),
+    )
+
+
+def output_options(*, html: bool = True) -> Callable[[F], F]:
+    """Return the options for files."""
+    options: list[Callable[[F], F]] = [
+        click.option("--csv", "csv_file", metavar="[FILE]", help="Table as CSV; '-' is stdout."),
+        click.option(
+            "--json",
+            "json_file",
+            metavar="[FILE]",
+            help="Answer as JSON, SI units, null for none or infinite; '-' is stdout.",
+        ),
+    ]
+    if html:
+        options.append(
+            click.option(
+                "--html", "html_file", metavar="FILE", help="Report that needs no network."
+            )
+        )
+    return _together(*options)
+
+
+class CommandWithFiles(click.Command):
+    """A command whose ``--csv`` and ``--json`` may come without a file, which means stdout."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put a dash after an output option that names no file."""
+        words: list[str] = []
+        for place, word in enumerate(args):
+            if word not in ("--csv", "--json"):
+                words.append(word)
+                continue
+            following = args[place + 1] if place + 1 < len(args) else ""
+            words.append(word if _is_file(following) else f"{word}=-")
+        return super().parse_args(ctx, words)
+
+
+def _is_file(word: str) -> bool:
+    """Tell a file name from the next argument: a dash, a path, or a name that ends in .csv or .json."""
+    return word == "-" or "/" in word or word.lower().endswith((".csv", ".json"))

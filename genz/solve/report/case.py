@@ -1,0 +1,238 @@
+"""One load on one replica, and all that is predicted about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from genz.api import decode, default_engine, generate, memory, prefill
+from genz.db import registry
+from genz.serve.generate import Generation
+from genz.serve.memory import Memory
+from genz.serve.step import Step
+from genz.spec.deployment import Engine, Parallel
+from genz.spec.hardware import Platform
+from genz.spec.model import Model
+from genz.spec.precision import Precision
+
+__all__ = ["Case", "case"]
+
+#: Probability that the real time lies in an interval.
+COVERAGE = 0.9
+_TIMES = ("ttft", "tpot", "latency")
+_DEGREES = ("tensor", "pipeline", "data", "expert", "sequence", "micro_batch")
+
+
+def case(
+    model: Model | str,
+    platform: Platform | str,
+    *,
+    batch: float = 1,
+    prompt: float,
+    output: float,
+    cached: float = 0,
+    **options: Any,
+) -> Case:
+    """Return a batch of equal requests on one replica, with everything resolved.
+
+    Parameters
+    ----------
+    model : Model or str
+        Model.
+    platform : Platform or str
+        Platform.
+    batch : float
+        Requests. [1]
+    prompt, output, cached : float
+        Tokens in and out of each request, and tokens of the prompt already in the cache. [tokens]
+    **options
+        See :class:`genz.serve.deployment.Options`.
+
+    Raises
+    ------
+    UnknownNameError
+        If a name is in no database.
+    """
+    record, engine = registry.model(model), options.get("engine")
+    options["engine"] = default_engine() if engine is None else registry.engine(engine)
+    options.setdefault("parallel", Parallel())
+    formats = options.get("precision", "bf16")
+    native = record.precision or Precision()
+    options["precision"] = native if formats == "native" else Precision.of(formats)
+    return Case(record, registry.platform(platform), batch, prompt, output, cached, options)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A batch of equal requests on one replica; predictions are made on first use.
+
+    Attributes
+    ----------
+    model : Model
+        Model.
+    platform : Platform
+        Platform.
+    batch : float
+        Requests. [1]
+    prompt, output, cached : float
+        Tokens of each request. [tokens]
+    options : mapping
+        Keywords of the predictions, all records.
+    """
+
+    model: Model
+    platform: Platform
+    batch: float
+    prompt: float
+    output: float
+    cached: float
+    options: Mapping[str, Any]
+
+    @property
+    def parallel(self) -> Parallel:
+        """Layout of the replica."""
+        return self.options["parallel"]  # type: ignore[no-any-return]
+
+    @property
+    def precision(self) -> Precision:
+        """Formats."""
+        return self.options["precision"]  # type: ignore[no-any-return]
+
+    @property
+    def engine(self) -> Engine:
+        """Serving software."""
+        return self.options["engine"]  # type: ignore[no-any-return]
+
+    @property
+    def cost_per_hour(self) -> float | None:
+        """Rent of the replica; None without a price [currency/h]."""
+        price = self.platform.price
+        return None if price is None else float(price) * float(self.parallel.size)
+
+    @cached_property
+    def prefill(self) -> Step:
+        """The step in which all prompts pass."""
+        return prefill(
+            self.model, self.platform, batch=self.batch, prompt=self.prompt, cached=self.cached,
+            **self.options,
+        )  # fmt: skip
+
+    @cached_property
+    def decode(self) -> Step:
+        """A step halfway through the output."""
+        context = self.prompt + self.output / 2.0
+        return decode(
+            self.model, self.platform, batch=self.batch, context=context, **self.options
+        )
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Memory at the end of the output."""
+        context = self.prompt + self.output
+        return memory(self.model, self.platform, batch=self.batch, context=context, **self.options)
+
+    @cached_property
+    def generation(self) -> Generation:
+        """The batch from its start on an idle replica to its end."""
+        return generate(
+            self.model, self.platform, batch=self.batch, prompt=self.prompt, output=self.output,
+            cached=self.cached, **self.options,
+        )  # fmt: skip
+
+    @cached_property
+    def interval(self) -> dict[str, tuple[float, float]]:
+        """Intervals that hold the real times with :data:`COVERAGE` [s]."""
+        ends: dict[str, list[float]] = {}
+        for name, step in (("ttft", self.prefill), ("tpot", self.decode)):
+            time = float(getattr(self.generation, name))
+            ends[name] = [time * float(end / step.time) for end in step.interval(COVERAGE)]
+        further = self.output - 1.0
+        ends["latency"] = [
+            t + further * d for t, d in zip(ends["ttft"], ends["tpot"], strict=True)
+        ]
+        return {name: (low, high) for name, (low, high) in ends.items()}
+
+    def operators(self) -> pd.DataFrame:
+        """Return one row per phase and operator: work and time of one accelerator in one step."""
+        parts = [getattr(self, phase).operators() for phase in ("prefill", "decode")]
+        frame = pd.concat(parts, ignore_index=True).drop(columns="case")
+        frame.insert(0, "phase", np.repeat(["prefill", "decode"], [len(p) for p in parts]))
+        frame.attrs["units"] = parts[0].attrs["units"]
+        return frame
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the case as JSON takes it, in SI units."""
+        done, cost = self.generation, self.generation.cost_per_token
+        return {
+            "model": self.model.name,
+            "platform": self.platform.name,
+            "n_accelerator": int(self.parallel.size),
+            "parallel": {n: int(getattr(self.parallel, n)) for n in _DEGREES},
+            "precision": self.precision.label,
+            "engine": self.engine.name,
+            "batch": int(self.batch),
+            "prompt": int(self.prompt),
+            "output": int(self.output),
+            "cached": int(self.cached),
+            **{name: float(getattr(done, name)) for name in (*_TIMES, "throughput")},
+            "cost_per_hour": self.cost_per_hour,
+            "cost_per_million_token": None if cost is None else 1e6 * float(cost),
+            "energy_per_token": float(done.energy_per_token),
+            "bound": str(done.bound),
+            "bound_prefill": str(self.prefill.bound),
+            "interval": {n: list(ends) for n, ends in self.interval.items()}
+            | {"coverage": COVERAGE},
+            "memory": self._memory(),
+        }
+
+    def _memory(self) -> dict[str, Any]:
+        held = self.memory
+        row = {f.name: float(getattr(held, f.name)) for f in fields(held)}
+        counts = {name: int(row[name]) for name in ("cache_tokens", "n_block", "max_batch")}
+        return row | counts | {"total": float(held.total), "fits": bool(held.fits)}
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row: :meth:`to_dict` without its nesting."""
+        row = self.to_dict()
+        row["parallel"] = self.parallel.label
+        ends = row.pop("interval")
+        held = row.pop("memory")
+        for name in _TIMES:
+            row[f"{name}_low"], row[f"{name}_high"] = ends[name]
+        row |= {f"memory_{name}": value for name, value in held.items() if name != "fits"}
+        frame = pd.DataFrame([row | {"fits": held["fits"]}])
+        frame.attrs["units"] = {n: u for n in frame.columns if (u := _unit(n))}
+        return frame
+
+    def report(self, path: str | Path) -> Path:
+        """Write a self-contained HTML page about the case."""
+        from genz.solve.report.estimate import written
+
+        return written(self, Path(path))
+
+
+def _unit(name: str) -> str:
+    known = {
+        "throughput": "tokens/s",
+        "cost_per_hour": "currency/h",
+        "cost_per_million_token": "currency",
+        "energy_per_token": "J",
+        "memory_cache_tokens": "tokens",
+        "memory_n_block": "1",
+        "memory_max_batch": "1",
+        "n_accelerator": "1",
+        "batch": "1",
+    }
+    if name in known:
+        return known[name]
+    if name.split("_", maxsplit=1)[0] in _TIMES:
+        return "s"
+    if name in ("prompt", "output", "cached"):
+        return "tokens"
+    return "B" if name.startswith("memory_") else ""

@@ -1,0 +1,130 @@
+"""Sections that reports share: times, roofline, memory, assumptions, sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from genz.core.unit import GB
+from genz.db.table import offer, source_rows
+from genz.plot.report_figures import memory_bar, operator_bars, roofline
+from genz.solve.report import frames
+from genz.solve.report.case import Case
+from genz.solve.report.page import Markup, details, drawn, link, section, table
+from genz.solve.words import duration
+from genz.spec.hardware import Platform
+
+__all__ = ["assumptions", "currency", "footer", "hardware", "memory", "rent", "sources", "times"]
+
+
+def currency(platform: Platform) -> str:
+    """Return the currency of a platform's price."""
+    paid = offer(platform)
+    return paid.currency if paid else ""
+
+
+def rent(amount: float | None, unit: str) -> str:
+    """Return an amount with its currency, or a dash."""
+    if amount is None:
+        return "–"
+    digits = 2 if abs(amount) >= 0.1 else 4
+    return f"{amount:,.{digits}f} {unit}".strip()
+
+
+def footer() -> str:
+    """Return the last line of a report."""
+    from genz import __version__
+
+    return f"genz {__version__}. Predictions of an analytical model, not measurements."
+
+
+def times(found: Case) -> Markup:
+    """Return the times of both phases by operator."""
+    parts = []
+    for phase, what in (
+        ("decode", f"{found.batch:,.0f} requests, {_context(found)} tokens in the cache of each"),
+        ("prefill", f"{_prompts(found)} of {found.prompt - found.cached:,.0f} new tokens"),
+    ):
+        step = getattr(found, phase)
+        low, high = step.interval(0.9)
+        text = (
+            f"One {phase} step: {what}; {duration(float(step.time))}, with 90 % probability "
+            f"{duration(float(low))} to {duration(float(high))}. Most of it goes into {step.bound}."
+        )
+        if float(low) == float(high):
+            text = f"One {phase} step: {what}; {duration(float(step.time))}, the physical bound."
+        figure = operator_bars(frames.operators(found, phase))
+        parts.append(drawn(figure, f"{phase}_operators", text))
+    return section("Where the time goes", *parts)
+
+
+def _context(found: Case) -> str:
+    return f"{found.prompt + found.output / 2.0:,.0f}"
+
+
+def _prompts(found: Case) -> str:
+    return "1 prompt" if found.batch == 1 else f"{found.batch:,.0f} prompts"
+
+
+def hardware(found: Case) -> Markup:
+    """Return the roofline of the device with the operators."""
+    shown = frames.points(found)
+    chip = found.platform.accelerator
+    figure = roofline(shown, frames.roofs(chip, shown))
+    text = (
+        f"Operators on one {chip.name}. Under the slope memory bandwidth limits, under the flat part arithmetic; "
+        "the distance to the roof is what kernels and their launches lose."
+    )
+    return section("Roofline", drawn(figure, "roofline", text))
+
+
+def memory(found: Case) -> Markup:
+    """Return what the fullest accelerator holds."""
+    uses, capacity = frames.memory_uses(found)
+    held = found.memory
+    text = (
+        f"{float(held.total) / GB:,.3g} of {capacity / GB:,.3g} GB in use with {found.batch:,.0f} requests of "
+        f"{found.prompt + found.output:,.0f} tokens; the engine leaves {max(float(held.pool), 0.0) / GB:,.3g} GB for the "
+        f"cache, room for {int(held.max_batch):,} such requests, {int(held.cache_tokens):,} tokens or "
+        f"{int(held.n_block):,} pages in the replica."
+    )
+    if not bool(held.fits):
+        text = f"It does not fit. {text}"
+    return section("Memory", drawn(memory_bar(uses, capacity), "memory", text))
+
+
+def assumptions(rows: Iterable[Sequence[object]]) -> Markup:
+    """Return what the numbers rest on."""
+    return section("Assumptions", table(("", ""), rows))
+
+
+def price_row(platform: Platform) -> tuple[str, object]:
+    """Return where the price comes from."""
+    paid = offer(platform)
+    if platform.price is None:
+        return ("price", "none known")
+    if paid is None:
+        return ("price", f"{platform.price:g} per accelerator and hour, as given")
+    text = link(paid.provider, paid.url)
+    amount = f"{paid.price:g} {paid.currency} per accelerator and hour, "
+    return ("price", Markup(f"{amount}{text}, {paid.date}"))
+
+
+def sources(entries: Iterable[Any]) -> Markup:
+    """Return where the numbers of some records were read."""
+    rows = [
+        (
+            entry.name,
+            link(row["title"], row["url"]),
+            row["accessed"],
+            row["covers"].replace("_", " "),
+            row["note"],
+        )
+        for entry in entries
+        for row in source_rows(entry)
+    ]
+    if not rows:
+        return Markup("")
+    columns = ("entry", "source", "read", "gives", "note")
+    title = f"{len(rows)} places where the numbers were read"
+    return section("Sources", details(title, table(columns, rows)))

@@ -1,0 +1,109 @@
+"""Sweeps against one call per case."""
+
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+import pytest
+
+import genz
+from genz.solve import sweep as module
+
+AXES = {"batch": [1, 3, 64], "context": range(100, 400, 100)}
+
+
+def test_every_row_equals_its_own_call():
+    layouts = genz.Parallel(tensor=[1, 2, 8])
+    frame = genz.sweep(
+        genz.decode,
+        model="llama3_8b",
+        platform=["a100_sxm_8", "h100_sxm_8"],
+        parallel=layouts,
+        **AXES,
+    )
+    assert len(frame) == 2 * 3 * 3 * 3
+    for row in frame.itertuples():
+        one = genz.decode(
+            "llama3_8b", row.platform, batch=row.batch, context=row.context,
+            parallel=genz.Parallel(tensor=row.tensor),
+        )  # fmt: skip
+        assert row.time == one.time
+        assert row.bound == one.bound
+
+
+def test_last_axis_varies_fastest():
+    frame = genz.sweep(genz.decode, model="llama3_8b", platform="h100_sxm_1", **AXES)
+    assert frame.batch.tolist() == [1, 1, 1, 3, 3, 3, 64, 64, 64]
+    assert frame.context.tolist() == [100, 200, 300] * 3
+
+
+def test_a_platform_with_arrays_is_one_axis():
+    faster = genz.platform("h100_sxm_1").replace(memory_bandwidth=np.array([1e12, 2e12]))
+    frame = genz.sweep(
+        genz.decode, model="llama3_8b", platform=faster, context=[1000], engine="ideal"
+    )
+    assert frame.memory_bandwidth.tolist() == [1e12, 2e12]
+    assert frame.time[0] == pytest.approx(2 * frame.time[1])
+
+
+def test_blocks_join_without_a_seam(monkeypatch):
+    whole = genz.sweep(genz.decode, model="mixtral_8x7b", platform="h100_sxm_8", **AXES)
+    monkeypatch.setattr(module, "BLOCK", 4)
+    parts = genz.sweep(genz.decode, model="mixtral_8x7b", platform="h100_sxm_8", **AXES)
+    assert parts.equals(whole)
+
+
+def test_an_executor_gives_the_same_frame():
+    arguments = {
+        "model": "llama3_8b",
+        "platform": "h100_sxm_8",
+        "precision": ["bf16", "fp8"],
+        **AXES,
+    }
+    with ProcessPoolExecutor(2) as pool:
+        spread = genz.sweep(genz.decode, executor=pool, **arguments)
+    assert spread.equals(genz.sweep(genz.decode, **arguments))
+
+
+def test_what_does_not_fit_is_a_value():
+    frame = genz.sweep(
+        genz.decode, model="llama3_8b", platform=["a100_sxm_1", "h100_sxm_8"], context=1000,
+        parallel=genz.Parallel(tensor=[1, 8, 64]), precision=["bf16", "fp8"],
+    )  # fmt: skip
+    by = frame.set_index(["platform", "precision", "tensor"])
+    assert by.feasible.sum() == 1 + 2 + 2
+    assert np.isnan(by.time[~by.feasible]).all()
+    assert by.reason["a100_sxm_1", "bf16", 8] == (
+        "parallel.size must be <= 1 accelerators of a100_sxm_1, got 8"
+    )
+    assert by.reason["a100_sxm_1", "fp8", 1].startswith(
+        "nvidia_a100_sxm has no matrix unit for fp8"
+    )
+    assert by.reason["h100_sxm_8", "bf16", 64] == (
+        "parallel.tensor must be <= 32 heads of llama3_8b, got 64"
+    )
+    assert by.reason["h100_sxm_8", "bf16", 8] == ""
+
+
+def test_other_predictions_sweep_too():
+    common = {"model": "llama3_8b", "platform": "h100_sxm_1"}
+    frame = genz.sweep(genz.generate, prompt=[100, 200], output=[10, 20], **common)
+    one = genz.generate(prompt=200, output=10, **common)
+    assert frame.latency[2] == one.latency
+    frame = genz.sweep(genz.memory, context=[100, 10**6], batch=[1, 9], **common)
+    assert frame.fits.tolist() == [True, True, False, False]
+    assert frame.attrs["units"]["cache"] == "B"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch": []}, "batch must hold at least one value, got an empty axis"),
+        ({"batch": [1, 0]}, r"batch must be a whole number >= 1, got 0 at index \(3,\)"),
+        ({"platform": ["h100"]}, "no platform named 'h100'; did you mean"),
+        ({"speed": [1, 2]}, "unknown keyword 'speed'"),
+    ],
+)
+def test_bad_axes_are_refused(change, message):
+    good = {"model": "llama3_8b", "platform": "h100_sxm_1", **AXES}
+    with pytest.raises(genz.GenzError, match=message):
+        genz.sweep(genz.decode, **(good | change))
