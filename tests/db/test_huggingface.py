@@ -1,0 +1,795 @@
+"""The importer of Hugging Face configurations: totals, traps of each family, formats, refusals."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from genz.core.errors import GenzError, InputError, UnknownNameError
+from genz.db import registry
+from genz.db.huggingface import READERS, model_from_huggingface
+from genz.spec.model import Attention, Dense, Experts, LatentAttention, LinearAttention, StateSpace
+
+CONFIGS = Path(__file__).resolve().parent / "configs"
+
+#: Weights as published, or counted by the published code of the family (transformers 5.23, built
+#: without storage); sources of the published ones stand in tests/published/parameters_*.csv.
+TOTALS = {
+    "bloom_176b": 176_247_271_424,
+    "cohere_plus": 103_810_674_688,
+    "dbrx": 131_596_523_520,
+    "deepseek_v2_lite": 15_706_484_224,
+    "deepseek_v3": 671_026_419_200,
+    "deepseek_v3_2": 671_877_944_064,
+    "falcon_7b": 6_921_720_704,
+    "falcon_mamba_7b": 7_272_665_088,
+    "gemma2_27b": 27_227_128_320,
+    "gemma3_4b": 3_880_263_168,
+    "gemma4_26b_a4b": 25_233_141_790,
+    "glm4_5_air": 106_852_251_264,
+    "glm5": 743_911_218_432,
+    "gpt2_xl": 1_557_611_200,
+    "gpt_oss_20b": 20_914_757_184,
+    "jamba_v0_1": 51_570_323_328,
+    "kimi_k2": 1_026_408_232_448,
+    "llama4_scout": 107_769_861_120,
+    "mamba2_130m": 128_989_632,
+    "mamba_130m": 129_135_360,
+    "mimo_v2_flash": 308_778_780_864,
+    "minimax_m2_5": 228_689_764_864,
+    "minimax_text_01": 456_089_655_296,
+    "mixtral_8x7b": 46_702_792_704,
+    "nemotron3_nano_30b_a3b": 31_577_940_288,
+    "nemotron_h_56b": 56_324_350_464,
+    "nemotron_super_49b": 49_867_145_216,
+    "olmo2_7b": 7_298_617_344,
+    "opt_350m": 331_196_416,
+    "phi3_5_moe": 41_873_153_344,
+    "qwen1_5_moe_a2_7b": 14_315_784_192,
+    "qwen3_30b_a3b": 30_532_122_624,
+    "qwen3_5_27b": 26_895_998_464,
+    "qwen3_5_35b_a3b": 34_660_610_688,
+    "qwen3_next_80b_a3b": 79_674_391_296,
+    "qwen3_vl_8b": 8_190_735_360,
+    "starcoder2_7b": 7_173_923_840,
+}
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "intermediate_size": 11008,
+    "vocab_size": 32000,
+}
+SMALL = LLAMA | {"hidden_size": 64, "num_hidden_layers": 6, "num_attention_heads": 4}
+
+
+def config(stem, **changes):
+    return json.loads((CONFIGS / f"{stem}.json").read_text()) | changes
+
+
+def read(data, **changes):
+    return model_from_huggingface(data | changes, name="m")
+
+
+def by_layer(model, pick):
+    """Return a value per layer, from the groups."""
+    out, at = [None] * model.n_layer, 0
+    for group in model.groups:
+        places = group.positions or range(at, at + group.count)
+        at += group.count
+        for i in places:
+            out[i] = pick(group)
+    return out
+
+
+def windows(model):
+    return by_layer(model, lambda group: group.mixer.window)
+
+
+# --- whole files ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.json")), ids=lambda file: file.stem)
+def test_weights_of_whole_configurations(file):
+    assert model_from_huggingface(file).n_parameter == TOTALS[file.stem]
+
+
+@pytest.mark.parametrize("stem", sorted(set(TOTALS) & set(registry.list_models())))
+def test_importer_and_database_agree(stem):
+    read_model, entry = model_from_huggingface(CONFIGS / f"{stem}.json"), registry.model(stem)
+    assert read_model.groups == entry.groups
+    same = {"name": "m", "family": "f", "sources": (), "precision": None, "max_context": None}
+    assert read_model.replace(**same) == entry.replace(**same)
+
+
+@pytest.mark.parametrize(
+    "stem",
+    ["deepseek_v3", "deepseek_v3_2", "gpt_oss_20b", "kimi_k2", "mimo_v2_flash", "minimax_m2_5"],
+)
+def test_importer_and_database_agree_on_formats(stem):
+    found = model_from_huggingface(CONFIGS / f"{stem}.json").precision
+    assert found is not None
+    assert found == registry.model(stem).precision
+
+
+@pytest.mark.parametrize(
+    ("name", "copies", "published"),
+    [
+        ("deepseek_r1", 2, 684_489_845_504),
+        ("deepseek_v3_2", 2, 685_355_329_792),
+        ("glm4_5", 2, 358_337_791_296),
+        ("glm4_5_air", 2, 110_468_824_832),
+        ("glm5", 0, 753_864_139_008),
+        ("qwen3_next_80b_a3b", 0, 81_324_862_720),
+    ],
+)
+def test_the_draft_layer_explains_the_rest_of_the_published_total(name, copies, published):
+    """A draft layer is a last layer, a projection of 2 width^2, three norms, and some copies."""
+    model = registry.model(name)
+    draft = model.layer_parameter(model.groups[-1]) + 2 * model.width**2 + 3 * model.width
+    draft += copies * model.vocabulary * model.width
+    assert model.n_parameter + draft == published
+
+
+# --- one family after the other ------------------------------------------------------------------
+
+
+def test_bare_llama_2_without_key_value_heads():
+    model = read(LLAMA)
+    assert model.n_parameter == 6_738_415_616
+    assert model.groups[0].mixer.n_kv_head == 32
+    assert not model.tied_embedding
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, 16), ({"head_dim": 32}, 32)])
+def test_head_width_is_given_or_an_equal_share(given, expected):
+    assert read(SMALL, **given).groups[0].mixer.head_dim == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "biased"),
+    [
+        ({}, (False, False, False)),
+        ({"attention_bias": True}, (True, True, False)),
+        ({"mlp_bias": True}, (False, False, True)),
+        ({"model_type": "qwen2"}, (True, False, False)),
+        ({"model_type": "internlm", "bias": True}, (True, True, False)),
+        ({"model_type": "glm"}, (True, False, False)),
+        ({"model_type": "seed_oss"}, (True, False, False)),
+    ],
+)
+def test_biases(changes, biased):
+    group = read(SMALL, **changes).groups[0]
+    assert (group.mixer.qkv_bias, group.mixer.out_bias, group.feed_forward.bias) == biased
+
+
+TIED = {
+    "llama": False,
+    "mistral": False,
+    "qwen2": False,
+    "qwen3": False,
+    "gemma": True,
+    "gemma2": True,
+    "gemma3_text": True,
+    "cohere": True,
+    "gpt2": True,
+    "opt": True,
+    "bloom": True,
+    "falcon": True,
+    "starcoder2": True,
+    "gpt_neox": False,
+    "phi": False,
+}
+
+
+@pytest.mark.parametrize(("family", "tied"), TIED.items())
+def test_tied_embedding_by_family(family, tied):
+    small = SMALL | {"model_type": family, "head_dim": 16, "sliding_window": 8}
+    small["max_position_embeddings"] = 128
+    if family in ("gpt2", "falcon", "bloom"):
+        for name in ("head_dim", "sliding_window", "intermediate_size"):
+            del small[name]
+    elif family not in ("mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "starcoder2"):
+        del small["sliding_window"]
+    assert read(small).tied_embedding is tied
+    assert read(small, tie_word_embeddings=not tied).tied_embedding is not tied
+
+
+def test_outer_tie_of_a_multimodal_file_wins():
+    data = config("qwen3_vl_8b")
+    assert not read(data).tied_embedding
+    assert read(data, tie_word_embeddings=True).tied_embedding
+    assert read(data).family == "qwen3_vl_text"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"model_type": "mistral", "sliding_window": 8}, [8] * 6),
+        ({"model_type": "mistral", "sliding_window": None}, [None] * 6),
+        (
+            {"model_type": "mistral", "sliding_window": 8, "max_position_embeddings": 8},
+            [None] * 6,
+        ),
+        ({"model_type": "qwen2", "sliding_window": 8, "use_sliding_window": False}, [None] * 6),
+        (
+            {
+                "model_type": "qwen2",
+                "sliding_window": 8,
+                "use_sliding_window": True,
+                "max_window_layers": 4,
+            },
+            [None] * 4 + [8] * 2,
+        ),
+        ({"model_type": "gemma2", "sliding_window": 8}, [8, None] * 3),
+        ({"model_type": "gemma3_text", "sliding_window": 8}, [8] * 5 + [None]),
+        (
+            {"model_type": "gemma3_text", "sliding_window": 8, "sliding_window_pattern": 3},
+            [8, 8, None] * 2,
+        ),
+        ({"model_type": "cohere2", "sliding_window": 8}, [8, 8, 8, None, 8, 8]),
+        (
+            {
+                "model_type": "mistral",
+                "sliding_window": 8,
+                "layer_types": ["full_attention", "sliding_attention"] * 3,
+            },
+            [None, 8] * 3,
+        ),
+        (
+            {"model_type": "exaone4", "sliding_window": 8, "sliding_window_pattern": "LLG"},
+            [8, 8, None] * 2,
+        ),
+        ({"model_type": "olmo3", "sliding_window": 8}, [8, 8, 8, None, 8, 8]),
+    ],
+)
+def test_windows(changes, expected):
+    assert windows(read(SMALL, **changes)) == expected
+
+
+def test_falcon_shapes():
+    seven = read(config("falcon_7b"))
+    assert seven.groups[0].mixer.n_kv_head == 1
+    assert seven.groups[0].n_norm == 1
+    forty = read(
+        config("falcon_7b", new_decoder_architecture=True, num_kv_heads=8, hidden_size=8192)
+        | {"num_attention_heads": 128}
+    )
+    assert forty.groups[0].mixer.n_kv_head == 8
+    assert forty.groups[0].n_norm == 2
+
+
+def test_opt_350m_has_a_narrow_embedding_and_no_last_norm():
+    model = read(config("opt_350m"))
+    assert model.embedding_width == 512
+    assert not model.final_norm
+    assert model.n_position == 2050
+
+
+def test_qwen_1_counts_gate_and_value_in_one_width():
+    model = read(SMALL, model_type="qwen", intermediate_size=128, kv_channels=16, no_bias=True)
+    assert model.groups[0].feed_forward == Dense(width=64)
+    assert model.groups[0].mixer.qkv_bias
+
+
+def test_chatglm_takes_its_own_names():
+    model = read(
+        {
+            "model_type": "chatglm",
+            "hidden_size": 64,
+            "num_layers": 2,
+            "num_attention_heads": 4,
+            "kv_channels": 16,
+            "multi_query_attention": True,
+            "multi_query_group_num": 2,
+            "ffn_hidden_size": 96,
+            "padded_vocab_size": 100,
+            "add_qkv_bias": True,
+            "seq_length": 512,
+        }
+    )
+    assert model.groups[0].mixer == Attention(n_head=4, n_kv_head=2, head_dim=16, qkv_bias=True)
+    assert (model.vocabulary, model.max_context) == (100, 512)
+
+
+def test_qwen_experts_in_some_layers():
+    data = config("qwen1_5_moe_a2_7b", decoder_sparse_step=2, mlp_only_layers=[1])
+    sparse = by_layer(read(data), lambda group: isinstance(group.feed_forward, Experts))
+    assert sparse == [i % 2 == 1 and i != 1 for i in range(24)]
+    experts = read(config("qwen1_5_moe_a2_7b")).groups[0].feed_forward
+    assert (experts.shared_width, experts.shared_gate) == (5632, True)
+
+
+def test_llama_4_chunks_and_experts():
+    data = config("llama4_scout")
+    chunks = by_layer(read(data), lambda group: group.mixer.chunk)
+    assert chunks == [None if (i + 1) % 4 == 0 else 8192 for i in range(48)]
+    text = data["text_config"]
+    listed = read(data, text_config=text | {"no_rope_layers": [0] + [1] * 47})
+    assert by_layer(listed, lambda group: group.mixer.chunk) == [None] + [8192] * 47
+    half = read(data, text_config=text | {"interleave_moe_layer_step": 2})
+    inner = by_layer(half, lambda group: group.feed_forward.width)
+    assert inner == [16384, 8192] * 24
+
+
+def test_latent_attention_and_its_first_layers():
+    model = read(config("deepseek_v3"))
+    assert [group.count for group in model.groups] == [3, 58]
+    assert isinstance(model.groups[0].mixer, LatentAttention)
+    assert model.groups[1].feed_forward.shared_width == 2048
+    listed = read(config("deepseek_v3", moe_layer_freq=[0, 1] + [1] * 59))
+    assert [group.count for group in listed.groups] == [1, 60]
+    assert read(config("deepseek_v2_lite")).groups[0].mixer.query_rank is None
+    assert not read(config("deepseek_v2_lite")).groups[1].feed_forward.router_bias
+
+
+def test_draft_layers_are_left_out():
+    data = config("deepseek_v3")
+    assert read(data, num_nextn_predict_layers=4) == read(data, num_nextn_predict_layers=0)
+
+
+def test_the_index_of_sparse_attention_is_required_where_the_family_has_one():
+    assert read(config("glm5")).groups[0].mixer.index_top == 2048
+    data = config("glm5")
+    del data["index_topk"]
+    with pytest.raises(InputError, match="index_topk is missing; it must be a whole number >= 1"):
+        read(data)
+
+
+def test_gemma_4_full_layers():
+    model = read(config("gemma4_26b_a4b"))
+    windowed, full = (group.mixer for group in model.groups)
+    assert (windowed.head_dim, windowed.n_kv_head, windowed.window) == (256, 8, 1024)
+    assert (full.head_dim, full.n_kv_head, full.value_is_key) == (512, 2, True)
+    experts = model.groups[0].feed_forward
+    assert (experts.n_expert, experts.n_active, experts.shared_width) == (128, 8, 2112)
+
+
+def test_mimo_has_other_heads_in_its_windows():
+    mixers = {group.mixer for group in read(config("mimo_v2_flash")).groups}
+    assert {(m.n_kv_head, m.window, m.sink, m.value_dim) for m in mixers} == {
+        (4, None, False, 128),
+        (8, 128, True, 128),
+    }
+
+
+def test_hybrid_layers():
+    kinds = by_layer(read(config("qwen3_next_80b_a3b")), lambda group: type(group.mixer))
+    assert kinds == [*([LinearAttention] * 3), Attention] * 12
+    lightning = read(config("minimax_text_01"))
+    kinds = by_layer(lightning, lambda group: type(group.mixer))
+    assert kinds == [*([LinearAttention] * 7), Attention] * 10
+    kinds = by_layer(read(config("jamba_v0_1")), lambda group: type(group.mixer))
+    assert kinds == [Attention if i % 8 == 4 else StateSpace for i in range(32)]
+
+
+def test_nemotron_h_pattern_and_infinite_step_limit():
+    data = config("nemotron_h_56b")
+    assert data["time_step_limit"] == [0.0, math.inf]
+    model = read(data)
+    parts = by_layer(model, lambda group: (type(group.mixer), type(group.feed_forward)))
+    wanted = {
+        "M": (StateSpace, type(None)),
+        "*": (Attention, type(None)),
+        "-": (type(None), Dense),
+    }
+    assert parts == [wanted[symbol] for symbol in data["hybrid_override_pattern"]]
+    assert {group.n_norm for group in model.groups} == {1}
+
+
+def test_nemotron_nas_layers_without_attention():
+    model = read(config("nemotron_super_49b"))
+    bare = [group for group in model.groups if group.mixer is None]
+    assert sum(group.count for group in bare) == 31
+    assert {group.n_norm for group in bare} == {1}
+    widths = {group.feed_forward.width for group in model.groups}
+    assert widths == {2816, 5632, 7168, 14336, 17920, 28672}
+
+
+# --- where a configuration comes from ------------------------------------------------------------
+
+
+def test_path_folder_and_mapping_give_the_same(tmp_path):
+    folder = tmp_path / "Llama-2-7b-hf"
+    folder.mkdir()
+    (folder / "config.json").write_text("\ufeff" + json.dumps(LLAMA), encoding="utf-8")
+    whole = model_from_huggingface(folder)
+    assert whole.name == "llama_2_7b_hf"
+    assert model_from_huggingface(str(folder / "config.json")) == whole
+    assert model_from_huggingface(LLAMA, name="llama_2_7b_hf") == whole
+    named = tmp_path / "meta-llama--Llama-2-7b_config.json"
+    named.write_text(json.dumps(LLAMA))
+    assert model_from_huggingface(named).name == "llama_2_7b"
+
+
+def test_name_of_a_mapping():
+    assert model_from_huggingface(LLAMA).name == "llama"
+    data = LLAMA | {"_name_or_path": "meta-llama/Llama-2-7b-hf/"}
+    assert model_from_huggingface(data).name == "llama_2_7b_hf"
+
+
+def test_architecture_stands_in_for_a_missing_model_type():
+    data = {k: v for k, v in LLAMA.items() if k != "model_type"}
+    assert read(data, architectures=["LlamaForCausalLM"]) == read(LLAMA).replace(family="llama")
+
+
+def test_the_mapping_is_not_changed():
+    data = config("deepseek_v3")
+    before = json.dumps(data)
+    read(data)
+    assert json.dumps(data) == before
+
+
+# --- formats -------------------------------------------------------------------------------------
+
+GROUP = {"num_bits": 4, "type": "int", "group_size": 32, "strategy": "group", "symmetric": True}
+FLOAT8 = {"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": True}
+FLOAT4 = {"num_bits": 4, "type": "float", "group_size": 16, "strategy": "tensor_group"}
+
+
+def compressed(weights, inputs=None, ignore=("lm_head",), **more):
+    group = {"targets": ["Linear"], "weights": weights, "input_activations": inputs}
+    return {
+        "quant_method": "compressed-tensors",
+        "config_groups": {"group_0": group},
+        "ignore": list(ignore),
+    } | more
+
+
+def formats(quantization, stem=None):
+    data = LLAMA if stem is None else config(stem)
+    p = read(data, quantization_config=quantization).precision
+    return p.weight, p.activation, p.cache, p.mixer, p.expert, p.group, p.scale_bits
+
+
+@pytest.mark.parametrize(
+    ("quantization", "expected"),
+    [
+        (
+            {
+                "quant_method": "fp8",
+                "fmt": "e4m3",
+                "activation_scheme": "dynamic",
+                "weight_block_size": [128, 128],
+            },
+            ("fp8", "fp8", "bf16", None, None, 16384, 32),
+        ),
+        (
+            {"quant_method": "fp8", "activation_scheme": "static", "kv_cache_scheme": "static"},
+            ("fp8", "fp8", "fp8", None, None, 0, 32),
+        ),
+        (
+            {
+                "quant_method": "fbgemm_fp8",
+                "modules_to_not_convert": [f"model.layers.{i}.self_attn.q_proj" for i in range(32)],
+            },
+            ("fp8", "fp8", "bf16", "bf16", None, 0, 16),
+        ),
+        (
+            {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True},
+            ("int4", "bf16", "bf16", None, None, 128, 20),
+        ),
+        (
+            {"quant_method": "gptq", "bits": 4, "group_size": -1, "sym": True, "desc_act": False},
+            ("int4", "bf16", "bf16", None, None, 0, 20),
+        ),
+        (
+            {"quant_method": "bitsandbytes", "load_in_8bit": True},
+            ("int8", "int8", "bf16", None, None, 0, 16),
+        ),
+        (
+            {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+            ("int4", "bf16", "bf16", None, None, 64, 32),
+        ),
+        (
+            {
+                "quant_method": "bitsandbytes",
+                "load_in_4bit": True,
+                "bnb_4bit_use_double_quant": True,
+            },
+            ("int4", "bf16", "bf16", None, None, 16384, 2080),
+        ),
+        (compressed(FLOAT8, FLOAT8), ("fp8", "fp8", "bf16", None, None, 0, 16)),
+        (compressed(GROUP), ("int4", "bf16", "bf16", None, None, 32, 16)),
+        (
+            compressed(FLOAT4, FLOAT4, kv_cache_scheme=FLOAT8),
+            ("nvfp4", "nvfp4", "fp8", None, None, 0, 16),
+        ),
+        (
+            {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head"]},
+            ("nvfp4", "nvfp4", "bf16", None, None, 0, 16),
+        ),
+    ],
+)
+def test_formats_of_a_dense_model(quantization, expected):
+    assert formats(quantization) == expected
+
+
+def test_mxfp4_is_for_experts_only():
+    found = model_from_huggingface(CONFIGS / "gpt_oss_20b.json").precision
+    assert (found.weight, found.mixer, found.expert) == ("bf16", None, "mxfp4")
+    assert found.weight_width("expert") == 4.25 / 8
+
+
+def test_experts_alone_are_quantised_where_the_rest_is_ignored():
+    ignore = ["lm_head", "re:.*self_attn.*", "re:.*shared_experts.*"]
+    ignore.append(r"re:.*mlp\.(gate|up|gate_up|down)_proj.*")
+    found = formats(compressed(GROUP, ignore=ignore), "kimi_k2")
+    assert found == ("bf16", "bf16", "bf16", None, "int4", 32, 16)
+
+
+def test_exceptions_in_few_layers_change_nothing():
+    kept = ["model.layers.0.mlp.down_proj", "model.layers.31.mlp.down_proj", "lm_head"]
+    found = formats({"quant_method": "fp8", "modules_to_not_convert": kept})
+    assert found[:5] == ("fp8", "fp8", "bf16", None, None)
+
+
+@pytest.mark.parametrize("file", ["config.json", "nvidia--DeepSeek-V3.1-NVFP4_config.json"])
+def test_the_file_of_modelopt_beside_is_read(tmp_path, file):
+    data = config("deepseek_v3")
+    del data["quantization_config"]
+    (tmp_path / file).write_text(json.dumps(data))
+    assert model_from_huggingface(tmp_path / file).precision is None
+    names = ["kv_a_proj_with_mqa", "kv_b_proj", "q_a_proj", "q_b_proj"]
+    kept = [f"model.layers.{i}.self_attn.{name}" for i in range(61) for name in names]
+    beside = {
+        "producer": {"name": "modelopt", "version": "0.22"},
+        "quantization": {
+            "quant_algo": "NVFP4",
+            "kv_cache_quant_algo": "FP8",
+            "group_size": 16,
+            "exclude_modules": ["lm_head", *kept, "model.layers.61*"],
+        },
+    }
+    second = tmp_path / file.replace("config.json", "hf_quant_config.json")
+    second.write_text(json.dumps(beside))
+    found = model_from_huggingface(tmp_path / file).precision
+    assert (found.weight, found.activation, found.cache) == ("nvfp4", "nvfp4", "fp8")
+    assert (found.mixer, found.expert) == ("bf16", None)
+    second.write_text("{")
+    with pytest.raises(InputError, match=r"hf_quant_config.json: not a valid JSON file"):
+        model_from_huggingface(tmp_path / file)
+
+
+@pytest.mark.parametrize(("dtype", "weight"), [("bfloat16", None), ("float32", "fp32")])
+def test_format_without_quantisation(dtype, weight):
+    found = read(LLAMA, torch_dtype=dtype).precision
+    assert (found and found.weight) == weight
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model_type": "lama"},
+            r"no reader of Hugging Face models.*'lama'; did you mean.*'llama'",
+        ),
+        (
+            {"model_type": "new_kind", "n_expert_tower": 4},
+            r"fields not understood: n_expert_tower.*'new_kind'",
+        ),
+        ({"quantization_config": {"quant_method": "quark"}}, r"quant_method.*'quark'.*known: awq"),
+        (
+            {"quantization_config": {"quant_algo": "NVFP5"}},
+            r"no reader of quantization_config.quant_algo \(configuration\) named 'NVFP5'",
+        ),
+    ],
+)
+def test_unknown_names_offer_the_known_ones(changes, message):
+    with pytest.raises(UnknownNameError, match=message):
+        read(LLAMA, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"latent_heads": 4}, "latent_heads must be understood, for it may change cost, and is not, got 4"),
+        ({"a_b": 1, "c_d": [2]}, "a_b must be understood.*got 1; neither are c_d"),
+        ({"layer_types": ["full_attention"] * 32}, "layer_types must be understood"),
+        ({"hidden_size": None}, r"hidden_size or n_embd.* is missing; it must be a whole number >= 1"),
+        ({"hidden_size": "4096"}, "hidden_size must be a whole number >= 1, got '4096'"),
+        ({"hidden_size": True}, "hidden_size must be a whole number >= 1, got True"),
+        ({"hidden_size": 4096.5}, "hidden_size must be a whole number >= 1, got 4096.5"),
+        ({"hidden_size": -1}, "hidden_size must be a whole number >= 1, got -1"),
+        ({"hidden_size": math.nan}, "hidden_size must be a whole number >= 1, got nan"),
+        ({"hidden_size": math.inf}, "hidden_size must be a whole number >= 1, got inf"),
+        ({"hidden_size": 10**5000}, r"hidden_size must be a whole number in \[1, .*too long to print"),
+        ({"hidden_size": [[[[]]]]}, "hidden_size must be a whole number >= 1"),
+        ({"num_hidden_layers": 10**7}, r"num_hidden_layers must be a whole number in \[1, 10000\]"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers must be a whole number >= 1, got 0"),
+        ({"num_attention_heads": 33}, "4096 does not divide into 33 heads"),
+        ({"num_key_value_heads": 5}, "n_head must be a multiple of n_kv_head, got 32 and 5"),
+        ({"n_embd": 2048}, "n_embd must equal hidden_size, which is 4096, got 2048"),
+        ({"tie_word_embeddings": "no"}, "tie_word_embeddings must be true or false, got 'no'"),
+        ({"model_type": 3}, "model_type must be a text of at most 100 characters, got 3"),
+        ({"model_type": "x" * 101}, "model_type must be a text of at most 100 characters"),
+        ({"model_type": None}, "model_type is missing; it must name the family"),
+        ({"architectures": "LlamaForCausalLM"}, "architectures must be a list"),
+        (
+            {"architectures": ["LlamaForSequenceClassification"]},
+            "architectures must be a language model with a head over the vocabulary",
+        ),
+        ({"is_encoder_decoder": True}, "is_encoder_decoder must be false: no other value"),
+        ({"torch_dtype": "float8_e4m3fn"}, "torch_dtype must be float32, bfloat16 or float16"),
+        ({"text_config": [1]}, r"text_config must be an object, got \[1\]"),
+        ({"quantization_config": []}, r"quantization_config must be an object, got \[\]"),
+        ({"quantization_config": {}}, "quantization_config.quant_method is missing"),
+        (
+            {"quantization_config": {"quant_method": "fp8", "fmt": "e5m2"}},
+            'quantization_config.fmt must be "e4m3" or "float8_e4m3fn"',
+        ),
+        (
+            {"quantization_config": {"quant_method": "fp8", "outlier_bits": 16}},
+            "quantization_config.outlier_bits must be understood, for it may change formats",
+        ),
+        (
+            {"quantization_config": {"quant_method": "awq", "bits": 5, "group_size": 128}},
+            "weight must be one of .*, got 'int5'",
+        ),
+        (
+            {"quantization_config": {"quant_method": "bitsandbytes"}},
+            "load_in_8bit must be true where load_in_4bit is not",
+        ),
+        (
+            {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128}
+             | {"dynamic": {"a": {}}}},
+            "dynamic must be empty: formats by module are not understood",
+        ),
+        ({"quantization_config": compressed(GROUP | {"num_bits": 5})}, "num_bits must be 8 or 4 bits"),
+        (
+            {"quantization_config": compressed(FLOAT4 | {"group_size": 8})},
+            r"weights.group_size must be 16 \(nvfp4\) or 32 \(mxfp4\), got 8",
+        ),
+        (
+            {"quantization_config": compressed(GROUP) | {"config_groups": {"a": {}, "b": {}}}},
+            "config_groups must hold one group: several are not understood",
+        ),
+    ],
+)  # fmt: skip
+def test_refusals_name_file_field_rule_and_value(changes, message):
+    with pytest.raises(InputError, match=f"configuration: .*{message}"):
+        read(LLAMA, **changes)
+
+
+@pytest.mark.parametrize(
+    ("stem", "changes", "message"),
+    [
+        ("falcon_7b", {"layer_sharing": 2}, "layer_sharing must be understood"),
+        ("dbrx", {"ffn_config": {"moe_num_experts": 4}}, "ffn_config.moe_top_k is missing"),
+        ("dbrx", {"attn_config": 3}, "attn_config must be an object, got 3"),
+        ("deepseek_v3", {"attention_bias": True}, "attention_bias must be false: no other value"),
+        ("deepseek_v3", {"num_key_value_heads": 8}, "num_key_value_heads must be 128"),
+        ("deepseek_v3", {"moe_layer_freq": [1, 0]}, "moe_layer_freq must hold 0 or 1 for each of"),
+        ("deepseek_v3", {"num_experts_per_tok": 300}, "n_active must be <= n_expert, got 300"),
+        ("jamba_v0_1", {"sliding_window": 8}, "sliding_window must be null"),
+        ("mamba_130m", {"time_step_rank": "half"}, "time_step_rank must be a whole number >= 1"),
+        ("mamba2_130m", {"attn_layer_idx": [3]}, "attn_layer_idx must be empty"),
+        ("mimo_v2_flash", {"hybrid_layer_pattern": [0] * 48 + [1]}, "hybrid_layer_pattern must"),
+        ("minimax_m2_5", {"qk_norm_type": "per_head"}, 'qk_norm_type must be "per_layer"'),
+        ("minimax_text_01", {"attn_type_list": [1]}, "attn_type_list must hold each of the 80"),
+        ("nemotron_h_56b", {"hybrid_override_pattern": "M-X"}, "hybrid_override_pattern must hold"),
+        ("nemotron3_nano_30b_a3b", {"moe_latent_size": 1024}, "moe_latent_size must be 0"),
+        ("nemotron_super_49b", {"block_configs": []}, "block_configs must hold each of the 80"),
+        ("qwen1_5_moe_a2_7b", {"mlp_only_layers": [24]}, "mlp_only_layers must hold layers below"),
+        (
+            "gpt_oss_20b",
+            {"layer_types": ["full"] * 24},
+            "layer_types must hold only full_attention",
+        ),
+        (
+            "gpt_oss_20b",
+            {"layer_types": ["full_attention"]},
+            "layer_types must name each of the 24",
+        ),
+        (
+            "gemma3_4b",
+            {"text_config": {"model_type": "gemma3_text"}},
+            "num_hidden_layers or n_layer",
+        ),
+    ],
+)
+def test_refusals_of_families(stem, changes, message):
+    with pytest.raises(InputError, match=message):
+        read(config(stem, **changes))
+
+
+def test_nested_fields_are_named_with_their_place():
+    data = config("llama4_scout")
+    data["text_config"]["new_switch"] = {"deep": [1]}
+    with pytest.raises(
+        InputError, match=r"text_config.new_switch must be understood.*got \{'deep'"
+    ):
+        read(data)
+
+
+def test_layers_that_were_replaced_by_a_matrix_are_refused():
+    data = config("nemotron_super_49b")
+    data["block_configs"][3]["ffn"]["replace_with_linear"] = True
+    message = r"block_configs\[3\].ffn.replace_with_linear must be false"
+    with pytest.raises(InputError, match=message):
+        read(data)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a valid JSON file: Expecting value"),
+        ('{"model_type": "lla', "not a valid JSON file: Unterminated string"),
+        ("[1, 2]", r"the configuration must be an object, got \[1, 2\]"),
+        ("3", "the configuration must be an object, got 3"),
+        ("null", "the configuration must be an object, got None"),
+        ('{"a": 1, "a": 2}', "not a valid JSON file: key 'a' stands twice in one object"),
+        ("[" * 100_000, "not a valid JSON file: maximum recursion depth"),
+        ('{"hidden_size": ' + "9" * 10_000 + "}", "not a valid JSON file: Exceeds the limit"),
+        ("\x00\xff", "not a valid JSON file"),
+    ],
+)
+def test_damaged_files(tmp_path, text, message):
+    file = tmp_path / "config.json"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=f"config.json: {message}"):
+        model_from_huggingface(file)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("no/such/config.json", "cannot read no/such/config.json: No such file"),
+        ("meta-llama/Llama-2-7b-hf", "cannot read meta-llama/Llama-2-7b-hf"),
+        ("a\0b", "config must be a path"),
+        ("x" * 5000, "config must be a path"),
+        (3, "config must be a path or a mapping, got 3"),
+        (b"config.json", "config must be a path or a mapping"),
+        ({3: 4}, "configuration: 3 must be a text to name a field"),
+    ],
+)
+def test_sources_that_are_none(source, message):
+    with pytest.raises(InputError, match=message):
+        model_from_huggingface(source)
+
+
+def test_a_folder_without_a_configuration(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read .*config.json: No such file"):
+        model_from_huggingface(tmp_path)
+
+
+def test_deep_nesting_in_a_mapping_ends_in_our_error():
+    deep: dict = {}
+    inner = deep
+    for _ in range(50_000):
+        inner["x"] = {}
+        inner = inner["x"]
+    with pytest.raises(InputError, match="deep must be understood"):
+        read(LLAMA, deep=deep)
+
+
+def outcome(data):
+    """Return the message of our error, or what was read."""
+    try:
+        return model_from_huggingface(data).name
+    except GenzError as error:
+        return str(error)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stem", sorted(TOTALS))
+def test_a_damaged_field_gives_a_model_or_one_of_our_errors(stem):
+    whole = config(stem)
+    text = whole.get("text_config", whole)
+    for name in list(text):
+        kept = text[name]
+        for value in (None, -1, 0, True, "x", [], [None], {}, math.nan, math.inf, 10**400, 1.5):
+            text[name] = value
+            assert outcome(whole)
+        text[name] = kept
+
+
+def test_every_reader_refuses_an_empty_configuration_by_naming_a_field():
+    for family in READERS:
+        with pytest.raises(InputError, match=r"configuration: .* must|configuration: .*missing"):
+            read({"model_type": family})
