@@ -68,10 +68,12 @@ class Precision(Record):
 
     @property
     def label(self) -> str:
-        """Short name: the common format, or weight, activation and cache."""
-        if self.weight == self.activation == self.cache:
-            return self.weight
-        return f"{self.weight}/{self.activation}/{self.cache}"
+        """Short name: the common format, or weight/activation/cache, and what differs from the weights."""
+        same = self.weight == self.activation == self.cache
+        name = self.weight if same else f"{self.weight}/{self.activation}/{self.cache}"
+        own = {"mixer": self.mixer, "expert": self.expert}
+        parts = [f"{kind} {f}" for kind, f in own.items() if f not in (None, self.weight)]
+        return ", ".join([name, *parts])
 
     @property
     def activation_width(self) -> float:
