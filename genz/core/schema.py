@@ -345,7 +345,7 @@ def _key(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return (value.shape, value.tobytes())
     if isinstance(value, Mapping):
-        return tuple((k, _key(v)) for k, v in value.items())
+        return tuple((k, _key(value[k])) for k in sorted(value))
     return value
 
 
@@ -468,6 +468,10 @@ def _read(name: str, value: Any, spec: Spec, faults: list[str]) -> Any:
         return tuple(_one(f"{name}[{i}]", v, spec, faults) for i, v in enumerate(value))
     if spec.kind == "nested" and isinstance(value, Mapping):
         return {k: _named_records(f"{name}.{k}", v, spec, faults) for k, v in value.items()}
+    return _tried(name, value, spec, faults)
+
+
+def _tried(name: str, value: Any, spec: Spec, faults: list[str]) -> Any:
     try:
         return _checked(name, value, spec)
     except GenzError as error:
@@ -485,7 +489,7 @@ def _named_records(name: str, value: Any, spec: Spec, faults: list[str]) -> dict
 def _one(name: str, value: Any, spec: Spec, faults: list[str]) -> Any:
     cls = spec.classes
     if isinstance(value, Record):  # a reference that the reader has resolved
-        return _checked(name, value, spec)
+        return _tried(name, value, spec, faults)
     if isinstance(cls, dict):
         kind = value.get("kind") if isinstance(value, Mapping) else None
         if kind not in cls:

@@ -71,10 +71,12 @@ def _core(
         pairs = full
     keys = visible_keys(mixer, new, cached)
     # Beams read the shared part of the cache once per request, their own part each.
-    own = np.minimum(visible_keys(mixer, new, cached - stream.shared), keys)
+    own = np.minimum(cached - stream.shared + new, keys)
     read = (keys - own) + stream.beams * own
     depth = mixer.head_dim + mixer.value_width
     request = stream.batch / site.sequence
+    # In prefill every rank of a sequence gathers all keys; in decode each reads its own.
+    reader = stream.batch if stream.phase == "prefill" else request
     return Operator(
         name=f"attention_{stream.phase}",
         kernel=f"attention_{stream.phase}",
@@ -82,7 +84,7 @@ def _core(
         group=group,
         count=count,
         flop=2.0 * request * stream.beams * pairs * query_head * depth,
-        cache=request * read * kv_head * depth * site.precision.cache_width,
+        cache=reader * read * kv_head * depth * site.precision.cache_width,
         activation=site.act * site.rows(stream) * query_head * depth,
     )
 

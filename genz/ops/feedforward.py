@@ -62,10 +62,7 @@ def _routed(site: Site, part: Experts, group: int, count: float) -> Operator:
     inner = shard(part.width, site.stage / site.expert)
     share = hot_share(part.n_expert, part.n_active, site.expert, site.routing)
     pairs = token * part.n_active * share
-    used = distinct_experts(part.n_expert, part.n_active, token, site.routing)
-    if site.routing.case != "worst":
-        used = used / site.expert
-    used = np.minimum(used, shard(part.n_expert, site.expert))
+    used = distinct_experts(part.n_expert, part.n_active, token, site.routing, site.expert)
     matrices = 3 if part.gated else 2
     inner_traffic = (2.0 * matrices - 2.0) * inner  # up-projections written, read, written, read
     return Operator(

@@ -140,7 +140,7 @@ def _index(
             count=count,
             flop=2.0 * request * pairs * width,
             cache=(request * keys + row) * mixer.index_dim * site.precision.cache_width,
-            activation=site.residual,
+            activation=site.act * row * width,
         ),
     ]  # fmt: skip
 

@@ -45,8 +45,10 @@ def inclusion(n_expert: int, n_active: int, skew: float) -> FloatArray:
         open_ &= ~full
 
 
-def distinct_experts(n_expert: int, n_active: int, token: Num, routing: Routing) -> FloatArray:
-    r"""Return the different experts that ``token`` tokens use together.
+def distinct_experts(
+    n_expert: int, n_active: int, token: Num, routing: Routing, degree: Num = 1.0
+) -> FloatArray:
+    r"""Return the different experts that ``token`` tokens use together in the busiest expert group.
 
     Parameters
     ----------
@@ -56,11 +58,13 @@ def distinct_experts(n_expert: int, n_active: int, token: Num, routing: Routing)
         Tokens that choose independently. [tokens]
     routing : Routing
         Case and skew.
+    degree : array_like, shape (...), default 1
+        Expert groups, to which experts are dealt in turn, by popularity. [1]
 
     Returns
     -------
     ndarray, shape (...)
-        Expected count; at least ``n_active`` from one token on. [1]
+        Expected count; at least one from one token on. [1]
 
     Notes
     -----
@@ -72,22 +76,37 @@ def distinct_experts(n_expert: int, n_active: int, token: Num, routing: Routing)
 
     Examples
     --------
-    >>> share = distinct_experts(128, 8, [16, 32, 64, 128], Routing()) / 128
+    >>> share = distinct_experts(128, 8, np.array([16, 32, 64, 128]), Routing()) / 128
     >>> [round(float(s), 2) for s in share]
     [0.37, 0.53, 0.71, 0.87]
     """
     token = np.asarray(token, dtype=np.float64)
+    held = np.ceil(n_expert / np.asarray(degree))
     if routing.case == "worst":
-        return np.where(token > 0, float(n_active), 0.0)
-    if routing.case == "balanced":
-        return np.asarray(np.minimum(float(n_expert), n_active * token))
-    if routing.skew == 0.0:
-        return np.asarray(n_expert * (1.0 - (1.0 - n_active / n_expert) ** token))
-    # A sum over experts for every case would be the costliest line of a sweep; token counts repeat.
-    value, index = np.unique(token, return_inverse=True)
-    miss = 1.0 - inclusion(n_expert, n_active, routing.skew)
-    used = np.array([float(n_expert) - np.power(miss, t).sum() for t in value])
-    return np.asarray(used[index].reshape(token.shape))
+        used: Num = np.where(token > 0.0, float(n_active), 0.0)
+    elif routing.case == "balanced":
+        used = n_active * token / degree
+    elif routing.skew == 0.0:
+        used = n_expert * (1.0 - (1.0 - n_active / n_expert) ** token) / degree
+    else:
+        used = _expected_in_group(n_expert, n_active, routing.skew, token, degree)
+    return np.asarray(np.clip(used, np.minimum(token, 1.0), held))
+
+
+def _expected_in_group(
+    n_expert: int, n_active: int, skew: float, token: FloatArray, degree: Num
+) -> FloatArray:
+    """Return the expected experts in use of the group that holds the most popular one."""
+    # A sum over experts for every case would be the costliest line of a sweep; cases repeat.
+    pairs = np.asarray(token + 1j * np.asarray(degree))
+    value, index = np.unique(pairs, return_inverse=True)
+    miss = 1.0 - inclusion(n_expert, n_active, skew)
+    used = [
+        float(part.size) - np.power(part, pair.real).sum()
+        for pair in value
+        for part in (miss[:: int(pair.imag)],)
+    ]
+    return np.asarray(np.array(used)[index].reshape(pairs.shape))
 
 
 def hot_share(n_expert: int, n_active: int, degree: Num, routing: Routing) -> FloatArray:

@@ -55,7 +55,9 @@ class Site:
 
     def new(self, stream: Stream) -> FloatArray:
         """Tokens of a request that this accelerator passes: prompts are split over ``sequence``."""
-        return shard(stream.new, self.sequence) if stream.phase == "prefill" else stream.new
+        if stream.phase == "decode":
+            return stream.new
+        return np.where(self.sequence > 1.0, shard(stream.new, self.sequence), stream.new)
 
     def rows(self, stream: Stream) -> FloatArray:
         """Rows that the linear layers of this accelerator see of one stream."""

@@ -191,7 +191,8 @@ def group_cache(
         whole, common = held.context, held.shared
     elif isinstance(mixer, Attention) and not mixer.shared_cache:
         width = heads(mixer.n_kv_head, at.tensor) * (mixer.head_dim + mixer.value_width)
-        whole, common = cached_tokens(mixer, held.context), cached_tokens(mixer, held.shared)
+        whole = cached_tokens(mixer, held.context)
+        common = np.maximum(whole - (held.context - held.shared), 0.0)
     else:
         return np.zeros(())
     pages = held.pages(whole, at.sequence)

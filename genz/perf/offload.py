@@ -25,18 +25,19 @@ def effective_bandwidth(bandwidth: Num, slow: Num, share: Num) -> FloatArray:
     Returns
     -------
     ndarray, shape (...)
-        :math:`1 / ((1 - s)/B + s/B_s)`: the tiers are read one after the other. [B/s]
+        :math:`\min(B, B_s/s)`. [B/s]
 
     Notes
     -----
-    It falls continuously from ``bandwidth`` with the first spilled byte.
+    What lies in the slow tier is fetched while the fast tier is read, and passes through it: the slow tier
+    decides from the share :math:`B_s/B` on, and there is no cliff at the first spilled byte.
 
     Examples
     --------
     >>> float(effective_bandwidth(1600.0, 128.0, 0.5))
-    237.037037
+    256.0
     """
-    return np.asarray(1.0 / ((1.0 - share) / bandwidth + share / slow))
+    return np.asarray(1.0 / np.maximum(1.0 / np.asarray(bandwidth), share / np.asarray(slow)))
 
 
 def slow_bandwidth(offload: Offload, platform: Platform) -> Num:

@@ -223,6 +223,7 @@ def pipelined(
     pipeline: Num,
     micro_batch: Num,
     steady: bool,
+    overhead: tuple[Num, Num] = (0.0, 0.0),
 ) -> FloatArray:
     r"""Return the time of all micro-batches of a step, as a multiple of one pass.
 
@@ -234,6 +235,8 @@ def pipelined(
         Stages and micro-batches. [1]
     steady : bool
         Whether steps follow one another without a gap, as in decode.
+    overhead : tuple of array_like, shape (...)
+        Engine overhead of each layer and of each stage. [s]
 
     Returns
     -------
@@ -249,13 +252,17 @@ def pipelined(
     if micro_batch.max() <= 1.0:
         return np.ones(1)
     total = passed.total
-    slowest = _slowest_stage(model, work, passed, pipeline)
+    slowest = _slowest_stage(model, work, passed, pipeline, overhead)
     if steady:
-        return np.asarray(np.maximum(1.0, micro_batch * slowest / total))
-    return np.asarray(1.0 + (micro_batch - 1.0) * slowest / total)
+        several = np.maximum(1.0, micro_batch * slowest / total)
+    else:
+        several = 1.0 + (micro_batch - 1.0) * slowest / total
+    return np.where(micro_batch <= 1.0, 1.0, several)
 
 
-def _slowest_stage(model: Model, work: Work, passed: PassTime, pipeline: Num) -> FloatArray:
+def _slowest_stage(
+    model: Model, work: Work, passed: PassTime, pipeline: Num, overhead: tuple[Num, Num]
+) -> FloatArray:
     """Time of the stage that takes longest [s]."""
     groups: dict[int, Num] = {}
     launches = passed.operator.roof + passed.launch
@@ -269,7 +276,12 @@ def _slowest_stage(model: Model, work: Work, passed: PassTime, pipeline: Num) ->
     slowest = np.zeros(shape)
     for degree in np.unique(pipeline):
         held = stage_layers(model, int(degree))
-        stages = [sum(n * t for n, t in zip(row, layer, strict=True)) for row in held]
+        stages = [
+            sum(n * t for n, t in zip(row, layer, strict=True))
+            + row.sum() * overhead[0]
+            + overhead[1]
+            for row in held
+        ]
         stages[0] = stages[0] + groups.get(FIRST, 0.0)
         stages[-1] = stages[-1] + groups.get(LAST, 0.0)
         longest = stages[0]

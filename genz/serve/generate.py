@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -11,9 +12,9 @@ from genz.core import check
 from genz.core.typing import BoolArray, FloatArray, FloatLike, Num
 from genz.serve.deployment import Deployment, Options, case_shape
 from genz.serve.memory import memory
-from genz.serve.step import BOUNDS, Step, decode, prefill
+from genz.serve.step import BOUNDS, decode, prefill
 from genz.spec.hardware import Platform
-from genz.spec.model import Model
+from genz.spec.model import Attention, Model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,6 +150,8 @@ def generate(
         "cached": check.count("cached", cached, low=0.0),
         "beams": check.count("beams", beams),
     }
+    new = np.asarray(load["prompt"] - load["cached"])
+    check.require(new >= 1.0, new, "prompt - cached", "must be >= 1 token")
     at = Deployment.of(model, platform, options)
     shape = case_shape(at, load)
     size = np.asarray(at.parallel.size, dtype=np.float64)
@@ -175,7 +178,7 @@ def generate(
         return np.array(np.broadcast_to(value, shape))[()]
 
     cost = None
-    if step["cost"] is not None and first["cost"] is not None:
+    if "cost" in step:
         cost = fit(first["cost"] + further * step["cost"])
     return Generation(
         ttft=fit(ttft),
@@ -186,7 +189,7 @@ def generate(
         output=fit(load["output"]),
         n_accelerator=fit(size),
         fits=fit(held.fits),
-        bound_index=fit(step["bound_index"]),
+        bound_index=fit(np.argmax(np.stack([step[name] for name in BOUNDS]), axis=0)),
         log_error=fit(error),
     )
 
@@ -210,38 +213,64 @@ def mean_over_context(
     Returns
     -------
     dict
-        Mean ``time``, ``energy``, ``cost`` and ``log_error``, and the most common ``bound_index``.
+        Mean ``time``, its parts by cause, ``energy``, ``log_error``, and ``cost`` where there is a price.
     """
-    load = {"context": context, "n_token": n_token, "batch": batch, "beams": beams}
+    last = context + n_token - 1.0
+    total: dict[str, Any] = {}
+    for first, end in _stretches(at.model, context, last):
+        count = np.maximum(end - first + 1.0, 0.0)
+        part = _quadrature(
+            at, np.minimum(first, last), np.maximum(end, first), context, batch, beams
+        )
+        total = {k: count * v + total.get(k, 0.0) for k, v in part.items()}
+    return {k: v / n_token for k, v in total.items()}
+
+
+def _stretches(model: Model, first: Num, last: Num) -> Iterator[tuple[Num, Num]]:
+    """Yield the ends of stretches of contexts; where attention does not cross chunks, each new one ends a stretch."""
+    chunks = [
+        g.mixer.chunk for g in model.groups if isinstance(g.mixer, Attention) and g.mixer.chunk
+    ]
+    if not chunks:
+        yield first, last
+        return
+    chunk = min(chunks)
+    while np.any(first <= last):
+        end = np.minimum(last, (np.floor(first / chunk) + 1.0) * chunk - 1.0)
+        yield first, end
+        first = np.maximum(end + 1.0, first)
+
+
+def _quadrature(
+    at: Deployment, first: Num, last: Num, shared: Num, batch: Num, beams: Num
+) -> dict[str, Any]:
+    """Means over the steps from one context to another, both included."""
+    load = {"first": first, "last": last, "batch": batch, "beams": beams}
     axes = len(case_shape(at, {name: np.asarray(value) for name, value in load.items()}))
-    column = (-1,) + (1,) * axes
-    half = n_token / 2.0
-    at_node = context - 0.5 + half + half * _NODES.reshape(column)
-    at_node = np.maximum(at_node, context)
+    node = (1.0 + _NODES.reshape(-1, *(1,) * axes)) / 2.0
     steps = decode(
         at.model,
         at.platform,
         batch=batch,
-        context=at_node,
+        context=first + (last - first) * node,
         beams=beams,
-        shared=context,
+        shared=shared,
         **at.options,
     )
-    weight = _WEIGHTS / 2.0
 
     def mean(value: FloatArray) -> FloatArray:
-        total: FloatArray = weight[0] * value[0]
-        for w, v in zip(weight[1:], value[1:], strict=True):
-            total = total + w * v
+        total: FloatArray = _WEIGHTS[0] / 2.0 * value[0]
+        for w, v in zip(_WEIGHTS[1:], value[1:], strict=True):
+            total = total + w / 2.0 * v
         return total
 
-    return {
+    found = {
         "time": mean(steps.time),
         "energy": mean(steps.energy),
-        "cost": None if steps.cost is None else mean(steps.cost),
         "log_error": mean(steps.log_error),
-        "bound_index": steps.bound_index[len(_NODES) // 2],
     }
+    found |= {name: mean(getattr(steps, f"{name}_time")) for name in BOUNDS}
+    return found if steps.cost is None else found | {"cost": mean(steps.cost)}
 
 
 def prompt_steps(at: Deployment, batch: Num, prompt: Num, cached: Num) -> dict[str, Any]:
@@ -251,51 +280,46 @@ def prompt_steps(at: Deployment, batch: Num, prompt: Num, cached: Num) -> dict[s
     prompt passes in chunks, each after the tokens of those before it.
     """
     new = prompt - cached
-    budget = at.engine.max_token
-    if budget is None or np.all(batch * new <= budget):
-        whole = prefill(
-            at.model, at.platform, batch=batch, prompt=prompt, cached=cached, **at.options
-        )
-        return _parts(whole, 1.0)
+    if at.engine.max_token is None:
+        return _sum([_chunk(at, batch, prompt, cached, 1.0)])
+    budget = at.engine.max_token * at.parallel.data  # each attention group has its own
     together = np.clip(np.floor(budget / new), 1.0, batch)
     n_step = np.floor(batch / together)
     rest = batch - n_step * together
-    total = _chunked(at, together, prompt, cached, budget, n_step)
-    if np.any(rest > 0):
-        last = _chunked(at, np.maximum(rest, 1.0), prompt, cached, budget, np.minimum(rest, 1.0))
-        total = {
-            k: None if v is None else v + last[k] for k, v in total.items() if k != "log_error"
-        } | {"log_error": total["log_error"]}
-    return total
+    chunks = [(together, n_step), (np.maximum(rest, 1.0), np.minimum(rest, 1.0))]
+    most = int(np.max(np.ceil(new / budget)))
+    return _sum(
+        [
+            _chunk(at, requests, prompt, cached, times, index * budget, budget)
+            for requests, times in chunks
+            if np.any(times > 0.0)
+            for index in range(most)
+        ]
+    )
 
 
-def _chunked(
-    at: Deployment, batch: Num, prompt: Num, cached: Num, budget: Num, times: Num
+def _chunk(
+    at: Deployment,
+    batch: Num,
+    prompt: Num,
+    cached: Num,
+    times: Num,
+    done: Num = 0.0,
+    budget: Num = np.inf,
 ) -> dict[str, Any]:
-    """Sum over the chunks of ``budget`` tokens in which prompts pass, repeated ``times`` times."""
-    total: dict[str, Any] = {}
-    n_chunk = int(np.max(np.ceil((prompt - cached) / budget)))
-    for index in range(n_chunk):
-        before = np.minimum(cached + index * budget, prompt - 1.0)
-        upto = np.minimum(before + budget, prompt)
-        here = np.asarray(cached + index * budget < prompt, dtype=np.float64)
-        chunk = prefill(
-            at.model, at.platform, batch=batch, prompt=upto, cached=before, **at.options
-        )
-        parts = _parts(chunk, here * times)
-        if not total:
-            total = parts
-        else:
-            total = {
-                k: None if v is None else v + parts[k] for k, v in total.items() if k != "log_error"
-            } | {"log_error": parts["log_error"]}
-    return total
+    """Return ``times`` steps in which up to ``budget`` tokens of prompts pass after ``done`` of them."""
+    before = np.minimum(cached + done, prompt - 1.0)
+    upto = np.minimum(before + budget, prompt)
+    step = prefill(at.model, at.platform, batch=batch, prompt=upto, cached=before, **at.options)
+    here = times * (cached + done < prompt)
+    parts = {"time": here * step.time, "energy": here * step.energy}
+    parts["log_error"] = parts["time"] * step.log_error
+    return parts if step.cost is None else parts | {"cost": here * step.cost}
 
 
-def _parts(step: Step, times: Num) -> dict[str, Any]:
-    return {
-        "time": times * step.time,
-        "energy": times * step.energy,
-        "cost": None if step.cost is None else times * step.cost,
-        "log_error": step.log_error,
-    }
+def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sum over steps; the error is the mean, weighted by time."""
+    total = parts[0]
+    for more in parts[1:]:
+        total = {name: value + more[name] for name, value in total.items()}
+    return total | {"log_error": total["log_error"] / total["time"]}

@@ -18,6 +18,7 @@ from genz.perf.memory import (
     weight_footprint,
 )
 from genz.serve.deployment import Deployment, Options, case_shape
+from genz.serve.step import shared_tokens
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Memory", "memory"]
 
 _LARGEST_BATCH = 2.0**40
+#: Context over which the bytes per token of a growing cache are measured. [tokens]
+_PROBE = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,13 +127,10 @@ def memory(
         "context": check.at_least("context", context, 0.0, "tokens"),
         "beams": check.count("beams", beams),
     }
-    if shared is not None:
-        load["shared"] = check.at_least("shared", shared, 0.0, "tokens")
+    common = shared_tokens(load, "context", shared)
     at = Deployment.of(model, platform, options)
     shape = case_shape(at, load)
-    held = Held(
-        load["context"], load["beams"], load.get("shared", load["context"]), at.engine.block
-    )
+    held = Held(load["context"], load["beams"], common, at.engine.block)
     uses = _Uses.of(at, held, shape)
     limit = largest_feasible(uses.fits, low=1, high=_LARGEST_BATCH, shape=shape)
     return uses.result(load["batch"], limit)
@@ -158,14 +158,17 @@ class _Uses:
             for m, s in weight_footprint(*layout, at.adapter, at.engine.expert_tile)
         ]
         request = [(m, kept[1] * s) for m, s in cache_footprint(*layout, held)]
-        token = [(m, kept[1] * s) for m, s in cache_footprint(*layout, Held(np.full((), 1024.0)))]
+        none, some = (Held(np.full((), float(n))) for n in (0, _PROBE))
+        empty = [s for _, s in cache_footprint(*layout, none)]
+        grown = zip(cache_footprint(*layout, some), empty, strict=True)
+        token = [(m, kept[1] * (s - e)) for (m, s), e in grown]
         return cls(
             at,
             held,
             shape,
             _joined(weights, shape),
             _joined(request, shape),
-            _joined(token, shape) / 1024.0,
+            _joined(token, shape) / _PROBE,
         )
 
     @property
@@ -244,6 +247,9 @@ def _joined(parts: list[tuple[BoolArray, FloatArray]], shape: tuple[int, ...]) -
     most = max(len(stages) for _, stages in parts)
     out = np.zeros((most, *shape))
     for mask, stages in parts:
-        full = np.broadcast_to(stages, (len(stages), *shape))
+        lifted = stages.reshape(
+            len(stages), *(1,) * (len(shape) + 1 - stages.ndim), *stages.shape[1:]
+        )
+        full = np.broadcast_to(lifted, (len(stages), *shape))
         out[: len(stages)] = np.where(np.broadcast_to(mask, shape), full, out[: len(stages)])
     return out

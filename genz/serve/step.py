@@ -26,7 +26,7 @@ from genz.spec.model import Model
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["BOUNDS", "Step", "decode", "mixed", "prefill"]
+__all__ = ["BOUNDS", "Step", "decode", "mean_decode", "mixed", "prefill", "shared_tokens"]
 
 BOUNDS = ("compute", "memory", "network", "overhead")
 
@@ -102,7 +102,9 @@ class Step:
         InputError
             If ``coverage`` is not in (0, 1).
         """
-        share = float(check.between("coverage", coverage, 1e-9, 1.0 - 1e-9))
+        value = check.number("coverage", coverage)
+        ok = (value > 0.0) & (value < 1.0)
+        share = float(check.require(np.asarray(ok), value, "coverage", "must be in (0, 1)"))
         spread = np.exp(NormalDist().inv_cdf(0.5 + share / 2.0) * self.log_error)
         return self.time / spread, self.time * spread
 
@@ -217,8 +219,51 @@ def decode(
         "context": check.at_least("context", context, 0.0, "tokens"),
         "beams": check.count("beams", beams),
     }
-    common = _common(load, "context", shared)
+    common = shared_tokens(load, "context", shared)
     stream = _Load("decode", load["batch"], 1.0, load["context"], load["beams"], common)
+    return _step(Deployment.of(model, platform, options), [stream], load, steady=True)
+
+
+def mean_decode(
+    model: Model,
+    platform: Platform,
+    *,
+    batch: FloatLike,
+    context: FloatLike,
+    beams: FloatLike = 1,
+    shared: FloatLike | None = None,
+    **options: Unpack[Options],
+) -> Step:
+    """Return the decode step of a batch that is a mean over time, as :func:`decode` but with fractions.
+
+    Parameters
+    ----------
+    model, platform
+        As in :func:`decode`.
+    batch : array_like, shape (...)
+        Mean number of requests that get one more token; need not be whole. [1]
+    context, beams, shared : array_like, shape (...)
+        As in :func:`decode`. [tokens], [1], [tokens]
+    **options
+        See :class:`genz.serve.deployment.Options`.
+
+    Returns
+    -------
+    Step
+
+    Raises
+    ------
+    InputError
+        If a number breaks its rule, shapes do not broadcast, or the layout fits neither model nor platform.
+    """
+    load = {
+        "batch": check.positive("batch", batch),
+        "context": check.at_least("context", context, 0.0, "tokens"),
+        "beams": check.count("beams", beams),
+    }
+    given = list(load.values())
+    common = shared_tokens(load, "context", shared)
+    stream = _Load("decode", given[0], 1.0, given[1], given[2], common, whole=False)
     return _step(Deployment.of(model, platform, options), [stream], load, steady=True)
 
 
@@ -278,7 +323,7 @@ def mixed(
         "beams": check.count("beams", beams),
     }
     given = list(load.values())
-    common = _common(load, "decode_context", shared)
+    common = shared_tokens(load, "decode_context", shared)
     streams = [
         _Load("prefill", given[2], given[0], given[1], whole=False),
         _Load("decode", given[3], 1.0, given[4], given[5], common, whole=False),
@@ -286,7 +331,9 @@ def mixed(
     return _step(Deployment.of(model, platform, options), streams, load, steady=True)
 
 
-def _common(load: dict[str, FloatArray], context: str, shared: FloatLike | None) -> FloatArray:
+def shared_tokens(
+    load: dict[str, FloatArray], context: str, shared: FloatLike | None
+) -> FloatArray:
     """Return the part of the context that beams have in common, checked; by default all of it."""
     if shared is None:
         return load[context]
@@ -334,11 +381,8 @@ def _step(
     work = _work(at, streams, pipeline, stage)
     request = sum(s.batch * s.beams for s in streams)
     engine = at.engine
-    fixed = (
-        at.model.n_layer * engine.overhead_layer
-        + pipeline * engine.overhead_step
-        + request * engine.overhead_request
-    )
+    each = engine.overhead_step + request * engine.overhead_request
+    fixed = at.model.n_layer * engine.overhead_layer + pipeline * each
     passed = pass_time(
         work,
         at.platform.accelerator,
@@ -348,7 +392,15 @@ def _step(
         ndim=max(len(shape), 1),
         slow=_slow_tier(at),
     )
-    factor = pipelined(at.model, work, passed, pipeline=pipeline, micro_batch=micro, steady=steady)
+    factor = pipelined(
+        at.model,
+        work,
+        passed,
+        pipeline=pipeline,
+        micro_batch=micro,
+        steady=steady,
+        overhead=(engine.overhead_layer, each),
+    )
     return _result(at, shape, work, passed, factor, stage * micro)
 
 

@@ -1,0 +1,216 @@
+"""Operators that are no plain contraction, and messages, by hand."""
+
+import pytest
+
+from genz.db import registry
+from genz.ops.forward import tensor_limits
+from genz.ops.recurrent import state_values
+from genz.spec.deployment import Adapter, Parallel
+from genz.spec.model import Attention, LatentAttention, LayerGroup, LinearAttention, StateSpace
+
+
+def test_trap_10_embedding_is_a_look_up_and_the_head_sees_one_token(zoo, prefill_of, operator_of):
+    work = prefill_of(zoo["gqa"], batch=2, prompt=100)
+    embedding = operator_of(work, "embedding", -1)
+    assert embedding.kernel == "elementwise"
+    assert embedding.weight == 2 * 100 * 64 * 2  # the rows looked up, not the table
+    assert embedding.flop <= 2 * 100 * 64
+    assert operator_of(work, "head", -2).flop == 2 * 2 * 64 * 96
+    sizes = {m.name: m.size for m in work.messages}
+    assert sizes["logits"] == 2 * 96 * 2
+
+
+def test_norms_read_residual_and_write_both(zoo, decode_of, operator_of):
+    work = decode_of(zoo["gqa"], batch=3)
+    norm = operator_of(work, "norm")
+    assert norm.count == 2 * 2
+    assert (norm.weight, norm.activation) == (64 * 2, 3 * 4 * 64 * 2)
+    assert operator_of(decode_of(zoo["mha"]), "norm").weight == 2 * 64 * 2  # scale and shift
+    assert operator_of(work, "norm", -2).count == 1
+
+
+def test_new_keys_and_values_are_written_to_the_cache(zoo, prefill_of, operator_of):
+    # grouped: two heads of key and value, 16 wide; latent: 20 + 4; two bytes each
+    assert operator_of(prefill_of(zoo["gqa"], batch=3, prompt=7), "rope").cache == 21 * 64 * 2
+    assert operator_of(prefill_of(zoo["latent"], batch=3, prompt=7), "rope").cache == 21 * 24 * 2
+
+
+def test_layers_that_share_a_cache_neither_project_nor_store(tiny, decode_of, operator_of):
+    own = Attention(n_head=8, n_kv_head=2, head_dim=16)
+    model = tiny(own, None).replace(
+        groups=(
+            LayerGroup(count=1, mixer=own),
+            LayerGroup(count=1, mixer=own.replace(shared_cache=True)),
+        )
+    )
+    work = decode_of(model, context=9)
+    assert operator_of(work, "qkv", 1).flop == 2 * 64 * 128
+    assert operator_of(work, "rope", 1).cache == 0.0
+    read = [operator_of(work, "attention_decode", g).cache for g in (0, 1)]
+    assert read[0] == read[1] == 10 * 2 * 32 * 2
+
+
+def test_keys_that_serve_as_values_are_not_projected_twice(tiny, decode_of, operator_of):
+    mixer = Attention(n_head=8, n_kv_head=2, head_dim=16, value_is_key=True)
+    assert operator_of(decode_of(tiny(mixer, None)), "qkv").flop == 2 * 64 * (128 + 32)
+
+
+def test_output_gate_is_projected_with_the_queries(tiny, decode_of, operator_of):
+    mixer = Attention(n_head=8, n_kv_head=2, head_dim=16, output_gate=True)
+    assert operator_of(decode_of(tiny(mixer, None)), "qkv").flop == 2 * 64 * (2 * 128 + 64)
+
+
+def test_mamba_1_by_hand(zoo, prefill_of, operator_of):
+    # width 64, inner 128, state 4, convolution 4, step rank 8; 2 requests of 5 tokens
+    work = prefill_of(zoo["mamba_1"], batch=2, prompt=5)
+    assert operator_of(work, "in").flop == 2 * 10 * 64 * 256
+    assert operator_of(work, "convolution").flop == 2 * 10 * 128 * 4
+    assert operator_of(work, "maps").flop == 2 * 10 * 128 * (8 + 2 * 4)
+    assert operator_of(work, "step").flop == 2 * 10 * 8 * 128
+    assert operator_of(work, "out").flop == 2 * 10 * 128 * 64
+    scan = operator_of(work, "scan")
+    # decay, input and output of 128 x 4 states; the state of both requests in and out, 4 B
+    assert scan.flop == 6 * 10 * 128 * 4
+    assert scan.cache == 2 * 2 * 128 * 4 * 4
+
+
+def test_mamba_2_by_hand(zoo, decode_of, operator_of):
+    # 8 groups of 4 states twice, 8 heads
+    work = decode_of(zoo["mamba_2"], batch=3, context=1000)
+    assert operator_of(work, "in").flop == 2 * 3 * 64 * (2 * 128 + 2 * 8 * 4 + 8)
+    assert operator_of(work, "convolution").flop == 2 * 3 * (128 + 64) * 4
+    assert operator_of(work, "scan").cache == 2 * 3 * 128 * 4 * 4
+    assert operator_of(decode_of(zoo["mamba_2"], batch=3), "scan").cache == 2 * 3 * 128 * 4 * 4
+
+
+@pytest.mark.parametrize(("name", "projected", "state", "flop"), [
+    # keys 4 x 8, values 8 x 6: query, key, value, gate, decay and strength
+    ("delta", 2 * 32 + 2 * 48 + 2 * 8, 8 * 8 * 6, 7),
+    # keys 8 x 8, values 8 x 6
+    ("lightning", 2 * 64 + 2 * 48, 8 * 8 * 6, 5),
+])  # fmt: skip
+def test_linear_attention_by_hand(zoo, decode_of, operator_of, name, projected, state, flop):
+    work = decode_of(zoo[name], batch=3)
+    assert operator_of(work, "in").flop == 2 * 3 * 64 * projected
+    assert operator_of(work, "out").flop == 2 * 3 * 48 * 64
+    assert operator_of(work, "scan").flop == flop * 3 * state
+    assert operator_of(work, "scan").cache == 2 * 3 * state * 4
+
+
+def test_states_of_a_request_by_hand():
+    mamba = StateSpace(version=1, inner=128, state=4, convolution=4, step_rank=8)
+    assert state_values(mamba, 1.0) == 128 * 4 + 128 * 3
+    mamba = StateSpace(version=2, inner=128, state=4, convolution=4, n_head=8, n_group=2)
+    assert state_values(mamba, 1.0) == 128 * 4 + (128 + 2 * 2 * 4) * 3
+    delta = LinearAttention(
+        variant="gated_delta", n_key_head=4, n_value_head=8, key_dim=8, value_dim=6, convolution=4
+    )
+    assert state_values(delta, 1.0) == 8 * 8 * 6 + (2 * 32 + 48) * 3
+    assert state_values(delta.replace(convolution=0), 1.0) == 8 * 8 * 6
+    assert state_values(delta, 2.0) == (8 * 8 * 6 + (2 * 32 + 48) * 3) / 2
+
+
+def test_trap_13_state_space_weights_are_cut_once(zoo, decode_of, operator_of):
+    one, four = (decode_of(zoo["mamba_1"], parallel=Parallel(tensor=t)) for t in (1, 4))
+    for name in ("in", "out", "maps"):
+        assert operator_of(four, name).weight == operator_of(one, name).weight / 4
+
+
+def test_sparse_index_bounds_the_keys(tiny, decode_of, operator_of):
+    mixer = LatentAttention(
+        n_head=8, query_rank=24, kv_rank=20, nope_dim=12, rope_dim=4, value_dim=10,
+        n_index_head=2, index_dim=6, index_top=7,
+    )  # fmt: skip
+    for context, kept in ((3, 4), (6, 7), (100, 7)):
+        work = decode_of(tiny(mixer, None), context=context)
+        attention, index = (operator_of(work, n) for n in ("attention_decode", "index"))
+        assert attention.flop == 2 * kept * 8 * (24 + 20)
+        assert attention.cache == kept * 24 * 2
+        assert index.flop == 2 * (context + 1) * 2 * 6
+        assert index.cache == (context + 2) * 6 * 2
+
+
+def test_sparse_index_reads_its_own_queries(zoo, decode_of, operator_of):
+    # two index heads of 6 channels, 2 B
+    assert operator_of(decode_of(zoo["indexed"], batch=3), "index").activation == 3 * 2 * 6 * 2
+
+
+def test_adapters_by_hand(zoo, decode_of, operator_of):
+    adapter = Adapter(rank=3, n_adapter=5)
+    work = decode_of(zoo["gqa"], batch=7, adapter=adapter)
+    # query 128, key and value 32 each
+    for name, ends in (("qkv", 64 + 192), ("out", 128 + 64), ("up", 64 + 320), ("down", 160 + 64)):
+        lora = operator_of(work, f"{name}_lora")
+        assert lora.flop == 2 * 7 * 3 * ends
+        assert lora.weight == 5 * 3 * ends * 2
+        assert lora.activation == 7 * (ends + 2 * 3) * 2
+    names = {o.name for o in decode_of(zoo["gqa"], adapter=adapter.replace(mixer=False)).operators}
+    assert {n for n in names if n.endswith("_lora")} == {"up_lora", "down_lora"}
+    names = {
+        o.name for o in decode_of(zoo["gqa"], adapter=adapter.replace(feed_forward=False)).operators
+    }
+    assert {n for n in names if n.endswith("_lora")} == {"qkv_lora", "out_lora"}
+    assert not any(o.name.endswith("_lora") for o in decode_of(zoo["gqa"]).operators)
+
+
+@pytest.mark.parametrize("name", ["gqa", "latent", "delta", "mamba_2"])
+def test_two_all_reduces_of_a_layer_carry_the_residual_stream(zoo, prefill_of, name):
+    work = prefill_of(zoo[name], batch=2, prompt=5, parallel=Parallel(tensor=2))
+    reduces = {m.name: m for m in work.messages if m.collective == "all_reduce" and m.group == 0}
+    for message in (m for n, m in reduces.items() if n in ("out", "down")):
+        assert (message.size, message.count, message.n_rank) == (2 * 5 * 64 * 2, 2, 2)
+    assert "out" in reduces
+    assert ("down" in reduces) == (name != "mamba_2")
+
+
+def test_experts_of_several_groups_exchange_tokens(zoo, decode_of):
+    # 4 data groups of tensor 2, experts on all 8: a token reaches 8 (1 - (7/8)^2) groups
+    parallel = Parallel(tensor=2, data=4, expert=8)
+    work = decode_of(zoo["experts"], batch=6, parallel=parallel)
+    found = {m.name: m for m in work.messages if m.group == 0}
+    size = 6 * 64 * 2
+    for name in ("dispatch", "combine"):
+        assert found[name].collective == "all_to_all"
+        assert found[name].size == pytest.approx(size / 2 * 8 * (1 - (7 / 8) ** 2))
+        assert found[name].n_rank == 8
+    assert (found["gather"].size, found["gather"].n_rank) == (size, 2)
+    assert found["experts"].count == 0
+    alone = decode_of(zoo["experts"], batch=6, parallel=Parallel(tensor=4, expert=4))
+    assert {m.name for m in alone.messages if m.group == 0} == {
+        "out",
+        "keys",
+        "partial",
+        "experts",
+    } - {"keys"}
+
+
+def test_ranks_of_a_sequence_exchange_keys_or_partial_outputs(zoo, prefill_of, decode_of):
+    parallel = Parallel(tensor=2, sequence=4)
+    keys = {
+        m.name: m for m in prefill_of(zoo["gqa"], batch=3, prompt=8, parallel=parallel).messages
+    }
+    # one of two key-value heads on a tensor rank: key and value, 16 wide
+    assert keys["keys"].size == 3 * 8 * 32 * 2
+    assert (keys["keys"].n_rank, keys["keys"].stride) == (4, 2)
+    partial = {m.name: m for m in decode_of(zoo["gqa"], batch=3, parallel=parallel).messages}
+    assert partial["partial"].size == 3 * 4 * 16 * 2
+    assert (partial["partial"].n_rank, partial["partial"].stride) == (4, 2)
+
+
+def test_limits_of_tensor_ranks(zoo):
+    assert tensor_limits(zoo["gqa"]) == {(8, "heads")}
+    assert tensor_limits(zoo["mamba_1"]) == {(128, "channels")}
+    assert tensor_limits(zoo["delta"]) == {(8, "value heads")}
+    assert tensor_limits(zoo["hybrid"]) == {(8, "heads")}
+
+
+@pytest.mark.parametrize("name", registry.list_models())
+def test_a_token_costs_two_flop_per_active_weight(name, decode_of, sum_of):
+    """Every active weight is multiplied and added once; the embedding is looked up only."""
+    model = registry.model(name)
+    work = decode_of(model, context=0)
+    used = model.n_active_parameter - model.embedding_parameter
+    if model.tied_embedding:  # the head multiplies with the embedding
+        used += model.vocabulary * (model.embedding_width or model.width)
+    products = sum_of(work, "flop", lambda o: o.kernel in ("gemm", "experts"))
+    assert products == pytest.approx(2 * used, rel=0.03)

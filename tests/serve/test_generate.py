@@ -1,0 +1,176 @@
+"""A batch from its prompts to its last token, against step after step."""
+
+import numpy as np
+import pytest
+
+from genz.serve.generate import generate
+from genz.serve.step import BOUNDS, decode, prefill
+from genz.spec.deployment import Engine, Parallel
+
+IDEAL = Engine(name="ideal", efficiency="ideal")
+GROWING = ["mha", "gqa", "latent", "mamba_1", "delta", "experts", "shared", "hybrid"]
+
+
+def summed(model, platform, *, batch, prompt, output, beams=1, **options):
+    """Mean time and energy of every decode step, one by one."""
+    context = np.arange(prompt, prompt + output - 1)
+    steps = decode(
+        model, platform, batch=batch, context=context, beams=beams, shared=prompt, **options
+    )
+    return steps.time.mean(), steps.energy.sum()
+
+
+@pytest.mark.parametrize("name", [*GROWING, "window", "indexed"])
+@pytest.mark.parametrize(("prompt", "output"), [(1, 9), (100, 50), (7, 400), (2000, 1000)])
+def test_mean_step_is_the_sum_over_every_context(zoo, cluster, calibrated, name, prompt, output):
+    for engine in (IDEAL, calibrated.replace(max_token=None)):
+        load = {"batch": 4, "prompt": prompt, "output": output, "engine": engine}
+        done = generate(zoo[name], cluster, **load)
+        time, energy = summed(zoo[name], cluster, **load)
+        assert done.tpot == pytest.approx(time, rel=1e-3)
+        first = prefill(zoo[name], cluster, batch=4, prompt=prompt, engine=engine)
+        assert done.energy == pytest.approx(first.energy + energy, rel=1e-3)
+
+
+@pytest.mark.parametrize("beams", [2, 5])
+def test_beams_add_their_own_tokens_to_the_prompt(zoo, cluster, beams):
+    load = {"batch": 4, "prompt": 500, "output": 300, "beams": beams}
+    done = generate(zoo["gqa"], cluster, **load)
+    assert done.tpot == pytest.approx(summed(zoo["gqa"], cluster, **load)[0], rel=1e-3)
+
+
+def attention_only(zoo):
+    """Bounded layers whose cache is most of the traffic."""
+    model, found = zoo["window"], {}
+    for kind in ("window", "chunk"):
+        mixer = model.groups[0].mixer.replace(**({"window": None} | {kind: 1000}))
+        found[kind] = model.replace(groups=(model.groups[0].replace(mixer=mixer),))
+    return found
+
+
+def test_two_output_tokens_are_one_decode_step(zoo, cluster):
+    done = generate(zoo["gqa"], cluster, batch=1000, prompt=9, output=2)
+    assert done.tpot == pytest.approx(
+        decode(zoo["gqa"], cluster, batch=1000, context=9).time, rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("output", [200, 900])
+def test_a_window_that_fills_on_the_way(zoo, cluster, output):
+    load = {"batch": 1000, "prompt": 900, "output": output}
+    model = attention_only(zoo)["window"]
+    done = generate(model, cluster, **load)
+    assert done.tpot == pytest.approx(summed(model, cluster, **load)[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("output", [200, 900, 5000])
+def test_a_chunk_that_ends_on_the_way(zoo, cluster, output):
+    load = {"batch": 1000, "prompt": 900, "output": output}
+    model = attention_only(zoo)["chunk"]
+    done = generate(model, cluster, **load)
+    assert done.tpot == pytest.approx(summed(model, cluster, **load)[0], rel=1e-3)
+
+
+def test_parts_of_a_generation(zoo, cluster):
+    done = generate(
+        zoo["gqa"], cluster, batch=8, prompt=100, output=50, parallel=Parallel(tensor=2)
+    )
+    first = prefill(zoo["gqa"], cluster, batch=8, prompt=100, parallel=Parallel(tensor=2))
+    assert done.ttft == first.time
+    assert done.latency == done.ttft + 49 * done.tpot
+    assert done.throughput == 8 * 50 / done.latency
+    assert done.energy_per_token == done.energy / 400
+    assert done.cost == pytest.approx(2 * done.latency * 3.6 / 3600)
+    assert done.cost_per_token == done.cost / 400
+    assert done.n_accelerator == 2
+    assert done.bound in BOUNDS
+    assert done.fits
+    frame = done.to_frame()
+    assert frame["latency"].tolist() == [done.latency]
+    assert "bound_index" not in frame
+    assert (
+        generate(zoo["gqa"], cluster.replace(price=None), prompt=9, output=3).cost_per_token is None
+    )
+
+
+def test_one_output_token_is_the_prefill_alone(zoo, cluster):
+    done = generate(zoo["gqa"], cluster, batch=8, prompt=100, output=1)
+    assert done.latency == done.ttft == prefill(zoo["gqa"], cluster, batch=8, prompt=100).time
+    assert done.energy == prefill(zoo["gqa"], cluster, batch=8, prompt=100).energy
+
+
+def test_cached_prompts_pass_only_what_is_new(zoo, cluster):
+    done = generate(zoo["gqa"], cluster, batch=8, prompt=100, cached=60, output=5)
+    step = prefill(zoo["gqa"], cluster, batch=8, prompt=100, cached=60)
+    assert done.ttft == step.time
+    plain = generate(zoo["gqa"], cluster, batch=8, prompt=100, output=5)
+    assert done.ttft < plain.ttft
+    assert done.tpot == plain.tpot
+
+
+BUDGET = Engine(name="budget", efficiency="ideal", max_token=64, overhead_call=1e-3)
+
+
+def test_call_overhead_is_in_the_first_token(zoo, cluster):
+    done = generate(zoo["gqa"], cluster, prompt=50, output=5, engine=BUDGET)
+    step = prefill(zoo["gqa"], cluster, prompt=50, engine=BUDGET)
+    assert done.ttft == pytest.approx(1e-3 + step.time, rel=1e-12)
+
+
+def test_long_prompts_pass_in_chunks_of_the_budget(zoo, cluster):
+    # 150 tokens, 64 at a time: 64, 64 and 22, each after those before it
+    model = zoo["gqa"]
+    chunks = [(64, 0), (128, 64), (150, 128)]
+    for batch in (1, 3):
+        done = generate(model, cluster, batch=batch, prompt=150, output=5, engine=BUDGET)
+        steps = sum(
+            prefill(model, cluster, prompt=upto, cached=before, engine=BUDGET).time
+            for upto, before in chunks
+        )
+        assert done.ttft == pytest.approx(1e-3 + batch * steps, rel=1e-12)
+
+
+def test_cached_tokens_come_before_the_first_chunk(zoo, cluster):
+    model = zoo["gqa"]
+    done = generate(model, cluster, prompt=150, cached=30, output=5, engine=BUDGET)
+    steps = [
+        prefill(model, cluster, prompt=upto, cached=before, engine=BUDGET).time
+        for upto, before in ((94, 30), (150, 94))
+    ]
+    assert done.ttft == pytest.approx(1e-3 + sum(steps), rel=1e-12)
+
+
+def test_short_prompts_share_a_step(zoo, cluster):
+    # prompts of 20: three in a step of 64 tokens; 8 = 3 + 3 + 2
+    model = zoo["gqa"]
+    done = generate(model, cluster, batch=8, prompt=20, output=5, engine=BUDGET)
+    three, two = (prefill(model, cluster, batch=b, prompt=20, engine=BUDGET).time for b in (3, 2))
+    assert done.ttft == pytest.approx(1e-3 + 2 * three + two, rel=1e-12)
+    few = generate(model, cluster, batch=2, prompt=20, output=5, engine=BUDGET)
+    assert few.ttft == pytest.approx(1e-3 + two, rel=1e-12)
+
+
+def test_memory_is_that_of_the_longest_context(zoo, cluster):
+    model = zoo["gqa"].replace(vocabulary=20_000)
+    token = 2 * 2 * 32 * 2
+    # one row of 64 channels, and logits of twelve sequences at 4 B
+    activations = 2 * 64 + 12 * 20_000 * 4
+    platform = cluster.replace(
+        memory_capacity=2 * model.n_parameter + activations + 4 * 400 * token
+    )
+    engine = IDEAL.replace(max_token=1, max_sequence=12)
+    options = {"batch": 4, "prompt": 300, "engine": engine}
+    fits = generate(model, platform, output=[50, 100, 101], **options).fits
+    assert fits.tolist() == [True, True, False]
+    # beams share the prompt: 300 + 3 x 33 and 300 + 3 x 34
+    fits = generate(model, platform, output=[33, 34], beams=3, **options).fits
+    assert fits.tolist() == [True, False]
+
+
+def test_log_error_is_between_that_of_its_parts(zoo, cluster, calibrated):
+    engine = calibrated.replace(max_token=None)
+    done = generate(zoo["gqa"], cluster, batch=4, prompt=100, output=50, engine=engine)
+    first = prefill(zoo["gqa"], cluster, batch=4, prompt=100, engine=engine)
+    later = decode(zoo["gqa"], cluster, batch=4, context=125, engine=engine)
+    ends = sorted((first.log_error, later.log_error))
+    assert ends[0] * 0.99 <= done.log_error <= ends[1] * 1.01

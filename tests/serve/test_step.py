@@ -1,0 +1,233 @@
+"""One step: parts, bounds, errors, and what changes it in which direction."""
+
+import numpy as np
+import pytest
+
+from genz.core.errors import InputError, UnknownNameError, UnsupportedFormatError
+from genz.serve.generate import generate
+from genz.serve.memory import memory
+from genz.serve.step import BOUNDS, decode, mixed, prefill
+from genz.spec.deployment import Engine, Offload, Parallel, Routing
+from genz.spec.model import Dense
+from genz.spec.precision import Precision
+
+IDEAL = Engine(name="ideal", efficiency="ideal")
+
+
+def calls(model, platform, **options):
+    """Every prediction of the layer, on the same model and platform."""
+    return {
+        "prefill": lambda: prefill(model, platform, **({"prompt": 9} | options)),
+        "decode": lambda: decode(model, platform, **({"context": 9} | options)),
+        "mixed": lambda: mixed(
+            model, platform,
+            **({"prefill_tokens": 4, "decode_batch": 2, "decode_context": 9} | options),
+        ),
+        "generate": lambda: generate(model, platform, **({"prompt": 9, "output": 3} | options)),
+        "memory": lambda: memory(model, platform, **({"context": 9} | options)),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("phase", ["prefill", "decode", "mixed"])
+def test_parts_add_up_to_the_time(zoo, cluster, calibrated, phase):
+    for engine in (IDEAL, calibrated):
+        parallel = Parallel(tensor=2, pipeline=2, micro_batch=2)
+        step = calls(zoo["gqa"], cluster, engine=engine, parallel=parallel)[phase]()
+        parts = [getattr(step, f"{name}_time") for name in BOUNDS]
+        assert step.time == sum(parts)
+        assert all(part >= 0.0 for part in parts)
+        assert step.bound == BOUNDS[int(np.argmax(parts))]
+        frame = step.to_frame()
+        assert frame["time"].tolist() == [step.time]
+        assert frame.attrs["units"]["time"] == "s"
+
+
+def test_bound_names_the_largest_part(tiny, zoo, cluster, calibrated):
+    model = zoo["gqa"]
+    square = tiny(None, Dense(width=4096), width=4096)
+    assert prefill(square, cluster, batch=4, prompt=4096).bound == "compute"
+    assert decode(model, cluster, context=9).bound == "memory"
+    slow = cluster.replace(link_latency=1e-2)
+    assert decode(model, slow, context=9, parallel=Parallel(tensor=2)).bound == "network"
+    assert decode(model, cluster, context=9, engine=calibrated).bound == "overhead"
+
+
+def test_operators_add_up_to_the_step(zoo, cluster, calibrated):
+    options = {"engine": calibrated, "parallel": Parallel(tensor=2)}
+    step = decode(zoo["shared"], cluster, batch=[1, 8, 64], context=100, **options)
+    frame = step.operators()
+    fixed = 2 * 10e-6 + 1e-3 + np.array([1, 8, 64]) * 1e-5
+    by_case = frame.groupby("case")["time"].sum().to_numpy()
+    np.testing.assert_allclose(by_case + fixed, step.time, rtol=1e-12)
+    np.testing.assert_allclose(frame.groupby("case")["flop"].sum() * 2, step.flop, rtol=1e-12)
+    np.testing.assert_allclose(frame.groupby("case")["traffic"].sum() * 2, step.traffic, rtol=1e-12)
+    assert set(frame["bound"]) <= {"compute", "memory", "network"}
+    assert frame.attrs["units"]["traffic"] == "B"
+
+
+@pytest.mark.parametrize("phase", ["prefill", "decode"])
+def test_interval_holds_the_time_and_widens(zoo, cluster, calibrated, phase):
+    step = calls(zoo["gqa"], cluster, engine=calibrated, batch=[1, 64])[phase]()
+    before = (step.time, step.time)
+    for coverage in (0.1, 0.5, 0.9, 0.99):
+        low, high = step.interval(coverage)
+        assert (low < before[0]).all()
+        assert (high > before[1]).all()
+        before = (low, high)
+    # 90 % of a normal distribution lie within 1.6449 standard deviations
+    low, high = step.interval(0.9)
+    np.testing.assert_allclose(np.log(high / step.time), 1.6449 * step.log_error, rtol=1e-4)
+    np.testing.assert_allclose(low * high, step.time**2, rtol=1e-12)
+
+
+def test_the_ideal_bound_has_no_spread(zoo, cluster):
+    step = decode(zoo["gqa"], cluster, context=9)
+    assert step.log_error == 0.0
+    assert step.interval(0.9) == (step.time, step.time)
+
+
+@pytest.mark.parametrize("coverage", [0.0, 1.0, -0.1, 1.5])
+def test_coverage_outside_its_range_is_refused(zoo, cluster, coverage):
+    with pytest.raises(InputError, match=r"^coverage must be in "):
+        decode(zoo["gqa"], cluster, context=9).interval(coverage)
+
+
+def test_message_of_a_coverage_does_not_contradict_itself(zoo, cluster):
+    with pytest.raises(InputError, match=r"^coverage must be in \(0, 1\), got 1$"):
+        decode(zoo["gqa"], cluster, context=9).interval(1.0)
+
+
+@pytest.mark.parametrize("name", ["prefill", "decode", "mixed", "generate", "memory"])
+def test_unknown_keyword_is_refused(zoo, cluster, name):
+    for wrong in ({"precison": "fp8"}, {"contxt": 3}, {"sla": 0.1}):
+        with pytest.raises(InputError) as caught:
+            calls(zoo["gqa"], cluster, **wrong)[name]()
+        assert str(caught.value) == (
+            f"unknown keyword {next(iter(wrong))!r}; options: parallel, precision, engine, "
+            "efficiency, routing, adapter, offload"
+        )
+
+
+@pytest.mark.parametrize("name", ["prefill", "decode", "mixed", "generate", "memory"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"parallel": 8}, "parallel must be a Parallel, got 8"),
+        ({"engine": "vllm"}, "engine must be a Engine, got 'vllm'"),
+        ({"routing": "even"}, "routing must be a Routing, got 'even'"),
+        ({"offload": 0.5}, "offload must be a Offload, got 0.5"),
+        ({"adapter": 16}, "adapter must be a Adapter, got 16"),
+        ({"precision": 16}, "precision must be a Precision or a name, got 16"),
+        ({"efficiency": "fast"}, "efficiency must be one of ideal, calibrated, got 'fast'"),
+        ({"parallel": Parallel(pipeline=3)}, "parallel.pipeline must be <= 2 layers, got 3"),
+        ({"parallel": Parallel(tensor=9)}, "parallel.tensor must be <= 8 heads of tiny, got 9"),
+        (
+            {"parallel": Parallel(tensor=[1, 2, 9])},
+            "parallel.tensor must be <= 8 heads of tiny, got 9 at index (2,)",
+        ),
+        ({"parallel": Parallel(tensor=2, expert=2)}, "parallel.expert must be 1, tiny has no experts, got 2"),
+        ({"parallel": Parallel(data=65)}, "parallel.size must be <= 64 accelerators of cluster, got 65"),
+        (
+            {"parallel": Parallel(data=[64, 128])},
+            "parallel.size must be <= 64 accelerators of cluster, got 128 at index (1,)",
+        ),
+    ],
+)  # fmt: skip
+def test_trap_15_each_failure_has_its_own_message(zoo, cluster, name, options, message):
+    with pytest.raises(InputError) as caught:
+        calls(zoo["gqa"], cluster, **options)[name]()
+    assert str(caught.value) == message
+
+
+def test_more_expert_groups_than_experts_are_refused(zoo, cluster):
+    parallel = Parallel(data=16, expert=16)
+    with pytest.raises(InputError, match=r"^parallel.expert must be <= 8 experts of tiny, got 16$"):
+        decode(zoo["experts"], cluster, context=9, parallel=parallel)
+
+
+def test_model_and_platform_are_records_here(zoo, cluster):
+    with pytest.raises(InputError, match=r"^model must be a Model or a name, got 3$"):
+        decode(3, cluster, context=9)
+    with pytest.raises(InputError, match=r"^platform must be a Platform or a name, got None$"):
+        decode(zoo["gqa"], None, context=9)
+
+
+@pytest.mark.parametrize(
+    ("name", "load", "message"),
+    [
+        ("prefill", {"batch": 0}, "batch must be a whole number >= 1, got 0"),
+        ("prefill", {"prompt": 1.5}, "prompt must be a whole number >= 1, got 1.5"),
+        ("prefill", {"cached": 9}, "prompt - cached must be >= 1 token, got 0"),
+        ("prefill", {"prompt": [9, 9], "cached": [3, 12]}, "prompt - cached must be >= 1 token, got -3 at index (1,)"),
+        ("prefill", {"logits": "none"}, "logits must be one of last, all, got 'none'"),
+        ("prefill", {"batch": [1, 2], "prompt": [3, 4, 5]}, "arguments must broadcast together, got shapes batch (2,), prompt (3,)"),
+        ("decode", {"context": -1}, "context must be >= 0 tokens, got -1"),
+        ("decode", {"context": [1.0, np.nan]}, "context must be a number, got nan at index (1,)"),
+        ("decode", {"batch": True}, "batch must be a number, got True"),
+        ("decode", {"beams": 0}, "beams must be a whole number >= 1, got 0"),
+        ("decode", {"shared": 10}, "shared must be <= context, got 10"),
+        ("decode", {"batch": [1, 2], "parallel": Parallel(tensor=[1, 2, 4])}, "arguments must broadcast together, got shapes batch (2,), parallel (3,)"),
+        ("mixed", {"prefill_tokens": 0}, "prefill_tokens must be > 0 tokens, got 0"),
+        ("mixed", {"prefill_cached": -1}, "prefill_cached must be >= 0 tokens, got -1"),
+        ("mixed", {"decode_batch": 0}, "decode_batch must be > 0, got 0"),
+        ("mixed", {"decode_context": np.inf}, "decode_context must be >= 0 tokens, got inf"),
+        ("mixed", {"shared": 10}, "shared must be <= decode_context, got 10"),
+        ("generate", {"output": 0}, "output must be a whole number >= 1, got 0"),
+        ("generate", {"cached": 9}, "prompt - cached must be >= 1 token, got 0"),
+        ("generate", {"prompt": "9"}, "prompt must be a number or an array of numbers, got '9'"),
+        ("memory", {"context": -1}, "context must be >= 0 tokens, got -1"),
+        ("memory", {"batch": 1.5}, "batch must be a whole number >= 1, got 1.5"),
+    ],
+)  # fmt: skip
+def test_bad_load_says_what_and_where(zoo, cluster, name, load, message):
+    with pytest.raises(InputError) as caught:
+        calls(zoo["gqa"], cluster, **load)[name]()
+    assert str(caught.value) == message
+
+
+def test_trap_20_a_format_that_the_device_lacks_is_refused(zoo):
+    from genz.db import registry
+
+    a100 = registry.platform("a100_sxm_8")
+    with pytest.raises(UnsupportedFormatError) as caught:
+        decode(zoo["gqa"], a100, context=9, precision="fp8")
+    assert str(caught.value).startswith("nvidia_a100_sxm has no matrix unit for fp8; it has ")
+    assert "bf16" in str(caught.value)
+    # fp8 weights alone are read narrow and multiplied in bf16
+    weights = Precision(weight="fp8")
+    assert decode(zoo["gqa"], a100, context=9, precision=weights).time > 0
+    assert decode(zoo["gqa"], a100, context=9, precision="fp16").time > 0
+    with pytest.raises(UnknownNameError, match=r"^no precision named 'float16'"):
+        decode(zoo["gqa"], a100, context=9, precision="float16")
+
+
+def test_native_precision_is_that_of_the_checkpoint(zoo, cluster):
+    stored = zoo["gqa"].replace(precision=Precision(weight="fp8", activation="fp8", cache="fp8"))
+    native, named, plain = (
+        decode(stored, cluster, context=9, precision=p) for p in ("native", "fp8", "bf16")
+    )
+    assert native.time == named.time < plain.time
+    assert decode(zoo["gqa"], cluster, context=9, precision="native").time == plain.time
+
+
+def test_options_change_the_answer(zoo, cluster, calibrated):
+    """No keyword is ignored."""
+    model = zoo["shared"]
+    base = decode(model, cluster, batch=4, context=9, parallel=Parallel(data=4, expert=4))
+    for change in (
+        {"precision": "fp8"},
+        {"engine": calibrated},
+        {"efficiency": "calibrated"},
+        {"routing": Routing(case="worst")},
+        {"offload": Offload(weight=0.5)},
+        {"beams": 2},
+        {"parallel": Parallel(data=4, expert=2)},
+    ):
+        options = {"batch": 4, "context": 9, "parallel": Parallel(data=4, expert=4)} | change
+        assert decode(model, cluster, **options).time != base.time
+
+
+def test_price_is_optional(zoo, cluster):
+    step = decode(zoo["gqa"], cluster, context=9, parallel=Parallel(tensor=2))
+    assert step.cost == pytest.approx(2 * step.time * 3.6 / 3600)
+    assert decode(zoo["gqa"], cluster.replace(price=None), context=9).cost is None

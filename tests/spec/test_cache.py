@@ -1,0 +1,86 @@
+"""Bytes of the cache per token, against published numbers."""
+
+import pytest
+
+from genz.db import registry
+from genz.spec.model import Attention, LatentAttention, LayerGroup, LinearAttention
+from genz.spec.precision import Precision
+
+CACHE = [
+    # 2 (key, value) * layers * key-value heads * head width * 2 B
+    ("llama3_70b", 2 * 80 * 8 * 128 * 2, 327_680),
+    ("llama3_8b", 2 * 32 * 8 * 128 * 2, 131_072),
+    ("falcon_7b", 2 * 32 * 1 * 64 * 2, 8_192),
+    ("opt_13b", 2 * 40 * 40 * 128 * 2, 819_200),
+    ("llama2_7b", 2 * 32 * 32 * 128 * 2, 524_288),
+]
+
+
+@pytest.mark.parametrize(("name", "formula", "count"), CACHE)
+def test_trap_06_cache_per_token(name, formula, count):
+    assert formula == count
+    assert registry.model(name).cache_per_token("bf16") == count
+
+
+@pytest.mark.paper
+def test_cache_of_opt_66b_is_that_of_distserve():
+    # DistServe (arXiv 2401.09670), section 3.3: 512 tokens of OPT-66B are 1.13 GB; 1.125 GiB
+    assert 512 * registry.model("opt_66b").cache_per_token("fp16") == 1.125 * 2**30
+
+
+@pytest.mark.paper
+def test_cache_of_bloom_is_that_of_splitwise():
+    # 70 layers of 14,336: 4.014 MB per token, used for Splitwise (arXiv 2311.18677)
+    assert registry.model("bloom_176b").cache_per_token() == pytest.approx(4.014e6, abs=500)
+
+
+@pytest.mark.paper
+def test_cache_of_deepseek_v3_is_its_latent(deepseek_v3):
+    # DeepSeek-V3 (arXiv 2412.19437): kv_lora_rank 512 and 64 rotary values, 61 layers.
+    # 70.272 KB per token: "Insights into DeepSeek-V3" (arXiv 2505.09343), table 1
+    assert deepseek_v3.cache_per_token("bf16") == 61 * (512 + 64) * 2 == 70_272
+
+
+def test_trap_16_cache_counts_key_value_heads_not_query_heads():
+    model = registry.model("llama3_70b")
+    grouped = model.groups[0].mixer
+    assert grouped.n_head // grouped.n_kv_head == 8
+    every = grouped.replace(n_kv_head=grouped.n_head)
+    whole = model.replace(groups=(model.groups[0].replace(mixer=every),))
+    assert whole.cache_per_token() == 8 * model.cache_per_token()
+
+
+def test_format_of_the_cache_alone_decides():
+    model = registry.model("llama3_8b")
+    assert model.cache_per_token("fp8") == 65_536
+    assert model.cache_per_token(Precision(weight="int4", activation="fp8")) == 131_072
+    assert model.cache_per_token(Precision(cache="nvfp4")) == 65_536 * (4 + 8 / 16) / 8
+
+
+def test_only_layers_whose_cache_grows_count(tiny, zoo):
+    for name in ("mamba_1", "mamba_2", "delta", "lightning"):
+        assert zoo[name].cache_per_token() == 0
+    # one attention layer of four: 2 key-value heads, 16 wide, key and value, 2 B
+    assert zoo["hybrid"].cache_per_token() == 2 * 2 * 16 * 2
+    attention = Attention(n_head=4, n_kv_head=2, head_dim=5, value_dim=3)
+    assert tiny(attention, None, count=3).cache_per_token() == 3 * 2 * (5 + 3) * 2
+    shared = attention.replace(shared_cache=True)
+    model = tiny(attention, None).replace(
+        groups=(LayerGroup(count=2, mixer=attention), LayerGroup(count=4, mixer=shared))
+    )
+    assert model.cache_per_token() == 2 * 2 * (5 + 3) * 2
+
+
+def test_sparse_index_keeps_its_keys(tiny):
+    mixer = LatentAttention(
+        n_head=2, query_rank=6, kv_rank=5, nope_dim=4, rope_dim=3, value_dim=2,
+        n_index_head=3, index_dim=4, index_top=9,
+    )  # fmt: skip
+    assert tiny(mixer, None, count=1).cache_per_token() == (5 + 3 + 4) * 2
+
+
+def test_linear_attention_needs_no_cache(tiny):
+    mixer = LinearAttention(
+        variant="lightning", n_key_head=2, n_value_head=2, key_dim=3, value_dim=3
+    )
+    assert tiny(mixer, None).cache_per_token() == 0.0

@@ -1,0 +1,122 @@
+"""Layouts, workloads, objectives."""
+
+import numpy as np
+import pytest
+
+from genz.core.errors import InputError
+from genz.spec.deployment import (
+    Engine,
+    Lengths,
+    Objective,
+    Offload,
+    Parallel,
+    Routing,
+    Workload,
+    check_choice,
+)
+
+
+def test_sizes_are_products_of_degrees():
+    parallel = Parallel(tensor=2, pipeline=3, data=5, sequence=7)
+    assert parallel.stage_size == 2 * 5 * 7
+    assert parallel.size == 2 * 3 * 5 * 7
+    assert Parallel(expert=1).size == 1
+    assert Parallel(micro_batch=4).size == 1
+
+
+def test_degrees_broadcast():
+    parallel = Parallel(tensor=[1, 2, 4], pipeline=[[1], [2]])
+    assert parallel.size.tolist() == [[1, 2, 4], [2, 4, 8]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "label"),
+    [
+        ({}, "TP1"),
+        ({"tensor": 8}, "TP8"),
+        ({"tensor": 4, "pipeline": 2}, "TP4 PP2"),
+        ({"tensor": 2, "data": 4, "expert": 8, "sequence": 2}, "TP2 DP4 EP8 SP2"),
+    ],
+)
+def test_label(fields, label):
+    assert Parallel(**fields).label == label
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"tensor": 0}, "tensor must be a whole number >= 1, got 0"),
+        ({"pipeline": 1.5}, "pipeline must be a whole number >= 1, got 1.5"),
+        ({"data": True}, "data must be a number, got True"),
+        ({"tensor": 4, "expert": 3}, "expert must divide tensor * data * sequence = 4, got 3"),
+        ({"expert": 2}, "expert must divide tensor * data * sequence = 1, got 2"),
+        (
+            {"tensor": [2, 4, 6], "expert": 4},
+            "expert must divide tensor * data * sequence = 2, got 4 at index (0,)",
+        ),
+        (
+            {"tensor": 8, "expert": [1, 2, 3]},
+            "expert must divide tensor * data * sequence = 8, got 3 at index (2,)",
+        ),
+    ],
+)
+def test_degrees_that_cannot_be_are_refused(fields, message):
+    with pytest.raises(InputError) as caught:
+        Parallel(**fields)
+    assert str(caught.value) == message
+
+
+def test_expert_groups_may_span_the_whole_stage():
+    assert Parallel(tensor=2, data=4, expert=8).size == 8
+    assert Parallel(tensor=8, expert=4).size == 8
+
+
+def test_choice_names_the_options():
+    assert check_choice("logits", "all", ("last", "all")) == "all"
+    with pytest.raises(InputError, match=r"^logits must be one of last, all, got 'some'$"):
+        check_choice("logits", "some", ("last", "all"))
+
+
+def test_workload_of_equal_requests():
+    workload = Workload.of(1000, 200, beams=2)
+    assert (workload.prompt, workload.output) == (Lengths(mean=1000), Lengths(mean=200))
+    assert workload.beams == 2
+    assert Workload.of([10, 20], 5).prompt.mean.tolist() == [10, 20]
+    for prompt, output, message in (
+        (0, 1, "prompt must be a whole number >= 1, got 0"),
+        (1, 2.5, "output must be a whole number >= 1, got 2.5"),
+        ([1, -1], 1, r"prompt must be a whole number >= 1, got -1 at index \(1,\)"),
+    ):
+        with pytest.raises(InputError, match=f"^{message}$"):
+            Workload.of(prompt, output)
+
+
+@pytest.mark.parametrize("name", ["rate", "ttft", "tpot", "latency"])
+def test_limits_are_above_zero(name):
+    with pytest.raises(InputError, match=rf"^{name} must be > 0, got 0$"):
+        Objective(**{name: 0})
+    assert getattr(Objective(**{name: [1, 2]}), name).tolist() == [1, 2]
+
+
+def test_objective_has_no_limits_unless_told():
+    objective = Objective()
+    assert objective.ttft == objective.tpot == objective.latency == np.inf
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Routing(case="even"), "case must be one of expected, balanced, worst, got 'even'"),
+        (lambda: Routing(skew=-1), "skew must be in [0, 5] 1, got -1"),
+        (lambda: Offload(weight=1.5), "weight must be in [0, 1] 1, got 1.5"),
+        (lambda: Offload(bandwidth=10), "bandwidth must be in [1e+08, 1e+17] B/s, got 10"),
+        (lambda: Engine(name="e", efficiency="fast"), "efficiency must be one of ideal, calibrated, got 'fast'"),
+        (lambda: Engine(name="e", efficiency="ideal", memory_fraction=0), "memory_fraction must be in [0.01, 1] 1, got 0"),
+        (lambda: Engine(name="e", efficiency="ideal", memory_rule="all"), "memory_rule must be one of device, free, static, got 'all'"),
+        (lambda: Engine(name="e", efficiency="ideal", block=0), "block must be a whole number >= 1, got 0"),
+    ],
+)  # fmt: skip
+def test_records_have_rules(make, message):
+    with pytest.raises(InputError) as caught:
+        make()
+    assert str(caught.value) == message
