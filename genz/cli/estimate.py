@@ -8,6 +8,7 @@ import click
 
 from genz.cli.inputs import layout_of, model_of, platform_of, software_of
 from genz.cli.options import (
+    TOKENS,
     WHOLE,
     CommandWithFiles,
     layout_options,
@@ -24,21 +25,30 @@ from genz.core.unit import GB
 if TYPE_CHECKING:
     import pandas as pd
 
-    from genz.solve.estimate import Estimate
+    from genz.solve.report.case import Case
     from genz.spec.hardware import Platform
 
 __all__ = ["estimate"]
 
 _CHANGES = ("memory_bandwidth", "memory_capacity", "link_bandwidth", "link_latency", "price")
 _ABOVE_ZERO = {"above": True}
+_EXAMPLES = """\b
+Examples:
+  genz estimate llama3_70b --platform h100_sxm_8 --tensor 8 --batch 16 --prompt 2k --output 300
+  genz estimate llama3_8b --platform a100_sxm_8 --prompt 2k --output 300 --operators --csv ops.csv
+"""
 
 
-@click.command(cls=CommandWithFiles, short_help="Times, memory, cost and energy of one batch.")
+@click.command(
+    cls=CommandWithFiles,
+    short_help="Times, memory, cost and energy of one batch.",
+    epilog=_EXAMPLES,
+)
 @model_argument
 @click.option("--platform", required=True, metavar="NAME", help="Name, or a TOML file.")
 @click.option("--batch", type=WHOLE, default=1, help="Requests that start together; default 1.")
-@click.option("--prompt", type=WHOLE, required=True, metavar="TOKENS", help="Tokens in: 2000, 2k.")
-@click.option("--output", type=WHOLE, required=True, metavar="TOKENS", help="Tokens generated.")
+@click.option("--prompt", type=TOKENS, required=True, metavar="TOKENS", help="Tokens in: 2000, 2k.")
+@click.option("--output", type=TOKENS, required=True, metavar="TOKENS", help="Tokens generated.")
 @click.option(
     "--cached", type=Number(COUNT, 0.0), default=0, help="Prompt tokens already in the cache."
 )
@@ -61,16 +71,13 @@ def estimate(model: str, **given: Any) -> int:
 
     MODEL is a name of the database (genz list models), a config.json or its folder, or a TOML file.
     Exit status 1 if the batch does not fit into memory: its times are then those it would have.
-
-    \b
-    genz estimate llama3_70b --platform h100_sxm_8 --tensor 8 --batch 16 --prompt 2k --output 300
-    genz estimate llama3_8b --platform a100_sxm_8 --prompt 2k --output 300 --operators --csv ops.csv
     """
     out = Output(given["csv_file"], given["json_file"], given["html_file"])
     found = _found(model, given)
+    data = _data(found, operators=bool(given["operators"]))  # before anything is written
     out.save(
         frame=found.operators if given["operators"] else found.to_frame,
-        data=lambda: _data(found, operators=bool(given["operators"])),
+        data=lambda: data,
         page=found.report,
     )
     if not out.quiet:
@@ -80,8 +87,8 @@ def estimate(model: str, **given: Any) -> int:
     return 0 if found.memory.fits else 1
 
 
-def _found(model: str, given: dict[str, Any]) -> Estimate:
-    from genz.solve.estimate import estimated
+def _found(model: str, given: dict[str, Any]) -> Case:
+    from genz.solve.report.case import case
 
     options = software_of(given)
     layout = layout_of(given)
@@ -89,7 +96,7 @@ def _found(model: str, given: dict[str, Any]) -> Estimate:
         options["parallel"] = layout
     if given["precision"] is not None:
         options["precision"] = given["precision"]
-    return estimated(
+    return case(
         model_of(model),
         _platform(given),
         batch=given["batch"],
@@ -106,9 +113,89 @@ def _platform(given: dict[str, Any]) -> Platform:
     return found.replace(**changes) if changes else found
 
 
-def _data(found: Estimate, *, operators: bool) -> dict[str, Any]:
+def _data(found: Case, *, operators: bool) -> dict[str, Any]:
     data = found.to_dict()
     if operators:
         frame = found.operators()
         data["operators"] = frame.to_dict(orient="records")
     return data
+
+
+def _print(found: Case) -> None:
+    from genz.solve.words import duration
+
+    many = "1 request" if found.batch == 1 else f"{found.batch:,} requests"
+    say(
+        f"{found.model.name} on {found.platform.name}, {found.parallel.label}, {found.precision.label}, "
+        f"{found.engine.name}: {many} of {found.prompt:,} tokens in, {found.output:,} out."
+    )
+    if not bool(found.memory.fits):
+        say(f"Does not fit into memory: at most {int(found.memory.max_batch):,} requests do.")
+    rows = [
+        [name, duration(float(getattr(found.generation, name))), _ends(*ends)]
+        for name, ends in found.interval.items()
+    ]
+    show(table(("time", ">predicted", ">90 % interval"), rows))
+    show(table(("replica", ">value", "unit"), _replica(found)))
+    show(table(("memory of the fullest accelerator", ">value", "unit"), _memory(found)))
+
+
+def _ends(low: float, high: float) -> str:
+    from genz.solve.words import duration
+
+    return f"{duration(low)} to {duration(high)}" if low < high else "physical bound"
+
+
+def _replica(found: Case) -> list[list[str]]:
+    data = found.to_dict()
+    currency = _currency(found)
+    return [
+        ["throughput", figure(data["throughput"], 4), "output tokens/s"],
+        ["decode bound by", data["bound"], ""],
+        ["prefill bound by", data["bound_prefill"], ""],
+        ["cost per hour", money(data["cost_per_hour"]), currency],
+        ["cost per million output tokens", money(data["cost_per_million_token"]), currency],
+        ["energy per output token", figure(data["energy_per_token"]), "J"],
+    ]
+
+
+def _currency(found: Case) -> str:
+    from genz.db.table import offer
+
+    paid = offer(found.platform)
+    return paid.currency if paid else ""
+
+
+def _memory(found: Case) -> list[list[str]]:
+    held = found.memory
+    names = ("weights", "cache", "activations", "reserve", "total", "capacity")
+    rows = [[name, scaled(getattr(held, name), GB), "GB"] for name in names]
+    block = int(found.engine.block)
+    return [
+        *rows,
+        ["largest batch", f"{int(held.max_batch):,}", "requests of this length"],
+        ["room in the cache", figure(float(held.cache_tokens)), "tokens"],
+        [
+            "pages in the cache",
+            figure(float(held.n_block)),
+            f"of {block} tokens" if block > 1 else "",
+        ],
+    ]
+
+
+def _print_operators(frame: pd.DataFrame) -> None:
+    columns = (
+        "operator", "kernel", "format", ">Gflop", ">GB", ">message\nMB", ">ms", ">share", "bound",
+    )  # fmt: skip
+    for phase in dict.fromkeys(frame["phase"]):
+        rows: list[dict[str, Any]] = frame[frame["phase"] == phase].to_dict(orient="records")
+        total = sum(row["time"] for row in rows)
+        lines = [
+            [
+                row["operator"], row["kernel"], row["format"], scaled(row["flop"], 1e9),
+                scaled(row["traffic"], GB), scaled(row["message_bytes"], 1e6),
+                scaled(row["time"], 1e-3), f"{100 * row['time'] / total:.1f} %", row["bound"],
+            ]
+            for row in rows
+        ]  # fmt: skip
+        show(table(columns, lines, title=f"{phase}: one step, one accelerator"))

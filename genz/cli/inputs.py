@@ -31,13 +31,15 @@ _DEGREES = ("tensor", "pipeline", "data", "expert", "sequence", "micro_batch")
 
 def model_of(text: str) -> Model:
     """Return a model by name, from a ``config.json`` or its folder, or from a TOML file."""
-    import genz
+    from genz.db import registry
 
-    if text in genz.list_models():
-        return genz.model(text)
+    if text in registry.list_models():
+        return registry.model(text)
     path = Path(text)
-    if path.suffix == ".json" or path.is_dir():
-        return genz.model_from_huggingface(_readable("MODEL", path))
+    if text and (path.suffix == ".json" or path.is_dir()):
+        from genz.db.huggingface import model_from_huggingface
+
+        return model_from_huggingface(_readable("MODEL", path))
     return _entry("MODEL", "model", text)  # type: ignore[no-any-return]
 
 
@@ -52,12 +54,12 @@ def engine_of(text: str) -> Engine:
 
 
 def _entry(argument: str, kind: str, text: str) -> Any:
-    import genz
+    from genz.db import registry
 
     path = Path(text)
     if path.suffix == ".toml":
-        return genz.load(_readable(argument, path), kind)
-    return getattr(genz, kind)(text)
+        return registry.load(_readable(argument, path), kind)
+    return getattr(registry, kind)(text)
 
 
 def _readable(argument: str, path: Path) -> Path:
@@ -78,7 +80,7 @@ def names(texts: str | tuple[str, ...] | None) -> list[str]:
 
 def workload_of(given: Mapping[str, Any]) -> Workload:
     """Return the traffic that ``--workload``, or ``--prompt`` and ``--output``, describe."""
-    import genz
+    from genz.spec.deployment import Workload
 
     name, lengths = given["workload"], [given["prompt"], given["output"]]
     if name is None:
@@ -86,7 +88,7 @@ def workload_of(given: Mapping[str, Any]) -> Workload:
             missing = "--prompt" if lengths[0] is None else "--output"
             msg = f"missing option '{missing}': lengths come from --prompt and --output, or --workload"
             raise click.UsageError(msg)
-        found = genz.Workload.of(*lengths)
+        found = Workload.of(*lengths)
     elif lengths != [None, None]:
         msg = "--workload and --prompt or --output exclude each other"
         raise click.UsageError(msg)
@@ -100,19 +102,19 @@ def objective_of(
     given: Mapping[str, Any], workload: Workload, **further: float | str | None
 ) -> Objective:
     """Return the limits that were typed, over those of the workload."""
-    import genz
+    from genz.spec.deployment import Objective
 
     typed = {name: given[name] for name in ("ttft", "tpot", "latency")} | further
-    base = workload.objective or genz.Objective()
+    base = workload.objective or Objective()
     return base.replace(**{name: value for name, value in typed.items() if value is not None})
 
 
 def layout_of(given: Mapping[str, Any]) -> Parallel | None:
     """Return the layout that was typed, or None."""
-    import genz
+    from genz.spec.deployment import Parallel
 
     degrees = {name: given[name] for name in _DEGREES if given.get(name) is not None}
-    return genz.Parallel(**degrees) if degrees else None
+    return Parallel(**degrees) if degrees else None
 
 
 def software_of(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,10 +21,11 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
-_LARGEST = 2.0**53
+_LARGEST, _LONGEST = 2.0**53, 1e8
 
 WHOLE = Number(COUNT, 1.0, _LARGEST)
-LIMIT = Number(TIME, above=True)
+TOKENS = Number(COUNT, 1.0, _LONGEST)
+LIMIT = Number(TIME, 1e-9, 1e9)
 
 model_argument = click.argument("model", metavar="MODEL")
 
@@ -39,8 +40,10 @@ def _together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 traffic_options = _together(
-    click.option("--prompt", type=WHOLE, metavar="TOKENS", help="Tokens in, per request: 2000, 2k."),
-    click.option("--output", type=WHOLE, metavar="TOKENS", help="Tokens generated, per request."),
+    click.option(
+        "--prompt", type=TOKENS, metavar="TOKENS", help="Tokens in, per request: 2000, 2k."
+    ),
+    click.option("--output", type=TOKENS, metavar="TOKENS", help="Tokens generated, per request."),
     click.option(
         "--workload", metavar="NAME", help="Lengths and limits from the database, or a TOML file."
     ),
@@ -57,9 +60,7 @@ limit_options = _together(
     click.option(
         "--tpot", type=LIMIT, metavar="TIME", help="Limit on time per further token: 50ms."
     ),
-    click.option(
-        "--latency", type=LIMIT, metavar="TIME", help="Limit on time to last token: 20s."
-    ),
+    click.option("--latency", type=LIMIT, metavar="TIME", help="Limit on time to last token: 20s."),
 )
 
 layout_options = _together(

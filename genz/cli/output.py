@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Output", "csv_text", "json_text", "say", "show", "table"]
 
 _STDOUT = "-"
-_WIDTH = 100
+_WIDTH, _WIDEST = 100, 1000
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,13 @@ class Output:
     html: str | None = None
 
     def __post_init__(self) -> None:
-        """Check that one thing at most goes to standard output."""
-        if self.csv == self.json == _STDOUT:
-            msg = "--csv and --json cannot both go to standard output"
-            raise click.UsageError(msg)
+        """Check that one thing at most goes to each place."""
+        given = [t for t in (self.csv, self.json, self.html) if t is not None]
+        for target in given:
+            if given.count(target) > 1:
+                place = "standard output" if target == _STDOUT else target
+                msg = f"two of --csv, --json and --html cannot both go to {place}"
+                raise click.UsageError(msg)
 
     @property
     def quiet(self) -> bool:
@@ -48,17 +51,18 @@ class Output:
         data: Callable[[], Any],
         page: Callable[[Path], Any] | None = None,
     ) -> None:
-        """Write what was asked for; each part is made only then."""
+        """Write what was asked for, files before standard output; each part is made only then."""
+        texts: dict[str, str] = {}
+        if self.csv is not None:
+            texts[self.csv] = csv_text(frame())
+        if self.json is not None:
+            texts[self.json] = json_text(data())
         if self.html is not None and page is not None:
             page(Path(self.html))
-        for target, text in (
-            (self.csv, lambda: csv_text(frame())),
-            (self.json, lambda: json_text(data())),
-        ):
-            if target == _STDOUT:
-                click.echo(text(), nl=False)
-            elif target is not None:
-                Path(target).write_text(text(), encoding="utf-8")
+        for target, text in texts.items():
+            if target != _STDOUT:
+                Path(target).write_text(text, encoding="utf-8")
+        click.echo(texts.get(_STDOUT, ""), nl=False)
 
 
 def csv_text(frame: pd.DataFrame) -> str:
@@ -95,32 +99,42 @@ def cleaned_lines(text: str) -> str:
 
 
 def show(grid: Any) -> None:
-    """Print a table."""
-    _console().print(grid)
+    """Print a table; where no terminal sets the width, as wide as it is."""
+    console = _console()
+    if not console.is_terminal and not grid.expand:
+        free = console.options.update(max_width=_WIDEST)
+        console.width = max(_WIDTH, console.measure(grid, options=free).maximum)
+    console.print(grid)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> Any:
-    """Return a table; a column whose name starts with ``>`` is aligned to the right.
-
-    A column whose name starts with ``*`` wraps; the others do not.
-    """
+    """Return a table; a column whose name starts with ``>`` holds numbers and is never narrowed."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    cells = [[cleaned(cell) for cell in row] for row in rows]
     grid = Table(
-        box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False,
-        collapse_padding=True, title_style="bold", header_style="bold",
+        box=box.SIMPLE_HEAD, title=title or None, title_justify="left", padding=0, pad_edge=False,
+        title_style="bold", header_style="bold",
     )  # fmt: skip
-    for column in columns:
+    for place, column in enumerate(columns):
+        number = column.startswith(">")
+        heading = column.removeprefix(">")
+        longest = max((len(row[place]) for row in cells), default=0)
         grid.add_column(
-            Text(column.lstrip(">*")),
-            justify="right" if column.startswith(">") else "left",
-            no_wrap=not column.startswith("*"),
-            overflow="fold" if column.startswith("*") else "ellipsis",
+            Text(heading),
+            justify="right" if number else "left",
+            min_width=max(longest, *map(len, heading.split("\n"))) if number else 3,
+            overflow="fold",
         )
-    for row in rows:
-        grid.add_row(*(Text(cleaned(cell)) for cell in row))
+    for row in cells:
+        grid.add_row(
+            *(
+                Text(cell if c[0] == ">" else f"{cell} ")
+                for c, cell in zip(columns, row, strict=True)
+            )
+        )
     return grid
 
 

@@ -22,9 +22,9 @@ __all__ = ["INFEASIBLE", "main"]
 #: Exit status of an answer that says no, of bad input, of a fault in genz, and of Ctrl-C.
 INFEASIBLE, BAD_INPUT, FAULT, INTERRUPTED = 1, 2, 70, 130
 
-_EPILOG = """\
-Exit status: 0 answered; 1 the answer is no (infeasible, does not fit); 2 bad input, said in one line.
-Times, sizes and rates carry their unit: 500ms, 2min, 80GB, 80GiB, 400Gb/s, 3.35TB/s; shares 30% or 0.3.
+_EPILOG = """\b
+Exit status: 0 answered; 1 the answer is no (infeasible, does not fit); 2 bad input.
+Numbers carry their unit: 500ms, 2min, 80GB, 80GiB, 400Gb/s, 3.35TB/s, 30%.
 """
 
 
@@ -62,7 +62,7 @@ class _Shell(click.Group):
             if "--traceback" in words:
                 raise
             kind = type(error).__name__
-            _leave(FAULT, f"fault in genz, {kind}: {error}; --traceback shows where")
+            _leave(FAULT, f"fault in genz, {kind}: {error}; genz --traceback ... shows where")
         sys.exit(status if isinstance(status, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -27,7 +27,7 @@ from genz.cli.options import (
 )
 from genz.cli.output import Output, say, show, table
 from genz.cli.units import RATE, Number
-from genz.cli.words import figure, money, plural
+from genz.cli.words import figure, money, plural, scaled
 from genz.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,9 +36,16 @@ if TYPE_CHECKING:
 __all__ = ["size"]
 
 _RANKS = ("cost", "accelerators", "energy", "throughput")
+_EXAMPLES = """\b
+Examples:
+  genz size llama3_70b --rate 8 --prompt 2000 --output 300 --ttft 1s --tpot 50ms
+  genz size mixtral_8x7b --rate 20 --workload azure_code --platform h100_sxm_8 --json
+"""
 
 
-@click.command(cls=CommandWithFiles, short_help="Cheapest plans for a rate within limits.")
+@click.command(
+    cls=CommandWithFiles, short_help="Cheapest plans for a rate within limits.", epilog=_EXAMPLES
+)
 @model_argument
 @click.option(
     "--rate", type=Number(RATE, above=True), required=True, help="Requests per second: 8, 480/min."
@@ -61,10 +68,6 @@ def size(model: str, **given: Any) -> int:
     """Rank the plans that serve a rate of requests within limits.
 
     MODEL is a name of the database (genz list models), a config.json or its folder, or a TOML file.
-
-    \b
-    genz size llama3_70b --rate 8 --prompt 2000 --output 300 --ttft 1s --tpot 50ms
-    genz size mixtral_8x7b --rate 20 --workload azure_code --platform h100_sxm_8 --json
     """
     out = Output(given["csv_file"], given["json_file"], given["html_file"])
     answer = _answer(model, given)
@@ -75,13 +78,13 @@ def size(model: str, **given: Any) -> int:
 
 
 def _answer(model: str, given: dict[str, Any]) -> Sizing:
-    import genz
+    from genz.solve.sizing import size as sized
 
     record = model_of(model)
     workload = workload_of(given)
     objective = objective_of(given, workload, rate=given["rate"], rank=given["rank"])
     precision = names(given["precision"]) or None
-    answer = genz.size(
+    answer = sized(
         record,
         workload,
         objective,
@@ -137,23 +140,21 @@ def _question(answer: Sizing) -> str:
 
 
 _COLUMNS = (
-    ">#", "platform", ">accel.", "layout", "precision", ">TTFT", ">TPOT", ">latency", ">cost/h",
-    ">cost/Mtok", ">J/tok", "binds",
+    ">#", "platform", ">accel-\nerators", "layout", "precision", ">TTFT\nms", ">TPOT\nms",
+    ">latency\ns", ">cost\n/h", ">cost\n/Mtok", ">J\n/tok", "limited\nby",
 )  # fmt: skip
 
 
 def _row(place: int, plan: Plan) -> list[str]:
-    from genz.solve.words import duration
-
     return [
         str(place),
         plan.platform,
         str(plan.n_accelerator),
         f"{plan.n_replica} x {plan.parallel.label}",
         plan.precision.label,
-        duration(plan.ttft),
-        duration(plan.tpot),
-        duration(plan.latency),
+        scaled(plan.ttft, 1e-3),
+        scaled(plan.tpot, 1e-3),
+        figure(plan.latency),
         money(plan.cost_per_hour),
         money(plan.cost_per_million_token),
         figure(plan.energy_per_token),

@@ -119,7 +119,7 @@ def parsed(name: str, text: str, dimension: Dimension) -> float:
     return value
 
 
-class Number(click.ParamType):
+class Number(click.ParamType):  # type: ignore[type-arg]
     """A number on the command line, in [low, high], whole if it counts something.
 
     Parameters

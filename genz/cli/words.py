@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["cleaned", "days", "figure", "money", "one_line", "plural", "scaled"]
 
-_NONE = "–"
+_NONE = "\N{EN DASH}"
 
 
 def one_line(text: str) -> str:
@@ -25,8 +25,8 @@ def figure(value: Any, digits: int = 3) -> str:
 
     Examples
     --------
-    >>> figure(0.0123456), figure(70553706496), figure(None), figure(float("inf"))
-    ('0.0123', '70,553,706,496', '–', '∞')
+    >>> figure(0.0123456), figure(70553706496), figure(float("inf"))
+    ('0.0123', '70,553,706,496', '∞')
     """
     if value is None or isinstance(value, str) or isnan(value):
         return _NONE
@@ -63,4 +63,4 @@ def plural(count: int, noun: str) -> str:
 
 def days(value: Any) -> str:
     """Return a day, or a dash."""
-    return str(value) if value is not None and value == value else _NONE  # noqa: PLR0124
+    return _NONE if value is None or isinstance(value, float) else str(value)

@@ -244,7 +244,9 @@ _FURTHER_UNITS: Mapping[str, dict[str, str]] = {
     "accelerator": {},
     "platform": {
         "n_accelerator": "1",
-        **{name: unit for name, unit in _own_units(Accelerator).items() if name != "host_bandwidth"},
+        **{
+            name: unit for name, unit in _own_units(Accelerator).items() if name != "host_bandwidth"
+        },
         "link_latency": "s",
     },
     "engine": _own_units(Engine),

@@ -30,7 +30,14 @@ _USE = {
 }
 _PHASE = {"decode": "circle", "prefill": "diamond-open"}
 _ROW, _FRAME = 26, 96
-_LEGEND = {"orientation": "h", "x": 0.0, "xref": "container", "y": 1.0, "yref": "container"}
+_LEGEND = {
+    "orientation": "h",
+    "x": 0.0,
+    "xanchor": "left",
+    "y": 1.01,
+    "yanchor": "bottom",
+    "traceorder": "normal",
+}
 
 
 def cost_bars(frame: pd.DataFrame, *, value: str, title: str) -> go.Figure:
@@ -39,7 +46,7 @@ def cost_bars(frame: pd.DataFrame, *, value: str, title: str) -> go.Figure:
     Parameters
     ----------
     frame : pandas.DataFrame
-        Columns ``plan``, ``value`` and ``text``, best first.
+        Columns ``plan``, ``layout``, the value and ``text``, best first.
     value : str
         Column of the bars' length.
     title : str
@@ -48,10 +55,13 @@ def cost_bars(frame: pd.DataFrame, *, value: str, title: str) -> go.Figure:
     colors = [COLORS[0] if place == 0 else COLORS[4] for place in range(len(frame))]
     bar = go.Bar(
         y=list(frame["plan"]), x=list(frame[value]), text=list(frame["text"]), orientation="h",
-        marker={"color": colors}, textposition="auto", cliponaxis=False,
-        hovertemplate="%{y}: %{text}<extra></extra>",
+        marker={"color": colors}, textposition="outside", cliponaxis=False,
+        customdata=list(frame["layout"]),
+        hovertemplate="%{y}: %{text}, %{customdata}<extra></extra>",
     )  # fmt: skip
-    return _rows(go.Figure(bar), len(frame), title)
+    figure = _rows(go.Figure(bar), len(frame), title)
+    figure.update_xaxes(range=[0.0, 1.15 * float(frame[value].max())])
+    return figure
 
 
 def limit_bars(frame: pd.DataFrame) -> go.Figure:
@@ -115,15 +125,16 @@ def roofline(frame: pd.DataFrame, roofs: pd.DataFrame) -> go.Figure:
             line={"color": GREY, "width": 1.6, "dash": ("solid", "dash", "dot")[place % 3]},
             hoverinfo="skip",
         )  # fmt: skip
-    for (phase, bound), rows in frame.groupby(["phase", "bound"], sort=False):
+    for key, rows in frame.groupby(["phase", "bound"], sort=False):
+        phase, bound = map(str, key)
         marker: dict[str, Any] = {"symbol": _PHASE[phase], "size": 10, "color": _BOUND[bound]}
         figure.add_scatter(
             x=list(rows["intensity"]), y=list(rows["flop_rate"] / size), mode="markers",
             name=f"{phase}, {bound}", text=list(rows["label"]), marker=marker | {"line": {"width": 1.8}},
             hovertemplate="%{text}: %{y:.3g} Tflop/s at %{x:.3g} flop/B<extra>%{fullData.name}</extra>",
         )  # fmt: skip
-    figure.update_layout(template=HOUSE, height=460, margin={"l": 60, "r": 20, "t": 30, "b": 130})
-    figure.update_layout(legend={"orientation": "h", "x": 0.0, "y": -0.2, "yanchor": "top"})
+    figure.update_layout(template=HOUSE, height=520, margin={"l": 60, "r": 20, "t": 90, "b": 60})
+    figure.update_layout(legend=_LEGEND, font={"size": 13})
     ticks = {"tickmode": "auto", "tickformat": LOG_TICKS["tickformat"], "dtick": 1, "type": "log"}
     figure.update_xaxes(title_text="Intensity (flop/B)", **ticks)
     figure.update_yaxes(title_text="Flop rate of an accelerator (Tflop/s)", **ticks)
@@ -163,8 +174,10 @@ def _rows(figure: go.Figure, n_row: int, title: str, *, legend: bool = False) ->
         margin={"l": 10, "r": 24, "t": top, "b": 56}, font={"size": 13},
         legend=_LEGEND,
     )  # fmt: skip
-    if not figure.layout.barmode == "stack":
+    if figure.layout.barmode != "stack":
         figure.update_layout(barmode="overlay")
     figure.update_xaxes(title_text=title, rangemode="tozero")
-    figure.update_yaxes(autorange="reversed", ticks="", showgrid=False, showline=False)
+    figure.update_yaxes(
+        autorange="reversed", ticks="", showgrid=False, showline=False, ticklabelstandoff=6
+    )
     return figure

@@ -37,6 +37,7 @@ def case(
     prompt: float,
     output: float,
     cached: float = 0,
+    prompts: float | None = None,
     **options: Any,
 ) -> Case:
     """Return a batch of equal requests on one replica, with everything resolved.
@@ -51,6 +52,8 @@ def case(
         Requests. [1]
     prompt, output, cached : float
         Tokens in and out of each request, and tokens of the prompt already in the cache. [tokens]
+    prompts : float, optional
+        Prompts that pass in a step; default all of the batch. [1]
     **options
         See :class:`genz.serve.deployment.Options`.
 
@@ -65,7 +68,10 @@ def case(
     formats = options.get("precision", "bf16")
     native = record.precision or Precision()
     options["precision"] = native if formats == "native" else Precision.of(formats)
-    return Case(record, registry.platform(platform), batch, prompt, output, cached, options)
+    together = batch if prompts is None else prompts
+    return Case(
+        record, registry.platform(platform), batch, prompt, output, cached, together, options
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +88,8 @@ class Case:
         Requests. [1]
     prompt, output, cached : float
         Tokens of each request. [tokens]
+    prompts : float
+        Prompts that pass in a step. [1]
     options : mapping
         Keywords of the predictions, all records.
     """
@@ -92,6 +100,7 @@ class Case:
     prompt: float
     output: float
     cached: float
+    prompts: float
     options: Mapping[str, Any]
 
     @property
@@ -117,9 +126,9 @@ class Case:
 
     @cached_property
     def prefill(self) -> Step:
-        """The step in which all prompts pass."""
+        """The step in which prompts pass."""
         return prefill(
-            self.model, self.platform, batch=self.batch, prompt=self.prompt, cached=self.cached,
+            self.model, self.platform, batch=self.prompts, prompt=self.prompt, cached=self.cached,
             **self.options,
         )  # fmt: skip
 
@@ -127,9 +136,7 @@ class Case:
     def decode(self) -> Step:
         """A step halfway through the output."""
         context = self.prompt + self.output / 2.0
-        return decode(
-            self.model, self.platform, batch=self.batch, context=context, **self.options
-        )
+        return decode(self.model, self.platform, batch=self.batch, context=context, **self.options)
 
     @cached_property
     def memory(self) -> Memory:
@@ -153,21 +160,19 @@ class Case:
             time = float(getattr(self.generation, name))
             ends[name] = [time * float(end / step.time) for end in step.interval(COVERAGE)]
         further = self.output - 1.0
-        ends["latency"] = [
-            t + further * d for t, d in zip(ends["ttft"], ends["tpot"], strict=True)
-        ]
+        ends["latency"] = [t + further * d for t, d in zip(ends["ttft"], ends["tpot"], strict=True)]
         return {name: (low, high) for name, (low, high) in ends.items()}
 
     def operators(self) -> pd.DataFrame:
         """Return one row per phase and operator: work and time of one accelerator in one step."""
         parts = [getattr(self, phase).operators() for phase in ("prefill", "decode")]
-        frame = pd.concat(parts, ignore_index=True).drop(columns="case")
+        frame: pd.DataFrame = pd.concat(parts, ignore_index=True).drop(columns="case")
         frame.insert(0, "phase", np.repeat(["prefill", "decode"], [len(p) for p in parts]))
         frame.attrs["units"] = parts[0].attrs["units"]
         return frame
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the case as JSON takes it, in SI units."""
+        """Return the case as JSON takes it, in SI units; infinite where a cache does not grow."""
         done, cost = self.generation, self.generation.cost_per_token
         return {
             "model": self.model.name,
@@ -194,8 +199,7 @@ class Case:
     def _memory(self) -> dict[str, Any]:
         held = self.memory
         row = {f.name: float(getattr(held, f.name)) for f in fields(held)}
-        counts = {name: int(row[name]) for name in ("cache_tokens", "n_block", "max_batch")}
-        return row | counts | {"total": float(held.total), "fits": bool(held.fits)}
+        return row | {"total": float(held.total), "fits": bool(held.fits)}
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row: :meth:`to_dict` without its nesting."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from genz.solve.report.page import BY
+
 if TYPE_CHECKING:
     from genz.solve.answer import Plan, Sizing
     from genz.solve.report.case import Case
@@ -34,9 +36,10 @@ def plans(answer: Sizing, most: int) -> pd.DataFrame:
         if value is None:
             continue
         name = f"{place}. {escape(plan.platform, quote=False)}"
-        layout = f"{plan.n_replica} × {plan.parallel.label}, {plan.precision.label}"
-        rows.append({"plan": name, column: value, "text": f"{value:,.4g}: {layout}"})
-    return pd.DataFrame(rows, columns=["plan", column, "text"])
+        layout = f"{plan.n_replica} {BY} {plan.parallel.label}, {plan.precision.label}"
+        text = f"{value:,.2f}" if column == "cost_per_hour" else f"{value:,.4g}"
+        rows.append({"plan": name, "layout": layout, column: value, "text": text})
+    return pd.DataFrame(rows, columns=["plan", "layout", column, "text"])
 
 
 def _value(plan: Plan, column: str) -> float | None:
@@ -64,11 +67,18 @@ def limits(answer: Sizing, plan: Plan) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["limit", "used", "text"])
 
 
+#: Share of a step below which an operator is not shown by itself.
+_SMALLEST = 0.005
+
+
 def operators(found: Case, phase: str, most: int = 12) -> pd.DataFrame:
     """Return the largest operators of a phase by time, the rest in one row."""
     frame = pd.concat([_labelled(found, phase), _fixed(found, phase)], ignore_index=True)
-    grouped = frame.groupby(["label", "bound"], sort=False, as_index=False)["time"].sum()
+    grouped: pd.DataFrame = frame.groupby(["label", "bound"], sort=False)[["time"]].sum()
+    grouped = grouped.reset_index()
     grouped = grouped.sort_values("time", ascending=False, ignore_index=True)
+    shares = grouped["time"] / grouped["time"].sum()
+    most = min(most, int((shares >= _SMALLEST).sum()))
     rest = grouped.iloc[most:]
     if len(rest) > 1:
         main = rest.groupby("bound")["time"].sum().idxmax()

@@ -8,7 +8,23 @@ from typing import Any
 
 from genz.plot.report_page import fragment, library
 
-__all__ = ["Markup", "details", "drawn", "link", "page", "paragraphs", "section", "table", "tiles"]
+__all__ = [
+    "BY",
+    "DASH",
+    "Markup",
+    "details",
+    "drawn",
+    "link",
+    "page",
+    "paragraphs",
+    "section",
+    "table",
+    "tiles",
+]
+
+
+#: Sign between a count and what is counted, and what stands for a missing number.
+BY, DASH = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 
 
 class Markup(str):
@@ -45,7 +61,9 @@ def tiles(pairs: Iterable[tuple[str, object]]) -> Markup:
     return Markup(f'<div class="tiles">{cells}</div>')
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, mark: int = -1) -> Markup:
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, mark: int = -1, tight: bool = False
+) -> Markup:
     """Return a table that scrolls sideways on narrow screens.
 
     Parameters
@@ -56,19 +74,22 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, mark: int
         Cells.
     mark : int
         Row to stress.
+    tight : bool
+        Cells stay on one line.
     """
     right = [column.startswith(">") for column in columns]
     head = "".join(
-        f"<th{_side(r)}>{html(c.removeprefix('>'))}</th>" for c, r in zip(columns, right, strict=True)
+        f"<th{_side(r)}>{html(c.removeprefix('>'))}</th>"
+        for c, r in zip(columns, right, strict=True)
     )
     body = "".join(
-        f"<tr{' class="best"' if place == mark else ''}>"
+        ("<tr class='best'>" if place == mark else "<tr>")
         + "".join(f"<td{_side(r)}>{html(cell)}</td>" for cell, r in zip(row, right, strict=True))
         + "</tr>"
         for place, row in enumerate(rows)
     )
     return Markup(
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<div class="scroll"><table{" class=tight" if tight else ""}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
 
@@ -154,6 +175,7 @@ th, td { text-align: left; padding: 6px 12px 6px 0; border-bottom: 1px solid var
   vertical-align: top; }
 th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 th.right, td.right { text-align: right; white-space: nowrap; }
+table.tight td { white-space: nowrap; }
 tr.best td { background: var(--tint); font-weight: 600; }
 figure { margin: 12px 0 24px; }
 figcaption { color: var(--soft); font-size: 14px; max-width: 52em; }

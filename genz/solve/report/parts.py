@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from typing import Any
 
 from genz.core.unit import GB
@@ -10,11 +11,21 @@ from genz.db.table import offer, source_rows
 from genz.plot.report_figures import memory_bar, operator_bars, roofline
 from genz.solve.report import frames
 from genz.solve.report.case import Case
-from genz.solve.report.page import Markup, details, drawn, link, section, table
+from genz.solve.report.page import DASH, Markup, details, drawn, link, section, table
 from genz.solve.words import duration
 from genz.spec.hardware import Platform
 
-__all__ = ["assumptions", "currency", "footer", "hardware", "memory", "rent", "sources", "times"]
+__all__ = [
+    "assumptions",
+    "currency",
+    "footer",
+    "hardware",
+    "memory",
+    "price_row",
+    "rent",
+    "sources",
+    "times",
+]
 
 
 def currency(platform: Platform) -> str:
@@ -26,7 +37,7 @@ def currency(platform: Platform) -> str:
 def rent(amount: float | None, unit: str) -> str:
     """Return an amount with its currency, or a dash."""
     if amount is None:
-        return "–"
+        return DASH
     digits = 2 if abs(amount) >= 0.1 else 4
     return f"{amount:,.{digits}f} {unit}".strip()
 
@@ -49,7 +60,7 @@ def times(found: Case) -> Markup:
         low, high = step.interval(0.9)
         text = (
             f"One {phase} step: {what}; {duration(float(step.time))}, with 90 % probability "
-            f"{duration(float(low))} to {duration(float(high))}. Most of it goes into {step.bound}."
+            f"{duration(float(low))} to {duration(float(high))}. It is bound by {step.bound}."
         )
         if float(low) == float(high):
             text = f"One {phase} step: {what}; {duration(float(step.time))}, the physical bound."
@@ -63,7 +74,7 @@ def _context(found: Case) -> str:
 
 
 def _prompts(found: Case) -> str:
-    return "1 prompt" if found.batch == 1 else f"{found.batch:,.0f} prompts"
+    return "1 prompt" if found.prompts == 1 else f"{found.prompts:,.0f} prompts"
 
 
 def hardware(found: Case) -> Markup:
@@ -85,9 +96,12 @@ def memory(found: Case) -> Markup:
     text = (
         f"{float(held.total) / GB:,.3g} of {capacity / GB:,.3g} GB in use with {found.batch:,.0f} requests of "
         f"{found.prompt + found.output:,.0f} tokens; the engine leaves {max(float(held.pool), 0.0) / GB:,.3g} GB for the "
-        f"cache, room for {int(held.max_batch):,} such requests, {int(held.cache_tokens):,} tokens or "
-        f"{int(held.n_block):,} pages in the replica."
+        f"cache, room for {int(held.max_batch):,} such requests"
     )
+    if isfinite(float(held.cache_tokens)):
+        pages = f"{int(held.cache_tokens):,} tokens or {int(held.n_block):,} pages"
+        text += f", {pages} in the replica"
+    text += "."
     if not bool(held.fits):
         text = f"It does not fit. {text}"
     return section("Memory", drawn(memory_bar(uses, capacity), "memory", text))

@@ -11,6 +11,7 @@ from genz.solve.answer import Plan, Shortfall, Sizing
 from genz.solve.report import frames, parts
 from genz.solve.report.case import Case, case
 from genz.solve.report.page import (
+    BY,
     Markup,
     details,
     drawn,
@@ -56,13 +57,13 @@ def _plans(answer: Sizing) -> str:
     chosen = found.platform
     return page(
         f"Sizing of {answer.model.name}",
-        f"{best.n_accelerator} × {chosen.accelerator.name} as {best.n_replica} × {best.parallel.label}",
+        _headline(best, unit),
         lead,
         [
             _ranked(answer),
             _limits(answer, best),
-            parts.times(_alone(found)),
-            parts.hardware(_alone(found)),
+            parts.times(found),
+            parts.hardware(found),
             parts.memory(found),
             _cheaper(answer, answer.shortfall),
             parts.assumptions([*_given(answer), *_chosen(best, found)]),
@@ -101,17 +102,136 @@ def _case_of(answer: Sizing, plan: Plan) -> Case:
         prompt=prompt,
         output=max(ceil(float(traffic.output.mean)), 1),
         cached=min(floor(prompt * float(traffic.cached_share)), prompt - 1),
+        prompts=1,
         **{**answer.options, "parallel": plan.parallel, "precision": plan.precision},
     )
 
 
-def _alone(found: Case) -> Case:
-    """Return the same with prompts that pass one at a time, as under steady load."""
-    return _SteadyCase(
-        found.model, found.platform, found.batch, found.prompt, found.output, found.cached,
-        found.options,
+def _headline(best: Plan, unit: str) -> str:
+    price = (
+        "" if best.cost_per_hour is None else f", {parts.rent(best.cost_per_hour, unit)} per hour"
+    )
+    return f"{best.n_accelerator} accelerators of {best.platform}{price}"
+
+
+def _tiles(best: Plan, unit: str) -> list[tuple[str, object]]:
+    return [
+        ("accelerators", best.n_accelerator),
+        ("per hour", parts.rent(best.cost_per_hour, unit)),
+        ("per million output tokens", parts.rent(best.cost_per_million_token, unit)),
+        ("mean TTFT", duration(best.ttft)),
+        ("mean TPOT", duration(best.tpot)),
+        ("per output token", f"{best.energy_per_token:.3g} J"),
+    ]
+
+
+def _ranked(answer: Sizing) -> Markup:
+    column, title = frames.RANKED[answer.objective.rank]
+    unit = parts.currency(answer.platforms[answer.plans[0].platform])
+    words = f"{title} ({unit})" if column == "cost_per_hour" and unit else title
+    shown = frames.plans(answer, _SHOWN)
+    text = f"The best plan of each platform and precision, ranked by {answer.objective.rank}."
+    rows = [_row(place, plan) for place, plan in enumerate(answer.plans, 1)]
+    first = table(_COLUMNS, rows[:_SHOWN], mark=0, tight=True)
+    bars = [drawn(cost_bars(shown, value=column, title=words), "plans", text)] if len(shown) else []
+    rest = rows[_SHOWN:]
+    more = [details(f"{len(rest)} more plans", table(_COLUMNS, rest, tight=True))] if rest else []
+    return section("Plans", *bars, first, *more)
+
+
+_COLUMNS = (
+    ">#", "platform", ">accel.", "layout", "precision", ">TTFT", ">TPOT", ">latency",
+    ">per hour", ">per Mtoken", ">J/token", ">memory", "binds",
+)  # fmt: skip
+
+
+def _row(place: int, plan: Plan) -> tuple[object, ...]:
+    return (
+        place, plan.platform, plan.n_accelerator, f"{plan.n_replica} {BY} {plan.parallel.label}",
+        plan.precision.label, duration(plan.ttft), duration(plan.tpot), duration(plan.latency),
+        parts.rent(plan.cost_per_hour, ""), parts.rent(plan.cost_per_million_token, ""),
+        f"{plan.energy_per_token:.3g}", f"{plan.memory / GB:.3g} GB", plan.binding_limit,
     )  # fmt: skip
 
 
-class _SteadyCase(Case):
-    """Decode at the batch, prefill of a single prompt."""
+def _limits(answer: Sizing, best: Plan) -> Markup:
+    bind = "the memory for the cache" if best.binding_limit == "memory" else best.binding_limit
+    text = (
+        f"A replica decodes {best.batch:.3g} requests at once in the mean and could hold {best.max_batch} "
+        f"before {bind} forbids more; the plan would then serve {best.max_rate:.3g} requests per second."
+    )
+    return section(
+        "Limits and headroom", drawn(limit_bars(frames.limits(answer, best)), "limits", text)
+    )
+
+
+def _cheaper(answer: Sizing, short: Shortfall | None) -> Markup:
+    if short is None:
+        return Markup("")
+    unit = parts.currency(answer.platforms[short.platform])
+    text = (
+        f"{short.n_accelerator} accelerators of {short.platform} as {short.n_replica} {BY} {short.parallel.label} in "
+        f"{short.precision.label} would cost {parts.rent(short.cost_per_hour, unit)} per hour, but:"
+    )
+    rows = [(name, _times_over(factor)) for name, factor in short.violates.items()]
+    return section(
+        "The next cheaper plan, and what it breaks",
+        paragraphs(text),
+        table(("breaks", "by"), rows),
+    )
+
+
+def _times_over(factor: float) -> str:
+    return f"{100 * (factor - 1):,.3g} %" if isfinite(factor) else "no batch reaches the rate"
+
+
+def _given(answer: Sizing) -> list[tuple[str, object]]:
+    model, goal = answer.model, answer.objective
+    limits = [
+        f"{name} at most {duration(float(getattr(goal, name)))}"
+        for name in _LIMITS
+        if isfinite(float(getattr(goal, name)))
+    ]
+    size = f"{model.n_parameter / 1e9:,.4g} billion weights"
+    if model.n_active_parameter != model.n_parameter:
+        size += f", {model.n_active_parameter / 1e9:,.3g} billion used per token"
+    return [
+        ("model", f"{model.name}: {size}"),
+        (
+            "traffic",
+            _traffic(answer),
+        ),
+        ("limits", "; ".join(limits) or "none"),
+        ("ranked by", goal.rank),
+    ]
+
+
+def _traffic(answer: Sizing) -> str:
+    traffic = answer.workload
+    prompt, output = float(traffic.prompt.mean), float(traffic.output.mean)
+    return (
+        f"{float(answer.objective.rate):,.4g} requests/s, in the mean {prompt:,.5g} tokens in and {output:,.5g} "
+        f"out; {100 * float(traffic.cached_share):.3g} % of the prompt cached"
+    )
+
+
+def _chosen(best: Plan, found: Case) -> list[tuple[str, object]]:
+    low, high = found.decode.interval(0.9)
+    spread = f"{float(low / found.decode.time):.2f} to {float(high / found.decode.time):.2f}"
+    certain = "none: the physical bound" if best.log_error == 0.0 else f"{spread} times the time"
+    return [
+        ("engine", found.engine.name),
+        ("precision", f"{best.precision.label} (weights, activations, cache)"),
+        parts.price_row(found.platform),
+        ("error of a decode step, 90 %", certain),
+        ("times", "means under steady load; percentiles are longer"),
+    ]
+
+
+def _left_out(answer: Sizing) -> Markup:
+    if not answer.skipped:
+        return Markup("")
+    rows = list(answer.skipped.items())
+    return section(
+        "Left out", details(f"{len(rows)} candidates", table(("candidate", "reason"), rows))
+    )

@@ -1,0 +1,158 @@
+"""Reports: one file, no network, nothing that a name could smuggle in."""
+
+import re
+
+import numpy as np
+import pytest
+
+import genz
+from genz.solve.report.case import case
+
+HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
+
+
+@pytest.fixture(scope="module")
+def sizing():
+    return genz.size(
+        "llama3_70b", genz.Workload.of(2000, 300), genz.Objective(rate=8, ttft=1.0, tpot=0.05),
+        platforms=["h100_sxm_8", "mi300x_8", "t4_1"], precision=["bf16", "w8a8"],
+    )  # fmt: skip
+
+
+def without_library(text):
+    """Return a page without plotly.js itself."""
+    return re.sub(r"<script>/\*\*.*?</script>", "", text, count=1, flags=re.DOTALL)
+
+
+def check_alone(text):
+    assert text.startswith("<!DOCTYPE html>")
+    assert text.count("<!DOCTYPE html>") == 1
+    assert "plotly.js v" in text
+    own = without_library(text)
+    assert len(own) < 300_000
+    assert not re.search(r"<(script|img|iframe|object|embed)[^>]*\ssrc\s*=", own)
+    assert not re.search(r"<link\b|@import|url\(", own)
+
+
+class TestSizing:
+    def test_stands_alone(self, sizing, tmp_path):
+        path = sizing.report(tmp_path / "r.html")
+        assert path == tmp_path / "r.html"
+        check_alone(path.read_text())
+
+    def test_says_the_answer_and_what_it_rests_on(self, sizing, tmp_path):
+        text = sizing.report(str(tmp_path / "r.html")).read_text()
+        best = sizing.best
+        for plan in sizing.plans:
+            assert plan.platform in text
+        for words in (
+            best.parallel.label, "Where the time goes", "Roofline", "Memory", "Limits and headroom",
+            "next cheaper plan", "Assumptions", "places where the numbers were read", "Left out",
+            "nvidia_t4 has no matrix unit", "90 %", "vllm", "USD per accelerator and hour",
+        ):  # fmt: skip
+            assert words in text
+
+    def test_figures_are_there_once(self, sizing, tmp_path):
+        text = sizing.report(tmp_path / "r.html").read_text()
+        for name in (
+            "plans",
+            "limits",
+            "decode_operators",
+            "prefill_operators",
+            "roofline",
+            "memory",
+        ):
+            assert text.count(f'id="{name}"') == 1
+
+    @pytest.mark.parametrize("rank", ["accelerators", "energy", "throughput"])
+    def test_other_rankings(self, rank, tmp_path):
+        answer = genz.size(
+            "llama3_8b", genz.Workload.of(2000, 300), genz.Objective(rate=2, rank=rank),
+            platforms=["h100_sxm_8", "genz_h100_8"], engine="ideal", precision="bf16",
+        )  # fmt: skip
+        text = answer.report(tmp_path / "r.html").read_text()
+        assert f"ranked by {rank}" in text
+        assert "the physical bound" in text
+
+    def test_no_plan_is_a_page_too(self, tmp_path):
+        answer = genz.size(
+            "llama3_70b", genz.Workload.of(2000, 300), genz.Objective(rate=8, ttft=1e-6),
+            platforms=["h100_sxm_8", "t4_1"],
+        )  # fmt: skip
+        text = answer.report(tmp_path / "r.html").read_text()
+        check_alone(text)
+        assert "No plan meets the limits" in text
+        assert "cannot be met" in text
+
+    def test_hostile_names_are_escaped(self, tmp_path):
+        model = genz.model("llama3_8b").replace(name=HOSTILE)
+        chip = genz.accelerator("nvidia_h100_sxm").replace(name=HOSTILE)
+        source = chip.sources[0].replace(url="javascript:alert(1)", title=HOSTILE, note=HOSTILE)
+        platform = genz.platform("h100_sxm_8").replace(
+            name=HOSTILE, accelerator=chip.replace(sources=(source,))
+        )
+        engine = genz.engine("ideal").replace(name=HOSTILE)
+        answer = genz.size(
+            model, genz.Workload.of(2000, 300, name=HOSTILE), genz.Objective(rate=2),
+            platforms=[platform], engine=engine, precision="bf16",
+        )  # fmt: skip
+        check_clean(answer.report(tmp_path / "r.html").read_text())
+        found = case(model, platform, prompt=2000, output=300, engine=engine)
+        check_clean(found.report(tmp_path / "e.html").read_text())
+
+
+def check_clean(text):
+    own = without_library(text)
+    assert "alert(" in own
+    assert "<script>alert" not in own
+    assert "<img" not in own
+    assert 'href="javascript' not in own
+
+
+class TestCase:
+    def test_report(self, tmp_path):
+        found = case("mixtral_8x7b", "h100_sxm_8", batch=4, prompt=2000, output=300,
+                     parallel=genz.Parallel(tensor=4))  # fmt: skip
+        text = found.report(tmp_path / "e.html").read_text()
+        check_alone(text)
+        assert "With 90 % probability" in text
+        assert "nvidia_h100_sxm" in text
+
+    def test_what_does_not_fit_is_said_first(self, tmp_path):
+        found = case("llama3_70b", "h100_sxm_8", prompt=2000, output=300)
+        text = found.report(tmp_path / "e.html").read_text()
+        assert "This does not fit into memory" in text
+
+    @pytest.mark.parametrize("model", ["mamba_2_8b", "deepseek_v3_2", "gemma3_27b"])
+    def test_models_of_other_kinds(self, model, tmp_path):
+        found = case(
+            model, "h100_sxm_8", batch=2, prompt=500, output=1, parallel=genz.Parallel(tensor=8)
+        )
+        check_alone(found.report(tmp_path / "e.html").read_text())
+
+    def test_numbers_are_those_of_the_predictions(self):
+        layout = {"parallel": genz.Parallel(tensor=8), "precision": "w8a8", "engine": "vllm_0_15"}
+        load = {"batch": 16, "prompt": 2000, "output": 300, "cached": 500}
+        found = case("llama3_70b", "h100_sxm_8", **load, **layout)
+        done = genz.generate("llama3_70b", "h100_sxm_8", **load, **layout)
+        data = found.to_dict()
+        assert data["ttft"] == done.ttft
+        assert data["energy_per_token"] == done.energy_per_token
+        assert data["cost_per_hour"] == 8 * genz.platform("h100_sxm_8").price
+        assert data["memory"]["total"] == found.memory.total
+        assert data["precision"] == "fp8/fp8/bf16"
+        frame = found.to_frame()
+        assert frame.loc[0, "tpot_low"] < frame.loc[0, "tpot"] < frame.loc[0, "tpot_high"]
+        assert set(frame.select_dtypes("number").columns) <= set(frame.attrs["units"])
+
+    def test_operators_add_up_to_the_step(self):
+        found = case("llama3_70b", "h100_sxm_8", batch=16, prompt=2000, output=300,
+                     parallel=genz.Parallel(tensor=8), engine="ideal")  # fmt: skip
+        frame = found.operators()
+        for phase in ("prefill", "decode"):
+            total = frame.loc[frame["phase"] == phase, "time"].sum()
+            assert np.isclose(total, getattr(found, phase).time, rtol=1e-9)
+
+    def test_native_precision_is_that_of_the_checkpoint(self):
+        found = case("deepseek_v3", "h100_sxm_8", prompt=10, output=10, precision="native")
+        assert found.precision == genz.model("deepseek_v3").precision

@@ -1,0 +1,449 @@
+"""Every command, its files, and every way to fail."""
+
+import json
+import subprocess
+import sys
+from io import StringIO
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from genz.cli import main
+from genz.core.errors import InputError
+
+TRAFFIC = ["--prompt", "2000", "--output", "300"]
+SIZE = ["size", "llama3_70b", "--rate", "8", *TRAFFIC, "--ttft", "1s", "--tpot", "50ms"]
+ESTIMATE = ["estimate", "llama3_8b", "--platform", "h100_sxm_8", *TRAFFIC]
+NEED = ["requirements", "llama3_70b", *TRAFFIC, "--tpot", "20ms", "--tensor", "8"]
+
+#: Keys of a plan that scripts rely on (design, section 5).
+PLAN = {
+    "platform", "n_accelerator", "n_replica", "parallel", "precision", "batch", "ttft", "tpot", "latency",
+    "throughput", "cost_per_hour", "cost_per_million_token", "energy_per_token", "memory", "bound",
+    "binding_limit", "headroom",
+}  # fmt: skip
+
+
+def genz(*args, **options):
+    return CliRunner().invoke(main, [str(a) for a in args], **options)
+
+
+def read_csv(text):
+    first, rest = text.split("\n", 1)
+    assert first.startswith("# units: ")
+    return pd.read_csv(StringIO(rest)), dict(u.split("=") for u in first[9:].split(", ") if u)
+
+
+@pytest.mark.parametrize("command", ["size", "estimate", "requirements", "figures", "list"])
+def test_help_names_units_and_examples(command):
+    result = genz(command, "--help")
+    assert result.exit_code == 0
+    assert f"genz {command}" in result.stdout
+
+
+def test_nothing_typed_shows_help():
+    assert "Commands:" in genz().stdout
+
+
+def test_help_starts_without_pandas_plotly_and_rich():
+    code = (
+        "import sys\n"
+        "from genz.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit: pass\n"
+        "print([m for m in ('pandas', 'plotly', 'scipy', 'rich', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+class TestSize:
+    def test_ranks_plans_and_explains(self):
+        result = genz(*SIZE, "--platform", "h100_sxm_8,mi300x_8", "--top", 2)
+        assert result.exit_code == 0
+        assert "mi300x_8" in result.stdout
+        assert "more plans: --top" in result.stdout
+        assert "next cheaper plan" in result.stdout
+        assert max(len(line.rstrip()) for line in result.stdout.splitlines()) <= 100
+
+    def test_json_is_the_answer_and_nothing_else(self):
+        result = genz(*SIZE, "--platform", "h100_sxm_8", "--json")
+        data = json.loads(result.stdout)
+        assert {"plans", "infeasible"} <= data.keys()
+        assert data["infeasible"] is None
+        assert data["plans"][0].keys() >= PLAN
+        assert data["plans"][0]["tpot"] < 0.05
+
+    @pytest.mark.parametrize("form", [["--json", "-"], ["--json=-"], ["--json"]])
+    def test_json_to_standard_output_in_every_form(self, form):
+        command = ["size", *form, "llama3_8b", "--rate", "1", *TRAFFIC, "--platform", "h100_sxm_1"]
+        assert json.loads(genz(*command).stdout)["plans"]
+
+    def test_files(self, tmp_path):
+        paths = [tmp_path / name for name in ("a.csv", "a.json", "a.html")]
+        result = genz(
+            *SIZE, "--platform", "h100_sxm_8", "--csv", paths[0], "--json", paths[1], "--html", paths[2]
+        )  # fmt: skip
+        assert result.exit_code == 0
+        assert "h100_sxm_8" in result.stdout
+        frame, units = read_csv(paths[0].read_text())
+        assert units["ttft"] == "s"
+        assert len(frame) == len(json.loads(paths[1].read_text())["plans"])
+        assert "h100_sxm_8" in paths[2].read_text()
+
+    def test_csv_to_standard_output(self):
+        result = genz(*SIZE, "--platform", "h100_sxm_8", "--csv")
+        frame, units = read_csv(result.stdout)
+        assert set(frame.platform) == {"h100_sxm_8"}
+        assert units["cost_per_hour"] == "currency/h"
+
+    def test_layout_precision_rank_and_share_are_heard(self):
+        result = genz(
+            *SIZE, "--platform", "h100_sxm_8", "--tensor", 4, "--pipeline", 2, "--precision", "w8a8",
+            "--rank", "energy", "--cached-share", "30%", "--engine", "ideal", "--json",
+        )  # fmt: skip
+        plan = json.loads(result.stdout)["plans"][0]
+        assert (plan["parallel"]["tensor"], plan["parallel"]["pipeline"]) == (4, 2)
+        assert plan["precision"] == "fp8/fp8/bf16"
+        assert plan["log_error"] == 0.0
+
+    def test_limits_of_a_workload_hold_unless_typed(self):
+        command = [
+            "size",
+            "llama3_8b",
+            "--rate",
+            "1",
+            "--workload",
+            "genz_chat",
+            "--efficiency",
+            "ideal",
+        ]
+        assert "ttft <= 200 ms, tpot <= 10 ms" in genz(*command).stdout
+        assert "ttft <= 200 ms, tpot <= 1 s" in genz(*command, "--tpot", "1s").stdout
+
+    def test_infeasible_is_an_answer(self):
+        command = [*SIZE[:-1], "1us", "--platform", "h100_sxm_8"]
+        result = genz(*command)
+        assert result.exit_code == 1
+        assert "tpot of 1 µs cannot be met" in result.stdout
+        result = genz(*command, "--json")
+        data = json.loads(result.stdout)
+        assert result.exit_code == 1
+        assert data["plans"] == []
+        assert data["infeasible"]["limits"]["tpot"] > 1e-6
+
+    def test_models_come_from_files_too(self, tmp_path):
+        config = tmp_path / "config.json"
+        config.write_text(
+            json.dumps(
+                {
+                    "model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32, "vocab_size": 32000,
+                    "num_attention_heads": 32, "intermediate_size": 11008,
+                }
+            )
+        )  # fmt: skip
+        from genz.db.paths import data_root
+
+        entry = tmp_path / "mine.toml"
+        entry.write_text((data_root("model_db") / "models/llama/llama2_7b.toml").read_text())
+        rest = ["--rate", "1", *TRAFFIC, "--platform", "h100_sxm_8", "--json"]
+        plans = [json.loads(genz("size", p, *rest).stdout)["plans"] for p in (config, entry)]
+        assert [p["ttft"] for p in plans[0]] == [p["ttft"] for p in plans[1]]
+
+
+class TestEstimate:
+    def test_says_times_memory_cost_and_energy(self):
+        text = genz(*ESTIMATE, "--batch", "16").stdout
+        for word in ("ttft", "90 % interval", "largest batch", "tokens", "USD", "J", "capacity"):
+            assert word in text
+
+    def test_json(self):
+        result = genz(*ESTIMATE, "--batch", "16", "--tensor", "2", "--operators", "--json")
+        data = json.loads(result.stdout)
+        low, high = data["interval"]["ttft"]
+        assert low < data["ttft"] < high
+        assert data["latency"] == pytest.approx(data["ttft"] + 299 * data["tpot"])
+        assert data["memory"]["fits"] is True
+        assert data["memory"]["total"] == pytest.approx(
+            sum(data["memory"][n] for n in ("weights", "cache", "activations", "reserve"))
+        )
+        assert {row["phase"] for row in data["operators"]} == {"prefill", "decode"}
+
+    def test_csv_of_the_case_and_of_its_operators(self):
+        frame, units = read_csv(genz(*ESTIMATE, "--csv").stdout)
+        assert (len(frame), units["memory_weights"], units["tpot_low"]) == (1, "B", "s")
+        frame, units = read_csv(genz(*ESTIMATE, "--operators", "--csv").stdout)
+        assert (set(frame.phase), units["traffic"]) == ({"prefill", "decode"}, "B")
+
+    def test_operators_in_the_terminal(self):
+        text = genz(*ESTIMATE, "--operators").stdout
+        assert "attention_decode" in text
+        assert max(len(line.rstrip()) for line in text.splitlines()) <= 100
+
+    def test_what_if_changes_the_platform(self):
+        times = [
+            json.loads(genz(*ESTIMATE, "--engine", "ideal", *change, "--json").stdout)["tpot"]
+            for change in ([], ["--memory-bandwidth", "6.7TB/s"])
+        ]
+        assert times[0] / times[1] == pytest.approx(2.0, rel=1e-6)
+
+    def test_what_does_not_fit_is_loud(self):
+        result = genz("estimate", "llama3_70b", "--platform", "h100_sxm_8", *TRAFFIC)
+        assert result.exit_code == 1
+        assert "Does not fit into memory" in result.stdout
+
+    def test_report(self, tmp_path):
+        page = tmp_path / "e.html"
+        assert genz(*ESTIMATE, "--html", page).exit_code == 0
+        assert "llama3_8b" in page.read_text()
+
+
+class TestRequirements:
+    def test_table_and_json(self):
+        assert "memory bandwidth" in genz(*NEED).stdout
+        data = json.loads(genz(*NEED, "--json").stdout)
+        assert data["bandwidth"] > 0
+        assert data["binding"]["bandwidth"] == "tpot"
+        frame, _ = read_csv(genz(*NEED, "--csv").stdout)
+        assert set(frame.number) == {
+            "flop_rate", "bandwidth", "capacity", "link_bandwidth", "link_latency"
+        }  # fmt: skip
+
+    def test_what_no_number_meets(self):
+        result = genz(*NEED, "--platform", "h100_sxm_8", "--ttft", "1us")
+        assert result.exit_code == 1
+        assert "none suffices" in result.stdout
+
+
+class TestFigures:
+    def test_list(self):
+        result = genz("figures", "--list")
+        assert "genz_offload" in result.stdout
+
+    def test_files(self, tmp_path):
+        result = genz("figures", "genz_offload", "--out", tmp_path / "new")
+        assert result.exit_code == 0
+        frame, units = read_csv((tmp_path / "new/genz_offload.csv").read_text())
+        assert len(frame)
+        assert units
+        page = (tmp_path / "new/genz_offload.html").read_text()
+        assert '<script src="http' not in page
+
+
+@pytest.mark.parametrize(
+    "kind", ["models", "platforms", "accelerators", "engines", "workloads", "figures"]
+)
+class TestList:
+    def test_table_csv_and_json(self, kind):
+        assert genz("list", kind).exit_code == 0
+        frame, _ = read_csv(genz("list", kind, "--csv").stdout)
+        rows = json.loads(genz("list", kind, "--json").stdout)
+        assert len(frame) == len(rows) > 0
+        assert rows[0]["name"] in genz("list", kind).stdout
+
+    def test_sources(self, kind):
+        result = genz("list", kind, "--sources")
+        if kind == "figures":
+            assert result.exit_code == 2
+        else:
+            assert "read 20" in result.stdout
+            rows = json.loads(genz("list", kind, "--sources", "--json").stdout)
+            assert {"name", "title", "url", "accessed", "covers", "note"} == rows[0].keys()
+
+
+# --- failing ---------------------------------------------------------------------------------------
+
+
+def with_option(*change):
+    """Return a sizing in which some options are other than they should be."""
+    command = list(SIZE)
+    for name, value in zip(change[::2], change[1::2], strict=True):
+        if name in command:
+            command[command.index(name) + 1] = value
+        else:
+            command += [name, value]
+    return command
+
+
+BAD = [
+    (["sise"], "no such command 'sise'"),
+    (["size"], "missing argument 'MODEL'"),
+    (["size", "llama3_70b", *TRAFFIC], "missing option '--rate'"),
+    (["size", "llama3_70b", "--rate", "8", "--prompt", "1k"], "missing option '--output'"),
+    ([*SIZE, "--fast"], "no such option"),
+    ([*SIZE, "extra"], "unexpected extra argument"),
+    ([*SIZE, "--top"], "requires an argument"),
+    (["size", "llama3_70", *SIZE[2:]], "'llama3_70b'?"),
+    (["size", "meta-llama/Llama-9", *SIZE[2:]], "no model named"),
+    (["size", "", *SIZE[2:]], "no model named ''"),
+    (["size", "absent.toml", *SIZE[2:]], "does not exist"),
+    (["size", "absent/config.json", *SIZE[2:]], "does not exist"),
+    (["size", "/dev/null/config.json", *SIZE[2:]], "does not exist"),
+    (with_option("--platform", "h100_sxm"), "did you mean"),
+    (with_option("--platform", ""), "no platform named ''"),
+    (with_option("--platform", "h100_sxm_8,"), "no platform named ''"),
+    (with_option("--engine", "vllm"), "did you mean"),
+    (with_option("--precision", "fp7"), "did you mean"),
+    (with_option("--precision", "fp8,"), "no precision named ''"),
+    (with_option("--platform", "t4_1", "--precision", "fp8"), "nvidia_t4 has no matrix unit for"),
+    (with_option("--rank", "price"), "'price' is not one of"),
+    (with_option("--efficiency", "best"), "'best' is not one of"),
+    (with_option("--rate", "0"), "--rate must be > 0, got '0'"),
+    (with_option("--rate", "-8"), "--rate must be > 0, got '-8'"),
+    (with_option("--rate", "nan"), "--rate must be a rate"),
+    (with_option("--rate", "inf"), "--rate must be a rate"),
+    (with_option("--rate", "1e999"), "--rate must be finite"),
+    (with_option("--rate", "8/day"), "--rate must be a rate"),
+    (with_option("--prompt", "0"), "--prompt must be a whole number >= 1"),
+    (with_option("--prompt", "-5"), "--prompt must be a whole number >= 1"),
+    (with_option("--prompt", "10.5"), "--prompt must be a whole number >= 1"),
+    (with_option("--prompt", "many"), "--prompt must be a whole number such as"),
+    (with_option("--prompt", "1e300"), "--prompt must be <= 1e+08"),
+    (with_option("--output", "0"), "--output must be a whole number >= 1"),
+    (with_option("--ttft", "1"), "--ttft must be a time with its unit"),
+    (with_option("--ttft", "0s"), "--ttft must be >= 1e-09"),
+    (with_option("--ttft", "-1s"), "--ttft must be >= 1e-09"),
+    (with_option("--ttft", "5 parsec"), "--ttft must be a time with its unit"),
+    (with_option("--tpot", "nans"), "--tpot must be a time with its unit"),
+    (with_option("--tpot", "50GB"), "--tpot must be a time with its unit"),
+    (with_option("--latency", "٣s"), "--latency must be a time with its unit"),
+    (with_option("--latency", "1" * 5000 + "s"), "--latency must be a time with its unit"),
+    (with_option("--cached-share", "130%"), "--cached-share must be <= 1"),
+    (with_option("--cached-share", "-1%"), "--cached-share must be >= 0"),
+    (with_option("--cached-share", "100%"), "prompt - cached must be > 0"),
+    (with_option("--tensor", "0"), "--tensor must be a whole number >= 1"),
+    (with_option("--tensor", "2.5"), "--tensor must be a whole number >= 1"),
+    (with_option("--tensor", "8", "--expert", "3"), "expert must divide"),
+    (with_option("--tensor", "5000", "--platform", "h100_sxm_8"), "no candidate can run this"),
+    (with_option("--top", "0"), "--top must be a whole number >= 1"),
+    (with_option("--workload", "azure_code"), "exclude each other"),
+    (["size", "llama3_8b", "--rate", "1", "--workload", "azur"], "did you mean"),
+    (["size", "llama3_8b", "--rate", "1", "--workload", "absent.toml"], "does not exist"),
+    (with_option("--html", "/absent/r.html"), "cannot read or write /absent/r.html"),
+    (with_option("--csv", "/absent/r.csv"), "cannot read or write /absent/r.csv"),
+    (with_option("--json", "/"), "cannot read or write /"),
+    ([*SIZE, "--csv", "--json"], "cannot both go to standard output"),
+    ([*SIZE, "--csv", "a.csv", "--html", "a.csv"], "cannot both go to a.csv"),
+    (["estimate", "llama3_8b", *TRAFFIC], "missing option '--platform'"),
+    ([*ESTIMATE, "--batch", "0"], "--batch must be a whole number >= 1"),
+    ([*ESTIMATE, "--batch", "1.5"], "--batch must be a whole number >= 1"),
+    ([*ESTIMATE, "--cached", "2000"], "prompt - cached must be >= 1"),
+    ([*ESTIMATE, "--cached", "-1"], "--cached must be a whole number >= 0"),
+    ([*ESTIMATE, "--tensor", "3000"], "parallel.tensor must be <="),
+    ([*ESTIMATE, "--pipeline", "33"], "parallel.pipeline must be <= 32 layers"),
+    ([*ESTIMATE, "--tensor", "2", "--expert", "2"], "has no experts"),
+    ([*ESTIMATE, "--precision", "fp4"], "no matrix unit for fp4"),
+    ([*ESTIMATE, "--memory-bandwidth", "3.35TB"], "--memory-bandwidth must be a bandwidth"),
+    ([*ESTIMATE, "--memory-bandwidth", "0TB/s"], "--memory-bandwidth must be > 0"),
+    ([*ESTIMATE, "--memory-bandwidth", "1B/s"], "memory_bandwidth must be in"),
+    ([*ESTIMATE, "--memory-capacity", "80"], "--memory-capacity must be a size"),
+    ([*ESTIMATE, "--link", "400Gx/s"], "--link must be a bandwidth"),
+    ([*ESTIMATE, "--price", "free"], "--price must be an amount"),
+    (["estimate", "llama3_8b", "--platform", "h100_sxm_1", *TRAFFIC, "--link", "4Gb/s"], "no network"),
+    (["requirements", "llama3_8b", *TRAFFIC], "at least one of ttft, tpot and latency"),
+    ([*NEED, "--batch", "-1"], "--batch must be a whole number >= 1"),
+    (["figures"], "missing option '--out'"),
+    (["figures", "genz_offlod", "--out", "x"], "did you mean 'genz_offload'"),
+    (["figures", "../../etc/passwd", "--out", "x"], "no figure named"),
+    (["list"], "missing argument"),
+    (["list", "gpus"], "'gpus' is not one of"),
+]  # fmt: skip
+
+
+def check_one_line(result, message):
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("genz: ")
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(("command", "message"), BAD, ids=[" ".join(c)[-60:] for c, _ in BAD])
+def test_bad_input_is_one_line_and_status_2(command, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_one_line(genz(*command), message)
+    assert not list(tmp_path.iterdir())
+
+
+HOSTILE = {
+    "empty.toml": (b"", "missing 'name'"),
+    "truncated.toml": (b'name = "x"\nwidth = [1, 2', "not valid TOML"),
+    "binary.toml": (bytes(range(256)), "not valid TOML"),
+    "deep.toml": (b"a = " + b"[" * 5000, "not valid TOML"),
+    "wrong.toml": (b'name = "x"\ncolour = "red"\n', "unknown key 'colour'"),
+    "nan.toml": (b'name = "x"\nfamily = "f"\nwidth = nan\nvocabulary = 9\ngroups = []\n', "width"),
+    "escape.toml": (b'"\\u001b[31mred" = 1\n', "unknown key"),
+    "empty.json": (b"", "empty.json"),
+    "truncated.json": (b'{"model_type": "llama", "hid', "truncated.json"),
+    "binary.json": (bytes(range(256)), "binary.json"),
+    "deep.json": (b"[" * 100_000, "deep.json"),
+    "list.json": (b"[1, 2]", "list.json"),
+    "nan.json": (b'{"model_type": "llama", "hidden_size": NaN}', "nan.json"),
+    "family.json": (b'{"model_type": "no\\u001b[31m such"}', "no"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files_are_one_line_and_status_2(name, tmp_path):
+    content, message = HOSTILE[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    result = genz("size", path, *SIZE[2:])
+    check_one_line(result, message)
+    assert result.stderr[:-1].isprintable()
+
+
+def test_a_platform_file_that_is_a_model_is_refused(tmp_path):
+    path = tmp_path / "p.toml"
+    path.write_text('name = "p"\nwidth = 3\n')
+    check_one_line(genz(*with_option("--platform", str(path))), "unknown key 'width'")
+
+
+def test_a_file_without_permission_or_a_folder(tmp_path):
+    folder = tmp_path / "x.toml"
+    folder.mkdir()
+    check_one_line(genz("size", folder, *SIZE[2:]), "x.toml")
+
+
+def test_a_name_cannot_steer_the_terminal():
+    result = genz("size", "\x1b[31mred\nline", *SIZE[2:])
+    check_one_line(result, "no model named")
+    assert "\x1b" not in result.stderr
+
+
+def test_ctrl_c_is_one_line_and_status_130(monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("genz.cli.size.model_of", interrupted)
+    result = genz(*SIZE)
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "genz: interrupted\n")
+
+
+def test_a_fault_of_genz_is_said_without_a_traceback(monkeypatch):
+    def broken(_):
+        msg = "first\nsecond"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr("genz.cli.size.model_of", broken)
+    result = genz(*SIZE)
+    assert (result.exit_code, result.stdout) == (70, "")
+    assert result.stderr == (
+        "genz: fault in genz, RuntimeError: first second; genz --traceback ... shows where\n"
+    )
+    with pytest.raises(RuntimeError):
+        CliRunner().invoke(main, ["--traceback", *SIZE], catch_exceptions=False)
+
+
+def test_errors_are_raised_to_callers_from_python():
+    with pytest.raises(InputError):
+        main(with_option("--rate", "0"), standalone_mode=False)
+
+
+def test_the_installed_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "genz.cli", "size", "llama3_70", "--rate", "1", *TRAFFIC],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "Traceback" not in done.stderr
