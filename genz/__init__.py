@@ -64,6 +64,7 @@ _PUBLIC = {
     "prefill": "genz.api",
     "requirements": "genz.solve.requirements",
     "size": "genz.solve.sizing",
+    "sources": "genz.db.table",
     "stack_platforms": "genz.api",
     "sweep": "genz.solve.sweep",
     "table": "genz.db.table",

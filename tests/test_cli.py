@@ -273,7 +273,7 @@ BAD = [
     ([*SIZE, "--fast"], "no such option"),
     ([*SIZE, "extra"], "unexpected extra argument"),
     ([*SIZE, "--top"], "requires an argument"),
-    (["size", "llama3_70", *SIZE[2:]], "'llama3_70b'?"),
+    (["size", "llama3_70", *SIZE[2:]], "did you mean 'llama3_70b'"),
     (["size", "meta-llama/Llama-9", *SIZE[2:]], "no model named"),
     (["size", "", *SIZE[2:]], "no model named ''"),
     (["size", "absent.toml", *SIZE[2:]], "does not exist"),

@@ -71,7 +71,8 @@ def _hint(name: str, known: tuple[str, ...]) -> str:
     if not known:
         return "there is none"
     simple = name.lower().replace("-", "_").replace(".", "_").replace("/", "_")
-    close = [k for k in known if simple and simple in k][:3]
+    close = [k for k in known if simple and simple in k]
+    close = sorted(close, key=lambda k: (not k.startswith(simple), len(k), k))[:3]
     close = close or get_close_matches(simple, known, n=3, cutoff=0.5)
     if close:
         return f"did you mean {', '.join(map(repr, close))}?"

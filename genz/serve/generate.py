@@ -287,15 +287,31 @@ def prompt_steps(at: Deployment, batch: Num, prompt: Num, cached: Num) -> dict[s
     n_step = np.floor(batch / together)
     rest = batch - n_step * together
     chunks = [(together, n_step), (np.maximum(rest, 1.0), np.minimum(rest, 1.0))]
-    most = int(np.max(np.ceil(new / budget)))
+    n_chunk = np.ceil(new / budget)
+    few = n_chunk <= _MANY
+    steps: list[tuple[Num, Num]] = [
+        (few.astype(float), index * budget)
+        for index in range(int(np.max(np.where(few, n_chunk, 0.0))))
+    ]
+    if not np.all(few):  # the chunks of a long prompt differ by their cache alone
+        count = np.where(few, 0.0, new / budget)
+        nodes = zip(_NODES, _WEIGHTS, strict=True)
+        steps += [
+            (count * w / 2.0, np.floor(np.maximum(new - budget, 0.0) * (1.0 + x) / 2.0))
+            for x, w in nodes
+        ]
     return _sum(
         [
-            _chunk(at, requests, prompt, cached, times, index * budget, budget)
+            _chunk(at, requests, prompt, cached, times * share, done, budget)
             for requests, times in chunks
             if np.any(times > 0.0)
-            for index in range(most)
+            for share, done in steps
         ]
     )
+
+
+#: Chunks of a prompt up to which each is evaluated. [1]
+_MANY = 64
 
 
 def _chunk(

@@ -252,7 +252,8 @@ class _Problem:
             beams=self.workload.beams,
             **self.options,
         )
-        ratios = [getattr(done, n) / getattr(self.objective, n) for n in _LIMITS]
+        with np.errstate(over="ignore"):
+            ratios = [getattr(done, n) / getattr(self.objective, n) for n in _LIMITS]
         return dict(zip(_LIMITS, np.broadcast_arrays(*ratios), strict=True))
 
     def least(self, name: str, fixed: Mapping[str, Num] | None = None) -> FloatArray:

@@ -27,7 +27,7 @@ from genz.spec.precision import Precision
 __all__ = ["size"]
 
 _LIMITS = ("ttft", "tpot", "latency")
-_DEGREES = ("tensor", "pipeline", "data", "expert", "sequence")
+_DEGREES = ("tensor", "pipeline", "data", "expert", "sequence", "micro_batch")
 
 
 def size(
@@ -173,9 +173,9 @@ class _Cases:
             except UnsupportedFormatError as error:
                 skipped[place] = str(error)
                 continue
-            fitting = list(_layouts(model, platform, parallel))
+            fitting, reason = _layouts(model, platform, parallel)
             if not fitting:
-                skipped[place] = "no layout divides the model and fits the platform"
+                skipped[place] = reason
                 continue
             rows += [(len(kept), *row) for row in fitting]
             kept.append(platform)
@@ -193,9 +193,8 @@ class _Cases:
     def take(self, chosen: IntArray) -> tuple[Platform, Parallel]:
         """Return platform and layout of some cases as records of arrays."""
         stacked = stack_platforms(self.platforms)
-        micro = self.degrees["pipeline"][chosen]
         degrees = {name: values[chosen] for name, values in self.degrees.items()}
-        return stacked.take(self.index[chosen]), Parallel(**degrees, micro_batch=micro)
+        return stacked.take(self.index[chosen]), Parallel(**degrees)
 
     def solved(self) -> _Solved:
         """Return the cases with their largest batch, replicas and load."""
@@ -205,16 +204,27 @@ class _Cases:
 def _check_formats(model: Model, platform: Platform, precision: Precision) -> None:
     kinds = {"mixer", "dense", "embedding", "norm"}
     kinds |= {"expert"} if any(True for _ in model.expert_groups()) else set()
-    for name in {precision.compute_format(k) for k in kinds} | {precision.attention_format}:
+    for name in sorted({precision.compute_format(k) for k in kinds} | {precision.attention_format}):
         platform.accelerator.peak(name)
 
 
-def _layouts(model: Model, platform: Platform, parallel: Any) -> list[tuple[int, ...]]:
+def _layouts(model: Model, platform: Platform, parallel: Any) -> tuple[list[tuple[int, ...]], str]:
+    """Return the degrees of the layouts that fit, or why the last of them does not."""
     if parallel is None:
-        return [(*row.values(), 1) for row in layouts(model, platform)]
-    many = [parallel] if isinstance(parallel, Parallel) else list(parallel)
-    fitting = [p for p in many if all(np.all(ok) for ok, *_ in layout_rules(model, platform, p))]
-    return [tuple(int(getattr(p, n)) for n in _DEGREES) for p in fitting]
+        rows = [(*d.values(), 1, d["pipeline"]) for d in layouts(model, platform)]
+        return rows, "no layout divides the model and fits the platform"
+    rows, reason = [], ""
+    for p in [parallel] if isinstance(parallel, Parallel) else list(parallel):
+        broken = [
+            f"{name} {rule}, got {value}"
+            for ok, name, value, rule in layout_rules(model, platform, p)
+            if not np.all(ok)
+        ]
+        if broken:
+            reason = broken[0]
+        else:
+            rows.append(tuple(int(getattr(p, n)) for n in _DEGREES))
+    return rows, reason
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -468,13 +478,16 @@ def _broken(solved: _Solved, case: int, n_replica: int, cost: float) -> Shortfal
 
 def _reason(solved: Sequence[_Solved], objective: Objective) -> Infeasible:
     """Return which limits no candidate meets at its lightest load, and the candidate that comes closest."""
+    if not solved:
+        return Infeasible({}, "none", {})
     least = dict.fromkeys(_LIMITS, np.inf)
     closest, worst, broken = "none", np.inf, {}
     for one in solved:
         if not (one.room >= 1.0).any():
             continue
         load = _loads(one.cases, one.platform, one.parallel)(np.full(one.cases.n_case, 1.0))
-        ratios = np.stack([getattr(load, n) / float(getattr(objective, n)) for n in _LIMITS])
+        with np.errstate(over="ignore"):
+            ratios = np.stack([getattr(load, n) / float(getattr(objective, n)) for n in _LIMITS])
         ratios = np.where(one.room >= 1.0, ratios, np.inf)
         for i, name in enumerate(_LIMITS):
             if np.isfinite(getattr(objective, name)):

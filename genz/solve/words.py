@@ -42,10 +42,12 @@ def explained(answer: Sizing) -> str:
 
 
 def _what(plan: Plan) -> str:
-    price = "no price known" if plan.cost_per_hour is None else f"{plan.cost_per_hour:.2f} per hour"
-    replicas = "1 replica" if plan.n_replica == 1 else f"{plan.n_replica} replicas"
+    price = (
+        "no price known" if plan.cost_per_hour is None else f"{plan.cost_per_hour:,.2f} per hour"
+    )
+    replicas = "1 replica" if plan.n_replica == 1 else f"{plan.n_replica:,} replicas"
     return (
-        f"{plan.n_accelerator} accelerators of {plan.platform} ({price}): {replicas} "
+        f"{plan.n_accelerator:,} accelerators of {plan.platform} ({price}): {replicas} "
         f"of {plan.parallel.label} in {plan.precision.label}, {plan.batch:.3g} requests decoding at once in each."
     )
 
@@ -70,28 +72,34 @@ def _why(answer: Sizing, plan: Plan) -> str:
 
 def _next_cheaper(short: Shortfall) -> str:
     return (
-        f"The next cheaper plan, {short.n_accelerator} accelerators of {short.platform} "
+        f"The next cheaper plan, {short.n_accelerator:,} accelerators of {short.platform} "
         f"as {short.n_replica} of {short.parallel.label} in {short.precision.label} "
-        f"({short.cost_per_hour:.2f} per hour), breaks {_broken(short.violates)}."
+        f"({short.cost_per_hour:,.2f} per hour), breaks {_broken(short.violates)}."
     )
 
 
 def _runner_up(plan: Plan) -> str:
-    price = "no price" if plan.cost_per_hour is None else f"{plan.cost_per_hour:.2f} per hour"
+    price = "no price" if plan.cost_per_hour is None else f"{plan.cost_per_hour:,.2f} per hour"
     return (
-        f"Second: {plan.n_accelerator} accelerators of {plan.platform} "
+        f"Second: {plan.n_accelerator:,} accelerators of {plan.platform} "
         f"as {plan.n_replica} of {plan.parallel.label} in {plan.precision.label} ({price})."
     )
 
 
 def _broken(violates: Mapping[str, float]) -> str:
     texts = [
-        f"{name} (no batch reaches the rate)"
-        if factor == float("inf")
-        else f"{name} by {100 * (factor - 1):.3g} %"
+        f"{name} (no batch reaches the rate)" if factor == float("inf") else f"{name} {_by(factor)}"
         for name, factor in violates.items()
     ]
     return " and ".join(texts)
+
+
+def _by(factor: float) -> str:
+    return f"by {100 * (factor - 1):.3g} %" if factor < 10.0 else f"{factor:,.0f} times"
+
+
+def _times(factor: float) -> str:
+    return f"{100 * (factor - 1):.3g} % more" if factor < 10.0 else f"{factor:,.0f} times as much"
 
 
 def _why_not(answer: Sizing, why: Infeasible) -> str:
@@ -103,8 +111,11 @@ def _why_not(answer: Sizing, why: Infeasible) -> str:
         limit = float(getattr(answer.objective, name))
         lines.append(
             f"{name} of {duration(limit)} cannot be met: the least that any platform reaches is "
-            f"{duration(least)}, {100 * (least / limit - 1):.3g} % more."
+            f"{duration(least)}, {_times(least / limit)}."
         )
+    if why.closest == "none" and not why.limits:
+        reason = next(iter(answer.skipped.values()), "no candidate")
+        return f"No plan. Every candidate was left out: {reason}."
     if not why.limits:
         lines.append("Each limit can be met alone, but no platform meets all at once.")
     if why.violates:

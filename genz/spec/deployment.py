@@ -138,6 +138,46 @@ class Engine(Record):
     overhead_call: Num = schema.quantity(
         "s", "time per API call, in the time to first token", high=10.0, default=0.0
     )
+    overhead_prompt: Num = schema.quantity(
+        "s",
+        "time of a new prompt before its first step, in the time to first token",
+        high=10.0,
+        default=0.0,
+    )
+    overhead_token: Num = schema.quantity(
+        "s", "the same per token of the prompt", high=1e-2, default=0.0
+    )
+    wait_step: Num = schema.quantity(
+        "1",
+        "steps between arrival and first token beside the prompt's own, for scheduling",
+        high=20.0,
+        default=0.0,
+    )
+    overhead_expert: Num = schema.quantity(
+        "s", "fixed time per layer with experts, beside overhead_layer", high=1.0, default=0.0
+    )
+    launch_share: Num = schema.quantity(
+        "1", "share of the fixed times of kernels that a step shows; graphs and fused kernels hide the rest",
+        high=1.0, default=1.0,
+    )
+    stretch: Num = schema.quantity(
+        "1", "time of kernels and messages in a step over that in isolation", low=1.0, high=5.0, default=1.0
+    )
+    stretch_prompt: Num = schema.quantity(
+        "1", "the same for what prompts add to a step", low=1.0, high=5.0, default=1.0
+    )
+    tpot_error: Num = schema.quantity(
+        "1",
+        "log error of the time per token under load; 0: that of the step",
+        high=3.0,
+        default=0.0,
+    )
+    ttft_error: Num = schema.quantity(
+        "1",
+        "log error of the time to first token under load; 0: that of the step",
+        high=3.0,
+        default=0.0,
+    )
     causal_skip: bool = schema.flag("prefill attention skips the masked half", default=True)
     block: Num = schema.count("tokens of a cache page", default=1)
     max_sequence: Num | None = schema.count(
@@ -154,6 +194,11 @@ class Engine(Record):
         "what the fraction is of: the device, for weights, activations, reserve and cache (vLLM); what is free "
         "after loading, for the cache (TensorRT-LLM); the device, for weights and cache alone (SGLang)",
         default="device",
+    )
+    admission: str = schema.choice(
+        ("grow", "whole"),
+        "cache of a request when it is admitted: pages are added as it grows; or all of its output is kept free",
+        default="grow",
     )
     reserve: Num = schema.quantity(
         "B", "memory of runtime and libraries on one accelerator", high=1e12, default=0.0
@@ -233,16 +278,12 @@ class Workload(Record):
         Raises
         ------
         InputError
-            If a length is not a whole number >= 1.
+            If a length is not a whole number in [1, 1e9].
         """
         for name, value in (("prompt", prompt), ("output", output)):
             array = np.asarray(value, dtype=np.float64)
-            require(
-                (array >= 1) & (array == np.floor(array)),
-                array,
-                name,
-                "must be a whole number >= 1",
-            )
+            ok = (array >= 1) & (array <= 1e9) & (array == np.floor(array))
+            require(ok, array, name, "must be a whole number in [1, 1e+09]")
         return cls(prompt=Lengths(mean=prompt), output=Lengths(mean=output), **fields)  # type: ignore[arg-type]
 
 

@@ -24,7 +24,10 @@ _PEAK_FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp6", "
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Kernel(Record):
-    """Constants of one kernel class and format: shares of the peaks, fixed time, knee, error."""
+    """Constants of one kernel class and format: shares of the peaks, fixed times, knee, error.
+
+    The last four weigh amounts of :class:`genz.ops.work.Operator` beside flop and traffic, and are optional.
+    """
 
     compute_efficiency: Num = schema.quantity(
         "1", "share of the dense peak that large shapes reach", low=1e-4, high=1.0
@@ -38,6 +41,22 @@ class Kernel(Record):
     )
     error: Num = schema.quantity(
         "1", "standard deviation of the log of measured over predicted time", low=0.0, high=5.0
+    )
+    padding: Num = schema.quantity(
+        "1", "share of a padded last cache tile that is read; 0: none of it", high=1.0, default=0.0
+    )
+    side_cost: Num = schema.quantity(
+        "1",
+        "time of passes beside the product (quantisation, routing), as a multiple of that of their bytes at the "
+        "memory bandwidth; 0: no such passes",
+        high=1e3,
+        default=0.0,
+    )
+    exponential_time: Num = schema.quantity(
+        "s", "time per exponential of the softmax", high=1e-6, default=0.0
+    )
+    depth_time: Num = schema.quantity(
+        "s", "time per step that does not overlap", high=1e-3, default=0.0
     )
 
 

@@ -83,9 +83,9 @@ def test_workload_of_equal_requests():
     assert workload.beams == 2
     assert Workload.of([10, 20], 5).prompt.mean.tolist() == [10, 20]
     for prompt, output, message in (
-        (0, 1, "prompt must be a whole number >= 1, got 0"),
-        (1, 2.5, "output must be a whole number >= 1, got 2.5"),
-        ([1, -1], 1, r"prompt must be a whole number >= 1, got -1 at index \(1,\)"),
+        (0, 1, r"prompt must be a whole number in \[1, 1e\+09\], got 0"),
+        (1, 2.5, r"output must be a whole number in \[1, 1e\+09\], got 2.5"),
+        ([1, -1], 1, r"prompt must be a whole number in \[1, 1e\+09\], got -1 at index \(1,\)"),
     ):
         with pytest.raises(InputError, match=f"^{message}$"):
             Workload.of(prompt, output)

@@ -68,7 +68,7 @@ def model_from_huggingface(
         The file, the folder that holds it, or its content.
     name : str, optional
         Name of the model; by default from the file or its folder, or the content's
-        ``_name_or_path``, in snake_case.
+        ``_name_or_path`` or ``model_type``, in snake_case.
 
     Returns
     -------
@@ -187,11 +187,14 @@ def _refuse_left(f: Fields) -> None:
 def _chosen_name(name: str | None, config: object, f: Fields) -> str:
     if name is not None:
         return name
+    text = ""
     if isinstance(config, (str, Path)):
         path = Path(config)
         path = path / "config.json" if path.is_dir() else path
-        text = re.sub(r"_?config$", "", path.stem) or path.resolve().parent.name
-    else:
+        folder = path.resolve().parent.name
+        # A folder of a checkpoint has its size in its name; one without a digit holds examples or the like.
+        text = re.sub(r"_?config$", "", path.stem) or (folder if re.search(r"\d", folder) else "")
+    if not text:
         given = f.data.get("_name_or_path")
         text = given.rstrip("/") if isinstance(given, str) else ""
         text = text or str(f.data.get("model_type", "model"))
