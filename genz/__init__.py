@@ -1,10 +1,9 @@
 """Analytical sizing of LLM inference platforms.
 
 >>> import genz
->>> step = genz.decode("llama3_70b", "h100_sxm_8", batch=8, context=4096, engine="ideal",
-...                    parallel=genz.Parallel(tensor=8))
+>>> step = genz.decode("llama3_8b", "h100_sxm_1", batch=8, context=4096, engine="ideal")
 >>> f"{1e3 * step.time:.2f} ms, bound by {step.bound}"
-'6.40 ms, bound by memory'
+'5.79 ms, bound by memory'
 """
 
 from __future__ import annotations

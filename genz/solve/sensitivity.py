@@ -65,7 +65,7 @@ def elasticity(
         msg = f"function must return times, got a {type(base).__name__}"
         raise InputError(msg)
     ndim = np.ndim(getattr(base, names[0]))
-    numbers = _numbers(platform)
+    numbers = _numbers(platform, slow=arguments.get("offload") is not None)
     step = np.exp(_STEP * np.array([1.0, -1.0]))
     factor = np.ones((len(numbers), 2, *(1,) * ndim))
     moved = platform
@@ -88,14 +88,16 @@ def elasticity(
     return pd.DataFrame(data).sort_values("case", kind="stable", ignore_index=True)
 
 
-def _numbers(platform: Platform) -> list[str]:
+def _numbers(platform: Platform, *, slow: bool) -> list[str]:
     """Return the numbers that times may depend on; network dimensions are numbered from the inside."""
     names = ["flop_rate", "memory_bandwidth"]
     for index in range(len(platform.network)):
         names += [f"network[{index}].bandwidth", f"network[{index}].latency"]
-    chip = platform.accelerator
-    names += ["slow_bandwidth"] if chip.slow_bandwidth is not None else []
-    return names + (["host_bandwidth"] if platform.host_bandwidth is not None else [])
+    if slow and platform.accelerator.slow_bandwidth is not None:
+        names.append("slow_bandwidth")
+    elif slow and platform.host_bandwidth is not None:
+        names.append("host_bandwidth")
+    return names
 
 
 def _scaled(platform: Platform, number: str, factor: Num) -> Platform:
