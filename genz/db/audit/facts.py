@@ -9,8 +9,14 @@ Turing 2018, A100 2020, GA102 2020, H100 2022, Ada 2022, Blackwell 2024), per co
 and 4 white papers, per matrix unit 2 x rows x columns (TPU: Jouppi et al. 2023, doi:10.1145/3579371.3589350,
 and Austin et al., "How to Scale Your Model", 2025; Gaudi: two and eight units of 256 x 256; Groq: four planes
 of 320 x 320, Abts et al. 2022, doi:10.1145/3470496.3527405; Cerebras: Lie, IEEE Micro 2023). Pins and rates are
-those of the JEDEC standards and the makers' data sheets. They were written down from memory of these documents;
-what makes them evidence is that they reproduce, without any fit, what the entries' own sources print.
+those of the JEDEC standards and the makers' data sheets.
+
+How much they prove differs. All were written down from memory of these documents, none was opened for it, and by
+somebody who had seen the entries. Where the numbers follow from a standard (stacks x 1024 pins x a JEDEC rate, 18 links of
+NVLink 4, 2 x 256 x 256 flop), agreement is evidence for the entry. The tables PINNED_PEAK, PINNED_BANDWIDTH and the names in
+PINNED_LANES only repeat the entry as it was: they see a later change, never an error that was there from the start.
+The same holds for the 16-bit peak of the names in CLOCK_FROM_PEAK, whose clock the entry computed from that
+peak; there the rule on plausible clocks is what sees a factor of 2, and nothing here would see one of 1.1.
 """
 
 from __future__ import annotations
@@ -19,17 +25,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 __all__ = [
-    "BANDWIDTH",
+    "CLOCK",
+    "CLOCK_FROM_PEAK",
     "EXCEPTIONS",
     "GB_ENTRIES",
     "GIB_MAKERS",
     "HOST",
     "LANES",
     "PACE",
+    "PINNED_BANDWIDTH",
+    "PINNED_LANES",
+    "PINNED_PEAK",
     "PINS",
     "RATIO",
     "RATIO_OF",
-    "SECOND_READING",
     "VARIANT",
     "Pace",
 ]
@@ -112,15 +121,24 @@ VARIANT = {
     "nvidia_l20": "l20",
 }
 
-#: Entry -> dense peak by format as a second document prints it, where no clock is known. [flop/s]
-SECOND_READING: dict[str, dict[str, float]] = {
-    "nvidia_b100": {"bf16": 1.75e15, "fp4": 7e15},  # NVIDIA Blackwell data sheet, halved: sparse
-    "google_tpu_v6e": {"bf16": 918e12},  # Google Cloud, Trillium
-    "google_tpu_v7": {"bf16": 2307e12},  # Google Cloud, Ironwood
-    "aws_inferentia2": {"bf16": 190e12},  # AWS Neuron documentation, Inf2
-    "aws_trainium2": {"bf16": 667e12, "fp8": 1299e12},  # AWS Neuron documentation, Trn2
-    "sambanova_sn40l": {"bf16": 638e12},  # Prabhakar et al., arXiv 2405.07518
+#: Entry -> its dense peak by format, where no clock is known; repeats the entry. [flop/s]
+PINNED_PEAK: dict[str, dict[str, float]] = {
+    "nvidia_b100": {"bf16": 1.75e15, "fp4": 7e15},
+    "google_tpu_v6e": {"bf16": 918e12},
+    "google_tpu_v7": {"bf16": 2307e12},
+    "aws_inferentia2": {"bf16": 190e12},
+    "aws_trainium2": {"bf16": 667e12, "fp8": 1299e12},
+    "sambanova_sn40l": {"bf16": 638e12},
 }
+
+#: Entries whose clock was computed from their 16-bit peak, as their notes say.
+CLOCK_FROM_PEAK = (
+    "nvidia_b200", "nvidia_b300", "nvidia_gb200", "nvidia_gb300", "nvidia_h100_pcie", "nvidia_h100_nvl",
+    "intel_gaudi3",
+)  # fmt: skip
+
+#: Clocks at which matrix units of any of these devices run. [1/s]
+CLOCK = (0.8e9, 2.8e9)
 
 #: Format, reference format -> usual ratio of their dense peaks.
 RATIO = {
@@ -209,13 +227,16 @@ PINS: dict[str, tuple[float, float]] = {
     "aws_trainium2": (4096, 5.6e9),
 }
 
-#: Entry -> memory bandwidth as a second document prints it, where the pins are not known. [B/s]
-BANDWIDTH = {
-    "groq_lpu": 80e12,  # Groq, LPU inference engine
-    "cerebras_wse2": 20e15,  # Cerebras, WSE-2 data sheet
-    "cerebras_wse3": 21e15,  # Cerebras, WSE-3 data sheet
-    "sambanova_sn40l": 1.6e12,  # Prabhakar et al., arXiv 2405.07518
+#: Entry -> its memory bandwidth, where the pins are not known; repeats the entry. [B/s]
+PINNED_BANDWIDTH = {
+    "groq_lpu": 80e12,
+    "cerebras_wse2": 20e15,
+    "cerebras_wse3": 21e15,
+    "sambanova_sn40l": 1.6e12,
 }
+
+#: Entries whose links below repeat the entry.
+PINNED_LANES = ("aws_inferentia2", "aws_trainium2", "sambanova_sn40l")
 
 #: Entry -> scale-up links, bandwidth of one in one direction. [1], [B/s]
 LANES: dict[str, tuple[int, float]] = {

@@ -114,10 +114,19 @@ def peak_from_clock(device: Accelerator, today: dt.date) -> Iterator[Fault]:
 
 
 @_rule("accelerator")
-def peak_as_read_twice(device: Accelerator, today: dt.date) -> Iterator[Fault]:
-    """Check peaks against a second document where no clock is known."""
+def clock_is_plausible(device: Accelerator, today: dt.date) -> Iterator[Fault]:
+    """Check the clock itself: one computed from a sparse peak comes out twice too fast."""
     del today
-    for number_format, rate in facts.SECOND_READING.get(device.name, {}).items():
+    low, high = facts.CLOCK
+    if device.clock is not None and not low <= device.clock <= high:
+        yield Fault("clock", device.clock, f"{low:g} to {high:g} per second")
+
+
+@_rule("accelerator")
+def peak_is_unchanged(device: Accelerator, today: dt.date) -> Iterator[Fault]:
+    """Check that a peak is what it was, where no clock is known."""
+    del today
+    for number_format, rate in facts.PINNED_PEAK.get(device.name, {}).items():
         value = device.peak_flop_rate.get(number_format, np.nan)
         if not abs(value / rate - 1.0) <= _CLOSE:
             yield Fault(f"peak_flop_rate.{number_format}", value, f"{rate:g} flop/s, dense")
@@ -125,7 +134,7 @@ def peak_as_read_twice(device: Accelerator, today: dt.date) -> Iterator[Fault]:
 
 @_rule("accelerator")
 def bandwidth_from_pins(device: Accelerator, today: dt.date) -> Iterator[Fault]:
-    """Check that a bandwidth is pins x rate of a pin; memories on the chip have a second reading."""
+    """Check that a bandwidth is pins x rate of a pin, or what it was where the pins are not known."""
     del today
     value = device.memory_bandwidth
     if device.name in facts.PINS:
@@ -133,9 +142,9 @@ def bandwidth_from_pins(device: Accelerator, today: dt.date) -> Iterator[Fault]:
         if _off(value, pins * rate / 8.0):
             text = f"{pins:g} pins of {rate:g} bit/s, {pins * rate / 8.0:g} B/s"
             yield Fault("memory_bandwidth", value, text)
-    elif device.name in facts.BANDWIDTH:
-        if _off(value, facts.BANDWIDTH[device.name]):
-            yield Fault("memory_bandwidth", value, f"{facts.BANDWIDTH[device.name]:g} B/s")
+    elif device.name in facts.PINNED_BANDWIDTH:
+        if _off(value, facts.PINNED_BANDWIDTH[device.name]):
+            yield Fault("memory_bandwidth", value, f"{facts.PINNED_BANDWIDTH[device.name]:g} B/s")
     elif _real(device):
         yield Fault("memory_bandwidth", value, "known pins, in PINS")
     if not _real(device) and not float(value / GIB).is_integer():
