@@ -43,6 +43,7 @@ _PUBLIC = {
     "UnsupportedFormatError": "genz.core.errors",
     "Workload": "genz.spec.deployment",
     "accelerator": "genz.db.registry",
+    "calibrate": "genz.solve.calibrate",
     "decode": "genz.api",
     "elasticity": "genz.solve.sensitivity",
     "engine": "genz.db.registry",
@@ -62,11 +63,13 @@ _PUBLIC = {
     "platform": "genz.db.registry",
     "prefill": "genz.api",
     "requirements": "genz.solve.requirements",
+    "served": "genz.api",
     "size": "genz.solve.sizing",
     "sources": "genz.db.table",
     "stack_platforms": "genz.api",
     "sweep": "genz.solve.sweep",
     "table": "genz.db.table",
+    "validate": "genz.solve.validate",
     "workload": "genz.db.registry",
 }
 

@@ -13,9 +13,10 @@ from genz.db import registry
 from genz.perf.efficiency import kernel_of
 from genz.serve import generate as _generate
 from genz.serve import memory as _memory
+from genz.serve import served as _served
 from genz.serve import step as _step
 from genz.spec.deployment import Engine
-from genz.spec.hardware import Accelerator, Kernel, Network, Platform
+from genz.spec.hardware import Accelerator, Collective, Kernel, Network, Platform
 from genz.spec.model import Model
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "mixed",
     "named",
     "prefill",
+    "served",
     "stack_platforms",
 ]
 
@@ -40,13 +42,16 @@ def default_engine() -> Engine:
 
 
 def named(function: Callable[..., R]) -> Callable[..., R]:
-    """Return a prediction that also takes database names for model, platform and engine."""
+    """Return a prediction that also takes database names for its records."""
 
     @functools.wraps(function)
-    def call(model: Model | str, platform: Platform | str, **arguments: Any) -> R:
+    def call(model: Model | str, platform: Platform | str, *rest: Any, **arguments: Any) -> R:
         engine = arguments.get("engine")
         arguments["engine"] = default_engine() if engine is None else registry.engine(engine)
-        return function(registry.model(model), registry.platform(platform), **arguments)
+        if "workload" in arguments:
+            arguments["workload"] = registry.workload(arguments["workload"])
+        rest = tuple(registry.workload(w) if isinstance(w, str) else w for w in rest)
+        return function(registry.model(model), registry.platform(platform), *rest, **arguments)
 
     call.__module__ = __name__  # where it can be found again, so that it can be pickled
     return call
@@ -57,6 +62,7 @@ decode = named(_step.decode)
 mixed = named(_step.mixed)
 generate = named(_generate.generate)
 memory = named(_memory.memory)
+served = named(_served.served)
 
 
 def stack_platforms(platforms: Sequence[Platform | str]) -> Platform:
@@ -148,8 +154,27 @@ def _stacked_dimension(platforms: Sequence[Platform], index: int) -> Network:
     names = ("size", "topology", "bandwidth", "latency", "efficiency", "reduction")
     return Network(
         name=",".join(dict.fromkeys(d.name for d in known)),
+        kernel=_stacked_collectives(rows),
         **{n: np.array([getattr(d, n) for d in rows]) for n in names},
     )
+
+
+def _stacked_collectives(rows: Sequence[Network]) -> dict[str, dict[str, Collective]]:
+    """Constants of collectives as arrays; a limit of 0 marks dimensions that have none."""
+    pairs = {(c, s): None for d in rows for c, table in d.kernel.items() for s in table}
+    out: dict[str, dict[str, Collective]] = {}
+    for collective, library in pairs:
+        tables = [d.kernel.get(collective, {}) for d in rows]
+        each = [t.get(library) or t.get("nccl") or _UNKNOWN for t in tables]
+        names = Collective.__dataclass_fields__
+        stacked = Collective(**{n: np.array([getattr(e, n) for e in each]) for n in names})
+        out.setdefault(collective, {})[library] = stacked
+    return out
+
+
+_UNKNOWN = Collective(
+    start=0.0, efficiency=1.0, bulk_start=0.0, bulk_efficiency=1.0, limit=0.0, error=0.0
+)
 
 
 def _stacked_kernels(chips: Sequence[Accelerator]) -> dict[str, dict[str, Kernel]]:

@@ -9,11 +9,13 @@ from typing import Any, NoReturn
 import click
 
 from genz import __version__
+from genz.cli.calibrate import calibrate
 from genz.cli.estimate import estimate
 from genz.cli.figures import figures
 from genz.cli.listing import listing
 from genz.cli.requirements import requirements
 from genz.cli.size import size
+from genz.cli.validate import validate
 from genz.cli.words import one_line
 from genz.core.errors import GenzError
 
@@ -100,5 +102,5 @@ def main(*, traceback: bool) -> None:
     del traceback
 
 
-for _command in (size, estimate, requirements, figures, listing):
+for _command in (size, estimate, requirements, figures, listing, validate, calibrate):
     main.add_command(_command)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from genz.core.typing import FloatArray
+from genz.core.typing import FloatArray, Num
 from genz.ops.linear import elementwise, gemm, heads, lora
 from genz.ops.site import Site
 from genz.ops.stream import Stream, attended_pairs, visible_keys
 from genz.ops.work import Message, Operator
 from genz.spec.model import Attention
 
-__all__ = ["attention"]
+__all__ = ["attention", "attention_core", "serial_parts"]
+
+#: Queries and keys of a tile of the usual kernels (FlashAttention, FlashInfer). [tokens]
+QUERY_TILE, KEY_TILE = 128.0, 128.0
 
 
 def attention(
@@ -35,7 +38,11 @@ def attention(
     rotated = 2.0 * row * (query + key_value)
     stored = row * key_value * site.precision.cache_width
     operators.append(elementwise(site, "rope", group, count, rotated, cache=stored))
-    operators += [_core(site, mixer, s, group, count, query_head, kv_head) for s in site.streams]
+    depth = mixer.head_dim + mixer.value_width
+    operators += [
+        attention_core(site, mixer, s, group, count, query_head, kv_head, depth)
+        for s in site.streams
+    ]
     operators.append(gemm(site, "out", "mixer", group, count, row, out, width))
     if site.adapter is not None and site.adapter.mixer:
         operators += lora(site, "qkv", group, count, row, width, projected)
@@ -53,16 +60,20 @@ def stored_width(mixer: Attention) -> int:
     return 0 if mixer.shared_cache else mixer.head_dim + mixer.value_width
 
 
-def _core(
+def attention_core(
     site: Site,
     mixer: Attention,
     stream: Stream,
     group: int,
     count: float,
-    query_head: FloatArray,
-    kv_head: FloatArray,
+    query_head: Num,
+    kv_head: Num,
+    depth: Num,
 ) -> Operator:
-    """Scores, softmax and weighted sum; each key and value is read once per key-value head."""
+    """Return scores, softmax and weighted sum; each key and value is read once per key-value head.
+
+    ``mixer`` tells what a query sees, ``depth`` is the width of a key and a value together.
+    """
     new, cached = stream.new, stream.cached
     total = cached + new
     full = new * total
@@ -73,7 +84,6 @@ def _core(
     # Beams read the shared part of the cache once per request, their own part each.
     own = np.minimum(cached - stream.shared + new, keys)
     read = (keys - own) + stream.beams * own
-    depth = mixer.head_dim + mixer.value_width
     request = stream.batch / site.sequence
     # In prefill every rank of a sequence gathers all keys; in decode each reads its own.
     reader = stream.batch if stream.phase == "prefill" else request
@@ -86,7 +96,33 @@ def _core(
         flop=2.0 * request * stream.beams * pairs * query_head * depth,
         cache=reader * read * kv_head * depth * site.precision.cache_width,
         activation=site.act * site.rows(stream) * query_head * depth,
-    )
+        **serial_parts(
+            mixer, stream, request, pairs * query_head,
+            kv_head, keys, depth * kv_head * site.precision.cache_width,
+        ),
+    )  # fmt: skip
+
+
+def serial_parts(
+    mixer: Attention,
+    stream: Stream,
+    request: FloatArray,
+    score: Num,
+    tile: Num,
+    keys: FloatArray,
+    width: Num,
+) -> dict[str, Num]:
+    """Return what attention takes beside flop and traffic, by field of :class:`Operator`.
+
+    Prefill takes an exponential per score and walks, in its last query tile, all keys that it sees. Decode has
+    ``tile`` tiles per request and reads whole tiles of keys of ``width`` bytes.
+    """
+    if stream.phase == "prefill":
+        last = np.minimum(stream.new, QUERY_TILE)
+        walked = visible_keys(mixer, last, stream.cached + stream.new - last)
+        return {"exponential": request * stream.beams * score, "depth": walked}
+    missing = np.ceil(keys / KEY_TILE) * KEY_TILE - keys
+    return {"padding": request * missing * width, "depth": request * stream.beams * tile}
 
 
 def _sequence_messages(

@@ -11,7 +11,7 @@ from genz.ops.site import Site, shard
 from genz.ops.work import Message, Operator
 from genz.spec.model import Dense, Experts
 
-__all__ = ["dense", "experts"]
+__all__ = ["dense", "experts", "routed_experts"]
 
 
 def dense(
@@ -51,19 +51,32 @@ def experts(
     """
     width, row = site.model.width, site.row
     router = gemm(site, "router", "norm", group, count, row, width, part.n_expert)
-    operators = [router, _routed(site, part, group, count)]
+    inner = shard(part.width, site.stage / site.expert)
+    routed = routed_experts(
+        site, group, count, width, inner, part.n_expert, part.n_active, gated=part.gated
+    )
+    operators = [router, routed]
     if part.shared_width:
         operators += _dense(site, part.shared_width, group, count, "shared_", gated=part.gated)
     return operators, _expert_messages(site, part, group, count)
 
 
-def _routed(site: Site, part: Experts, group: int, count: float) -> Operator:
-    width, token = site.model.width, site.stage_token
-    inner = shard(part.width, site.stage / site.expert)
-    share = hot_share(part.n_expert, part.n_active, site.expert, site.routing)
-    pairs = token * part.n_active * share
-    used = distinct_experts(part.n_expert, part.n_active, token, site.routing, site.expert)
-    matrices = 3 if part.gated else 2
+def routed_experts(
+    site: Site,
+    group: int,
+    count: float,
+    width: Num,
+    inner: Num,
+    n_expert: int,
+    n_active: int,
+    *,
+    gated: bool = True,
+) -> Operator:
+    """Return the routed experts of one rank of the busiest group, ``inner`` channels of each."""
+    token = site.stage_token
+    pairs = token * n_active * hot_share(n_expert, n_active, site.expert, site.routing)
+    used = distinct_experts(n_expert, n_active, token, site.routing, site.expert)
+    matrices = 3 if gated else 2
     inner_traffic = (2.0 * matrices - 2.0) * inner  # up-projections written, read, written, read
     return Operator(
         name="experts",
@@ -74,6 +87,7 @@ def _routed(site: Site, part: Experts, group: int, count: float) -> Operator:
         flop=2.0 * pairs * matrices * width * inner,
         weight=used * matrices * width * inner * site.precision.weight_width("expert"),
         activation=site.act * pairs * (2.0 * width + inner_traffic),
+        side=site.act * pairs * width,
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from genz.core.typing import FloatArray
+import numpy as np
+
+from genz.core.typing import FloatArray, Num
+from genz.ops.attention import serial_parts
 from genz.ops.linear import elementwise, gemm, heads
 from genz.ops.site import Site
 from genz.ops.stream import Stream, attended_pairs
 from genz.ops.work import Message, Operator
 from genz.spec.model import Attention, LatentAttention
 
-__all__ = ["latent_attention"]
+__all__ = ["absorbed_core", "latent_attention", "naive_core"]
 
 
 def latent_attention(
@@ -51,10 +54,14 @@ def latent_attention(
     return operators, messages
 
 
+def _bound(mixer: LatentAttention) -> Attention:
+    """Return what a query sees: all, or what the index keeps."""
+    return Attention(n_head=1, n_kv_head=1, head_dim=1, window=mixer.index_top or None)
+
+
 def _visible(mixer: LatentAttention, stream: Stream) -> tuple[FloatArray, FloatArray]:
     """Pairs that a request multiplies and keys that it reads, after the sparse index."""
-    bound = Attention(n_head=1, n_kv_head=1, head_dim=1, window=mixer.index_top or None)
-    pairs = attended_pairs(bound, stream.new, stream.cached)
+    pairs = attended_pairs(_bound(mixer), stream.new, stream.cached)
     total = stream.cached + stream.new
     if not mixer.index_top or stream.phase == "prefill":
         return pairs, total  # together the queries of a prompt select every key
@@ -64,56 +71,71 @@ def _visible(mixer: LatentAttention, stream: Stream) -> tuple[FloatArray, FloatA
 def _naive(
     site: Site, mixer: LatentAttention, stream: Stream, group: int, count: float, head: FloatArray
 ) -> list[Operator]:
-    pairs, keys = _visible(mixer, stream)
-    request = stream.batch / site.sequence
-    depth = mixer.nope_dim + mixer.rope_dim + mixer.value_dim
+    _, keys = _visible(mixer, stream)
     expanded = stream.batch * keys  # every rank needs all keys of its heads
     up = gemm(
         site, "latent_up", "mixer", group, count, expanded,
         mixer.kv_rank, head * (mixer.nope_dim + mixer.value_dim),
     )  # fmt: skip
-    core = Operator(
+    return [up, naive_core(site, mixer, stream, group, count, head)]
+
+
+def naive_core(
+    site: Site, mixer: LatentAttention, stream: Stream, group: int, count: float, head: Num
+) -> Operator:
+    """Return scores, softmax and weighted sum over expanded keys and values."""
+    pairs, keys = _visible(mixer, stream)
+    if not site.causal_skip and not mixer.index_top:
+        pairs = np.asarray(stream.new * keys)
+    request = stream.batch / site.sequence
+    depth = mixer.nope_dim + mixer.rope_dim + mixer.value_dim
+    return Operator(
         name="attention_prefill",
         kernel="attention_prefill",
         number_format=site.precision.attention_format,
         group=group,
         count=count,
         flop=2.0 * request * pairs * head * depth,
-        activation=site.act * head * (site.rows(stream) + expanded) * depth,
+        activation=site.act * head * (site.rows(stream) + stream.batch * keys) * depth,
+        **serial_parts(_bound(mixer), stream, request, pairs * head, head, keys, 0.0),
     )
-    if not site.causal_skip and not mixer.index_top:
-        full = stream.new * keys
-        core = Operator(
-            core.name, core.kernel, core.number_format, group, count,
-            2.0 * request * full * head * depth, 0.0, 0.0, core.activation,
-        )  # fmt: skip
-    return [up, core]
 
 
 def _absorbed(
     site: Site, mixer: LatentAttention, stream: Stream, group: int, count: float, head: FloatArray
 ) -> list[Operator]:
-    pairs, keys = _visible(mixer, stream)
+    fold = head * (mixer.nope_dim + mixer.value_dim)
     row = site.rows(stream)
-    request = stream.batch * stream.beams / site.sequence
+    return [
+        gemm(site, "latent_up", "mixer", group, count, row, mixer.kv_rank, fold),
+        absorbed_core(site, mixer, stream, group, count, head),
+    ]
+
+
+def absorbed_core(
+    site: Site, mixer: LatentAttention, stream: Stream, group: int, count: float, head: Num
+) -> Operator:
+    """Return scores, softmax and weighted sum over the latents themselves; one tile serves up to 64 heads."""
+    pairs, keys = _visible(mixer, stream)
+    request = stream.batch / site.sequence
     latent = mixer.kv_rank + mixer.rope_dim
     # Beams share the latents of the prompt; the index picks keys for each beam anew.
     own = stream.cached - stream.shared + stream.new
     read = (keys - own) + stream.beams * own if not mixer.index_top else stream.beams * keys
-    fold = head * (mixer.nope_dim + mixer.value_dim)
-    return [
-        gemm(site, "latent_up", "mixer", group, count, row, mixer.kv_rank, fold),
-        Operator(
-            name="attention_decode",
-            kernel="attention_decode",
-            number_format=site.precision.attention_format,
-            group=group,
-            count=count,
-            flop=2.0 * request * pairs * head * (latent + mixer.kv_rank),
-            cache=stream.batch / site.sequence * read * latent * site.precision.cache_width,
-            activation=site.act * row * head * (latent + mixer.kv_rank),
+    width = latent * site.precision.cache_width
+    return Operator(
+        name="attention_decode",
+        kernel="attention_decode",
+        number_format=site.precision.attention_format,
+        group=group,
+        count=count,
+        flop=2.0 * (request * stream.beams) * pairs * head * (latent + mixer.kv_rank),
+        cache=request * read * width,
+        activation=site.act * site.rows(stream) * head * (latent + mixer.kv_rank),
+        **serial_parts(
+            _bound(mixer), stream, request, 0.0, np.ceil(np.divide(head, 64.0)), keys, width
         ),
-    ]
+    )
 
 
 def _index(

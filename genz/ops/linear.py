@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from genz.core.numberformat import BITS, byte_width
 from genz.core.typing import FloatArray, Num
 from genz.ops.site import Site, shard
 from genz.ops.work import Operator
 
 __all__ = ["elementwise", "gemm", "lora", "norm"]
+
+#: Channels that a product sums up one after the other; deeper sums are split among cores (split-K). Between
+#: 2048 and 8192 the fit on A100, H100 and B200 hardly changes.
+SERIAL_DEPTH = 4096.0
 
 
 def gemm(
@@ -24,16 +31,26 @@ def gemm(
     ``kind`` is the kind of layer that picks the format, see ``Precision.weight_format``.
     """
     weight = inner * outer
+    number_format = site.precision.compute_format(kind)
+    side = quantised(number_format)
     return Operator(
         name=name,
         kernel="gemm",
-        number_format=site.precision.compute_format(kind),
+        number_format=number_format,
         group=group,
         count=count,
         flop=2.0 * row * weight,
         weight=site.precision.weight_width(kind) * weight,
         activation=site.act * row * (inner + outer),
+        side=side * row * inner if side else 0.0,
+        depth=np.minimum(inner, SERIAL_DEPTH),
+        output=row * outer,
     )
+
+
+def quantised(number_format: str) -> float:
+    """Return the bytes per activation of the pass that quantises it: 16 bits in, the format out [B]."""
+    return 2.0 + byte_width(number_format) if BITS[number_format] < 16 else 0.0
 
 
 def elementwise(
@@ -85,6 +102,7 @@ def lora(
             flop=2.0 * row * weight,
             weight=site.precision.weight_width("norm") * adapter.n_adapter * weight,
             activation=site.act * row * (inner + outer + 2.0 * adapter.rank),
+            depth=np.minimum(inner, SERIAL_DEPTH),
         )
     ]
 

@@ -34,6 +34,22 @@ class Operator:
         Arithmetic of one launch; a multiply-add counts as two. [flop]
     weight, cache, activation : array_like, shape (...)
         Weights, cached keys, values or states, and activations that one launch moves. [B]
+    padding : array_like, shape (...)
+        Bytes beyond them that kernels with fixed tiles read with the cache. [B]
+    side : array_like, shape (...)
+        Bytes that passes before or after the product move: quantisation of activations, routing of tokens. [B]
+    exponential : array_like, shape (...)
+        Exponentials of the softmax. [1]
+    depth : array_like, shape (...)
+        Steps that do not overlap: channels that a product sums up before it is split among cores, keys that a
+        query tile walks, pairs of request and key-value head in decode. [1]
+    output : array_like, shape (...)
+        Outputs of a product, rows times columns, which tiles are cut from. [1]
+
+    Notes
+    -----
+    The last five are no part of the ideal bound; they count where a device has constants for them, see
+    :class:`genz.spec.hardware.Kernel`.
     """
 
     name: str
@@ -45,6 +61,11 @@ class Operator:
     weight: Num = 0.0
     cache: Num = 0.0
     activation: Num = 0.0
+    padding: Num = 0.0
+    side: Num = 0.0
+    exponential: Num = 0.0
+    depth: Num = 0.0
+    output: Num = 0.0
 
     @property
     def traffic(self) -> FloatArray:

@@ -12,10 +12,12 @@ import numpy as np
 
 from genz.core.typing import FloatArray, Num
 from genz.ops.work import Message
+from genz.perf.protocols import common_constants, library_time, link_share
 from genz.spec.hardware import Network
 
 __all__ = [
     "ALGORITHMS",
+    "LIBRARY",
     "collective_time",
     "direct_all_gather_time",
     "direct_all_to_all_time",
@@ -112,6 +114,9 @@ def send_time(size: Num, n_rank: Num, latency: Num, bandwidth: Num) -> FloatArra
     return np.asarray(some * (latency + size / bandwidth))
 
 
+#: Software whose all-reduce steps use unless told otherwise.
+LIBRARY = "vllm"
+
 Algorithm = Callable[[Num, Num, Num, Num], FloatArray]
 _DIRECT, _ROUND = ("switch", "full"), ("ring", "bus")
 
@@ -141,9 +146,17 @@ ALGORITHMS: dict[str, dict[str, tuple[Algorithm, tuple[str, ...]]]] = {
 
 
 def collective_time(
-    collective: str, size: Num, n_rank: Num, dimension: Network, *, ideal: bool = False
+    collective: str,
+    size: Num,
+    n_rank: Num,
+    dimension: Network,
+    *,
+    ideal: bool = False,
+    library: str = LIBRARY,
 ) -> FloatArray:
     """Return the time of a collective inside one network dimension, by its fastest algorithm.
+
+    Dimensions with fitted constants take those, see :func:`genz.perf.protocols.fitted_time`.
 
     Parameters
     ----------
@@ -157,13 +170,24 @@ def collective_time(
         Links.
     ideal : bool, default False
         Whether messages reach the whole bandwidth.
+    library : str
+        Software, where the dimension has constants by software.
 
     Returns
     -------
     ndarray, shape (...)
         Time. [s]
     """
-    n_rank = np.asarray(n_rank, dtype=np.float64)
+    size, n_rank = np.asarray(size, dtype=np.float64), np.asarray(n_rank, dtype=np.float64)
+    if not ideal and collective in dimension.kernel:
+        time = library_time(collective, size, n_rank, dimension, library)
+        limit = common_constants(collective, dimension).limit
+        if np.all(np.isinf(limit)):
+            return time
+        plain = dimension.replace(kernel={})
+        return np.where(
+            np.less(size, limit), time, collective_time(collective, size, n_rank, plain)
+        )
     bandwidth = link_share(dimension, n_rank, ideal=ideal)
     fastest: Num = np.inf
     for model, topologies in ALGORITHMS[collective].values():
@@ -180,25 +204,6 @@ def collective_time(
 def _is_one_of(topology: Any, options: tuple[str, ...]) -> Any:
     """Whether a topology, or each of an array of them, is among the options."""
     return np.isin(topology, options) if isinstance(topology, np.ndarray) else topology in options
-
-
-def link_share(dimension: Network, n_rank: Num, *, ideal: bool) -> FloatArray:
-    """Return the bandwidth that each of the ranks reaches [B/s].
-
-    In a full mesh a part of the ranks uses the links among them only. On a shared bus, whose efficiency holds when
-    all ranks talk, the share of a rank falls with the square of their number: 20, 5.1 and 1.45 GB/s were
-    measured for 2, 4 and 8 L40S on PCIe (NVIDIA AIConfigurator, commit 095f58a, Apache-2.0).
-    """
-    share: Num = 1.0 if ideal else dimension.efficiency
-    mesh, bus = (np.equal(dimension.topology, kind) for kind in ("full", "bus"))
-    if mesh.any():
-        peers = np.maximum(dimension.size - 1.0, 1.0)
-        part = np.clip((n_rank - 1.0) / peers, 1.0 / peers, 1.0)
-        share = np.where(mesh, share * part, share)
-    if bus.any() and not ideal:
-        alone = np.minimum(share * (dimension.size / np.maximum(n_rank, 1.0)) ** 2, 1.0)
-        share = np.where(bus, alone, share)
-    return np.asarray(dimension.bandwidth * share)
 
 
 def split_ranks(network: Sequence[Network], n_rank: Num, stride: Num) -> list[FloatArray]:
@@ -233,7 +238,11 @@ def split_ranks(network: Sequence[Network], n_rank: Num, stride: Num) -> list[Fl
 
 
 def message_time(
-    message: Message, network: Sequence[Network], *, ideal: bool = False
+    message: Message,
+    network: Sequence[Network],
+    *,
+    ideal: bool = False,
+    library: str = LIBRARY,
 ) -> FloatArray:
     """Return the time of one message over a network of several dimensions.
 
@@ -248,6 +257,8 @@ def message_time(
         Dimensions, innermost first.
     ideal : bool, default False
         Whether messages reach the whole bandwidth.
+    library : str
+        Software of the all-reduce inside a dimension, where constants by software are known.
 
     Returns
     -------
@@ -260,7 +271,8 @@ def message_time(
     if message.collective == "all_reduce":
         active = [(n, d) for n, d in zip(parts, network, strict=True) if n.max() > 1.0]
         whole = sum(
-            collective_time("all_reduce", message.size, n, d, ideal=ideal) for n, d in active
+            collective_time("all_reduce", message.size, n, d, ideal=ideal, library=library)
+            for n, d in active
         )
         if len(active) < 2:
             return np.asarray(whole)

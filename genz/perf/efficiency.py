@@ -11,7 +11,7 @@ from genz.core.typing import FloatArray, Num
 from genz.ops.work import Operator
 from genz.spec.hardware import Accelerator, Kernel
 
-__all__ = ["PRIOR", "KernelConstants", "kernel_constants", "kernel_of"]
+__all__ = ["PRIOR", "KernelConstants", "kernel_constants", "kernel_of", "kernels_of"]
 
 
 def _prior(compute: float, memory: float, overhead: float, sharpness: float) -> Kernel:
@@ -48,7 +48,10 @@ class KernelConstants:
 
 
 def kernel_constants(
-    accelerator: Accelerator, operators: Sequence[Operator], ndim: int
+    accelerator: Accelerator,
+    operators: Sequence[Operator],
+    ndim: int,
+    kernels: Sequence[Kernel] | None = None,
 ) -> KernelConstants:
     """Return the constants of each operator on a device.
 
@@ -62,17 +65,29 @@ def kernel_constants(
         They name kernel class and format.
     ndim : int
         Axes of the cases, so that the operators' axis comes first.
+    kernels : sequence of Kernel, optional
+        What :func:`kernels_of` gave, where it is at hand.
 
     Returns
     -------
     KernelConstants
     """
-    kernels = [kernel_of(accelerator, o.kernel, o.number_format) for o in operators]
+    kernels = kernels or kernels_of(accelerator, operators)
     names = tuple(KernelConstants.__dataclass_fields__)
     if not accelerator.shapes:
         table = np.array([[getattr(k, n) for n in names] for k in kernels])
         return KernelConstants(*(row.reshape(-1, *(1,) * ndim) for row in table.T))
     return KernelConstants(*(column([getattr(k, n) for k in kernels], ndim) for n in names))
+
+
+def kernels_of(accelerator: Accelerator, operators: Sequence[Operator]) -> list[Kernel]:
+    """Return the constants of each operator, as records."""
+    known: dict[tuple[str, str], Kernel] = {}
+    for o in operators:
+        kind = o.kernel, o.number_format
+        if kind not in known:
+            known[kind] = kernel_of(accelerator, *kind)
+    return [known[o.kernel, o.number_format] for o in operators]
 
 
 def kernel_of(accelerator: Accelerator, kernel: str, number_format: str) -> Kernel:

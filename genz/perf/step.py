@@ -10,9 +10,10 @@ from genz.core.typing import FloatArray, Num
 from genz.ops.stages import stage_layers
 from genz.ops.work import FIRST, LAST, Message, Work, stack
 from genz.perf.collectives import message_time
-from genz.perf.efficiency import KernelConstants, column, kernel_constants
+from genz.perf.efficiency import KernelConstants
+from genz.perf.launch import launch_time, peak_rates
 from genz.perf.offload import effective_bandwidth
-from genz.perf.roofline import OperatorTime, ideal_time, operator_time
+from genz.perf.roofline import OperatorTime
 from genz.spec.hardware import Accelerator, Network
 from genz.spec.model import Model
 
@@ -100,26 +101,21 @@ def pass_time(
     PassTime
     """
     flop, traffic = _lifted(work.flop, ndim), _lifted(work.traffic, ndim)
-    peaks = {f: accelerator.peak(f) for f in {o.number_format for o in work.operators}}
-    peak = column([peaks[o.number_format] for o in work.operators], ndim)
+    peak = peak_rates(work.operators, accelerator, ndim)
     bandwidth: Num = accelerator.memory_bandwidth
     if slow is not None:
         bandwidth = _mixed_bandwidth(work, traffic, bandwidth, slow, ndim)
-    constants = kernel_constants(accelerator, work.operators, ndim) if calibrated else None
-    if constants is None:
-        operator = ideal_time(flop, traffic, peak, bandwidth)
-        launch = np.zeros((len(flop),) + (1,) * ndim)
-    else:
-        operator = operator_time(
-            flop,
-            traffic,
-            peak,
-            bandwidth,
-            compute_efficiency=constants.compute_efficiency,
-            memory_efficiency=constants.memory_efficiency,
-            sharpness=constants.sharpness,
-        )
-        launch = constants.overhead
+    operator, constants = launch_time(
+        work.operators,
+        accelerator,
+        flop,
+        traffic,
+        peak=peak,
+        bandwidth=bandwidth,
+        calibrated=calibrated,
+        ndim=ndim,
+    )
+    launch = np.zeros((len(flop),) + (1,) * ndim) if constants is None else constants.overhead
     count = work.count.reshape(-1, *(1,) * ndim)
     roofs = count * operator.roof
     roof = row_sum(roofs)
@@ -150,10 +146,17 @@ def _lifted(rows: FloatArray, ndim: int) -> FloatArray:
 
 def row_sum(rows: FloatArray) -> FloatArray:
     """Return the sum over operators; added row by row, so that scalars and arrays round alike."""
-    total: FloatArray = rows[0].copy()
+    if rows.size < _SMALL:
+        total: FloatArray = np.add.accumulate(rows, axis=0)[-1]
+        return total
+    total = rows[0].copy()
     for row in rows[1:]:
         total += row
     return total
+
+
+#: Numbers below which one call of numpy, which keeps all partial sums, is faster than a call for each row.
+_SMALL = 2000
 
 
 def _message_times(

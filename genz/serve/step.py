@@ -19,6 +19,7 @@ from genz.perf.energy import energy, rent
 from genz.perf.offload import slow_bandwidth
 from genz.perf.step import PassTime, SlowTier, pass_time, pipelined
 from genz.serve.deployment import Deployment, Options, case_shape
+from genz.serve.software import as_run
 from genz.spec.deployment import check_choice
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
@@ -381,8 +382,12 @@ def _step(
     work = _work(at, streams, pipeline, stage)
     request = sum(s.batch * s.beams for s in streams)
     engine = at.engine
-    each = engine.overhead_step + request * engine.overhead_request
-    fixed = at.model.n_layer * engine.overhead_layer + pipeline * each
+    prompts = any(one.phase == "prefill" for one in loads)
+    base = engine.overhead_step + (engine.overhead_prefill if prompts else 0.0)
+    each = base + request * engine.overhead_request
+    n_expert = sum(g.count for g, _ in at.model.expert_groups())
+    layer = engine.overhead_layer + n_expert / at.model.n_layer * engine.overhead_expert
+    fixed = at.model.n_layer * layer + pipeline * each
     passed = pass_time(
         work,
         at.platform.accelerator,
@@ -392,6 +397,8 @@ def _step(
         ndim=max(len(shape), 1),
         slow=_slow_tier(at),
     )
+    host = at.model.n_layer * layer + pipeline * base
+    passed = as_run(engine, work, passed, host)
     factor = pipelined(
         at.model,
         work,
@@ -399,7 +406,7 @@ def _step(
         pipeline=pipeline,
         micro_batch=micro,
         steady=steady,
-        overhead=(engine.overhead_layer, each),
+        overhead=(layer, each),
     )
     return _result(at, shape, work, passed, factor, stage * micro)
 

@@ -153,15 +153,30 @@ class Engine(Record):
         high=20.0,
         default=0.0,
     )
+    overhead_prefill: Num = schema.quantity(
+        "s",
+        "fixed time of a step in which prompts pass, beside overhead_step",
+        high=10.0,
+        default=0.0,
+    )
     overhead_expert: Num = schema.quantity(
         "s", "fixed time per layer with experts, beside overhead_layer", high=1.0, default=0.0
     )
+    run_ahead: bool = schema.flag(
+        "the host launches kernels while earlier ones run: layers and steps take the longer of both, not the sum",
+        default=False,
+    )
     launch_share: Num = schema.quantity(
-        "1", "share of the fixed times of kernels that a step shows; graphs and fused kernels hide the rest",
-        high=1.0, default=1.0,
+        "1",
+        "share of the fixed times of kernels that a step shows; graphs and fused kernels hide the rest",
+        high=1.0,
+        default=1.0,
     )
     stretch: Num = schema.quantity(
-        "1", "time of kernels and messages in a step over that in isolation", low=1.0, high=5.0, default=1.0
+        "1", "time of kernels in a step over that in isolation", low=1.0, high=5.0, default=1.0
+    )
+    stretch_network: Num = schema.quantity(
+        "1", "the same for messages between accelerators", low=1.0, high=10.0, default=1.0
     )
     stretch_prompt: Num = schema.quantity(
         "1", "the same for what prompts add to a step", low=1.0, high=5.0, default=1.0

@@ -17,7 +17,7 @@ from genz.core.schema import Record
 from genz.core.typing import Num
 from genz.spec.source import Source
 
-__all__ = ["Accelerator", "Kernel", "Network", "Platform", "Price"]
+__all__ = ["Accelerator", "Collective", "Kernel", "Network", "Platform", "Price"]
 
 _PEAK_FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp6", "fp4", "int4")
 
@@ -26,7 +26,7 @@ _PEAK_FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp6", "
 class Kernel(Record):
     """Constants of one kernel class and format: shares of the peaks, fixed times, knee, error.
 
-    The last four weigh amounts of :class:`genz.ops.work.Operator` beside flop and traffic, and are optional.
+    The last five weigh amounts of :class:`genz.ops.work.Operator` beside flop and traffic, and are optional.
     """
 
     compute_efficiency: Num = schema.quantity(
@@ -57,6 +57,12 @@ class Kernel(Record):
     )
     depth_time: Num = schema.quantity(
         "s", "time per step that does not overlap", high=1e-3, default=0.0
+    )
+    wave_core: Num = schema.quantity(
+        "1",
+        "cores to which output tiles of a product are dealt in waves that may stay part empty; 0: no waves",
+        high=1e6,
+        default=0.0,
     )
 
 
@@ -152,6 +158,39 @@ class Accelerator(Record):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Collective(Record):
+    """Constants of one collective in one software library: a fast and a bulk protocol, the faster one counts."""
+
+    start: Num = schema.quantity(
+        "1", "fixed time of the fast protocol, in latencies of the link", low=0.0, high=1e3
+    )
+    start_rank: Num = schema.quantity(
+        "1", "the same for each rank after the first, in both protocols", high=1e3, default=0.0
+    )
+    efficiency: Num = schema.quantity(
+        "1", "share of the bandwidth that the fast protocol reaches", low=1e-4, high=1.0
+    )
+    one_shot: Any = schema.flag(
+        "the fast protocol sends whole buffers to all peers at once", default=False
+    )
+    bulk_start: Num = schema.quantity(
+        "1", "fixed time of the bulk protocol, in latencies of the link", low=0.0, high=1e4
+    )
+    bulk_efficiency: Num = schema.quantity(
+        "1", "share of the bandwidth that the bulk protocol reaches", low=1e-4, high=1.0
+    )
+    limit: Num = schema.quantity(
+        "B",
+        "larger buffers go to nccl, or from nccl to the alpha-beta models",
+        low=0.0,
+        default=float("inf"),
+    )
+    error: Num = schema.quantity(
+        "1", "standard deviation of the log of measured over predicted time", low=0.0, high=5.0
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Network(Record):
     """One dimension of the network that joins accelerators."""
 
@@ -170,6 +209,10 @@ class Network(Record):
         "1", "share of the bandwidth that large messages reach", low=1e-3, high=1.0, default=1.0
     )
     reduction: Any = schema.flag("the switch reduces in flight (NVLink SHARP)", default=False)
+    kernel: Mapping[str, Mapping[str, Collective]] = schema.nested(
+        Collective,
+        "constants by collective and software library; absent: alpha-beta models with latency and efficiency",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

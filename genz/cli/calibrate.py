@@ -1,0 +1,100 @@
+"""``genz calibrate``: constants of a device or of serving software from own measurements."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from genz.cli.inputs import engine_of, names, platform_of
+from genz.cli.options import WHOLE, CommandWithFiles, output_options
+from genz.cli.output import Output, say, show, table
+from genz.cli.words import figure
+
+if TYPE_CHECKING:
+    from genz.solve.calibrate import Calibration
+
+__all__ = ["calibrate"]
+_EXAMPLES = """\b
+Examples:
+  genz calibrate gemm.csv --platform h100_sxm_1 --out my_h100.toml
+  genz calibrate serve.json --platform l40s_4 --engine vllm_0_19 --model llama3_8b --out l40s.toml
+"""
+_FIELDS = ("model", "tensor", "batch", "prompt", "output", "precision")
+
+
+@click.command(
+    cls=CommandWithFiles, short_help="Fit a device or an engine on measurements.", epilog=_EXAMPLES
+)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--platform", required=True, metavar="NAME", help="Where it was measured, or a TOML file."
+)
+@click.option(
+    "--engine", metavar="NAME", help="Software of whole runs; default the newest calibrated one."
+)
+@click.option(
+    "--target",
+    type=click.Choice(["device", "engine"]),
+    help="What whole runs fit; default the device if it has no constants yet, else the engine.",
+)
+@click.option(
+    "--kernel", multiple=True, metavar="CLASS", help="Kernel classes to fit; default all."
+)
+@click.option("--no-prior", is_flag=True, help="Let the rows alone decide.")
+@click.option("--model", metavar="NAME", help="Model, where the file does not name it.")
+@click.option("--tensor", type=WHOLE, metavar="N", help="Shards, likewise.")
+@click.option("--batch", type=WHOLE, metavar="N", help="Requests or clients, likewise.")
+@click.option("--prompt", type=WHOLE, metavar="TOKENS", help="Tokens in, likewise.")
+@click.option("--output", type=WHOLE, metavar="TOKENS", help="Tokens generated, likewise.")
+@click.option("--precision", metavar="NAME", help="Formats, likewise.")
+@click.option("--out", metavar="FILE", help="Write the record with its new constants as TOML.")
+@output_options(html=False)
+def calibrate(*, files: tuple[str, ...], platform: str, **given: Any) -> int:
+    """Fit constants on CSV tables, or on the JSON of vllm bench, aiperf or genai-perf."""
+    from genz.solve.calibrate import calibrate as fitted
+
+    output = Output(given["csv_file"], given["json_file"])
+    done = fitted(
+        list(files),
+        platform_of(platform),
+        kernel=names(given["kernel"]) or None,
+        engine=None if given["engine"] is None else engine_of(given["engine"]),
+        target=given["target"],
+        prior=not given["no_prior"],
+        **{name: given[name] for name in _FIELDS if given[name] is not None},
+    )
+    if given["out"] is not None:
+        done.write(given["out"])
+    frame = done.to_frame()
+    output.save(frame=lambda: frame, data=lambda: frame.to_dict("records"))
+    if not output.quiet:
+        _print(done, given["out"])
+    return 0
+
+
+_TABLE = {
+    "n_row": 1.0, "n_flagged": 1.0, "mape": 1e-2, "held_out_mape": 1e-2, "held_out_bias": 1e-2,
+    "error": 1e-2,
+}  # fmt: skip
+_HEADINGS = (">rows", ">left\nout", ">error\n%", ">held out\n%", ">bias\n%", ">sigma\n%")
+
+
+def _print(done: Calibration, path: str | None) -> None:
+    frame = done.to_frame()
+    rows = [
+        [row["class"], row["format"], *(figure(row[c] / size) for c, size in _TABLE.items())]
+        for row in frame.to_dict("records")
+    ]
+    show(table(("class", "format", *_HEADINGS), rows))
+    known = list(frame.columns)
+    constants = known[known.index("error") + 1 :]
+    values = [
+        [row["class"], row["format"], *(figure(row[c]) for c in constants)]
+        for row in frame.to_dict("records")
+    ]
+    show(table(("class", "format", *(f">{c}" for c in constants)), values))
+    for reason, count in done.flagged["flag"].value_counts().items():
+        say(f"{count} rows left out: {reason}.")
+    if path is not None:
+        say(f"Wrote {path}.")

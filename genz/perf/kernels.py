@@ -1,0 +1,304 @@
+r"""Time of single kernels on a device: the kernel models of a step, one at a time.
+
+Every function makes the operator that a layer of a model would make and evaluates it as a step does:
+
+.. math:: t = \left(c^p + m^p\right)^{1/p} + u \frac{S}{B} + \tau_x X + \tau_d D + t_0,
+   \quad c = \frac{F}{e_c P}, \quad m = \frac{Q}{e_m B}
+
+F flop, Q bytes, P dense peak, B memory bandwidth; :math:`e_c, e_m, p, t_0, u, \tau_x, \tau_d` are the constants of the
+device in :class:`genz.spec.hardware.Kernel`, fitted on the tables that its entry names; S bytes of passes beside the
+product, X exponentials, D steps that do not overlap. ``ideal=True`` gives :math:`\max(F/P, Q/B)`. Errors below are
+mean absolute errors on shapes that were not in the fit (:func:`genz.solve.split.held_out`), caches and weights that
+the last-level cache holds left out. Shapes broadcast; results have the broadcast shape.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from genz.core.typing import FloatArray, FloatLike
+from genz.ops.single import (
+    attention_operator,
+    elementwise_operator,
+    experts_operator,
+    gemm_operator,
+)
+from genz.perf.latent_kernels import DEEPSEEK, latent_decode_time, latent_prefill_time
+from genz.perf.launch import kernel_time, timed
+from genz.spec.deployment import Routing
+from genz.spec.hardware import Accelerator
+
+__all__ = [
+    "DEEPSEEK",
+    "decode_attention_time",
+    "elementwise_time",
+    "experts_time",
+    "gemm_time",
+    "kernel_time",
+    "latent_decode_time",
+    "latent_prefill_time",
+    "prefill_attention_time",
+]
+
+
+def gemm_time(
+    accelerator: Accelerator,
+    m: FloatLike,
+    n: FloatLike,
+    k: FloatLike,
+    number_format: str = "bf16",
+    *,
+    ideal: bool = False,
+) -> FloatArray:
+    r"""Return the time of a linear layer: y[m, n] = x[m, k] W[n, k]^T.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+        Device.
+    m, n, k : array_like, shape (...)
+        Rows, outputs and inputs. [1]
+    number_format : str
+        Format of weights and product; activations are of 16 bits, and those of narrower products are quantised first.
+    ideal : bool, default False
+        Whether the kernel reaches the roofline itself.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Time. [s]
+
+    Notes
+    -----
+    :math:`F = 2mnk`, :math:`Q = w\,nk + 2(mk + mn)`, :math:`S = (2 + w)\,mk` for formats of w < 2 bytes,
+    :math:`D = \min(k, 4096)`: sums are serial up to there and split among cores beyond. On Ampere F grows by
+    :func:`genz.perf.waves.wave_factor`.
+
+    Error in bf16, n and k of 256 or more: A100 7.9 %, H100 6.3, H200 6.3, B200 7.1, B300 7.3, GB200 10.2 (its power
+    limit, rows of 1e12 flop and more), L40S 8.8; fp8 with the quantisation (TensorRT-LLM): H100 4.2, H200 4.6,
+    B200 5.6.
+
+    References
+    ----------
+    .. [1] Williams, Waterman, Patterson, "Roofline," CACM 52(4), 2009, doi:10.1145/1498765.1498785
+    .. [2] NVIDIA AIConfigurator, operator tables, https://github.com/ai-dynamo/aiconfigurator (Apache-2.0)
+    """
+    return timed(accelerator, gemm_operator(m, n, k, number_format), m, n, k, ideal=ideal)
+
+
+def prefill_attention_time(
+    accelerator: Accelerator,
+    batch: FloatLike,
+    new: FloatLike,
+    cached: FloatLike,
+    n_head: FloatLike,
+    n_kv_head: FloatLike,
+    head_dim: FloatLike,
+    window: int | None = None,
+    number_format: str = "bf16",
+    cache_format: str | None = None,
+    *,
+    ideal: bool = False,
+) -> FloatArray:
+    r"""Return the time of causal attention of new tokens to themselves and to those before them.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+        Device.
+    batch : array_like, shape (...)
+        Requests. [1]
+    new, cached : array_like, shape (...)
+        Tokens of each that pass, and tokens before them. [tokens]
+    n_head, n_kv_head, head_dim : array_like, shape (...)
+        Query heads, key-value heads, width of a head. [1]
+    window : int, optional
+        Tokens that a query sees at most; default all.
+    number_format : str
+        Format of the products.
+    cache_format : str, optional
+        Format of keys and values; default ``number_format``.
+    ideal : bool, default False
+        Whether the kernel reaches the roofline itself.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Time. [s]
+
+    Notes
+    -----
+    With :math:`A = \sum_i \min(\text{cached} + i, \text{window})` pairs of query and key: :math:`F = 4 b A h d`,
+    :math:`X = b A h` exponentials, which the special-function units take, D the keys that the last query tile walks.
+
+    Error in bf16, window excepted, prompts of 16 tokens or more: A100 9.2 %, H100 9.6, H200 9.8, B200 12.0,
+    B300 12.2, GB200 12.0, L40S 16.7; fp8: H100 13.5, H200 14.4, B200 13.6.
+
+    References
+    ----------
+    .. [1] Dao, "FlashAttention-2," arXiv 2307.08691
+    .. [2] NVIDIA AIConfigurator, operator tables, https://github.com/ai-dynamo/aiconfigurator (Apache-2.0)
+    """
+    operator = attention_operator(
+        "prefill", batch, new, cached, n_head, n_kv_head, head_dim,
+        window=window, number_format=number_format, cache_format=cache_format or number_format,
+    )  # fmt: skip
+    given = (batch, new, cached, n_head, n_kv_head, head_dim)
+    return timed(accelerator, operator, *given, ideal=ideal)
+
+
+def decode_attention_time(
+    accelerator: Accelerator,
+    batch: FloatLike,
+    context: FloatLike,
+    n_head: FloatLike,
+    n_kv_head: FloatLike,
+    head_dim: FloatLike,
+    window: int | None = None,
+    number_format: str = "bf16",
+    cache_format: str | None = None,
+    *,
+    ideal: bool = False,
+) -> FloatArray:
+    r"""Return the time of attention of one new token of each request.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+        Device.
+    batch : array_like, shape (...)
+        Requests. [1]
+    context : array_like, shape (...)
+        Tokens that the new one sees, itself included. [tokens]
+    n_head, n_kv_head, head_dim : array_like, shape (...)
+        Query heads, key-value heads, width of a head. [1]
+    window : int, optional
+        Tokens that a query sees at most; default all.
+    number_format : str
+        Format of the products.
+    cache_format : str, optional
+        Format of keys and values; default ``number_format``.
+    ideal : bool, default False
+        Whether the kernel reaches the roofline itself.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Time. [s]
+
+    Notes
+    -----
+    :math:`F = 4 b L h d`, :math:`Q = 2 b g d (w L + 2 h / g)` with L tokens, g key-value heads and w bytes of a
+    cached value; kernels that pad read L in tiles of 128. :math:`D = b g` tiles.
+
+    Error in bf16 over 2 to 131072 tokens: H100 7.4 %, H200 7.9, B200 6.4, B300 5.2, GB200 6.9; from 128 tokens:
+    A100 7, L40S 20; fp8: H100 11.4, H200 12.1, B200 7.9.
+
+    References
+    ----------
+    .. [1] Dao et al., "Flash-Decoding," 2023, https://pytorch.org/blog/flash-decoding/
+    .. [2] NVIDIA AIConfigurator, operator tables, https://github.com/ai-dynamo/aiconfigurator (Apache-2.0)
+    """
+    before = np.asarray(context, dtype=np.float64) - 1.0
+    operator = attention_operator(
+        "decode", batch, 1.0, before, n_head, n_kv_head, head_dim,
+        window=window, number_format=number_format, cache_format=cache_format or number_format,
+    )  # fmt: skip
+    given = (batch, context, n_head, n_kv_head, head_dim)
+    return timed(accelerator, operator, *given, ideal=ideal)
+
+
+def experts_time(
+    accelerator: Accelerator,
+    token: FloatLike,
+    width: FloatLike,
+    inner: FloatLike,
+    n_expert: int,
+    n_active: int,
+    tensor: FloatLike = 1,
+    expert: FloatLike = 1,
+    routing: Routing | None = None,
+    number_format: str = "bf16",
+    *,
+    gated: bool = True,
+    ideal: bool = False,
+) -> FloatArray:
+    r"""Return the time of the routed experts of the busiest rank.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+        Device.
+    token : array_like, shape (...)
+        Tokens of all ranks that enter the layer, each once. [tokens]
+    width, inner : array_like, shape (...)
+        Width of the residual stream, and inner width of an expert. [1]
+    n_expert, n_active : int
+        Experts in all and per token.
+    tensor, expert : array_like, shape (...)
+        Shards of each expert, and groups to which experts are dealt. [1]
+    routing : Routing, optional
+        Spread of tokens over experts; default the measured skew.
+    number_format : str
+        Format of weights and products; activations are of 16 bits.
+    gated : bool, default True
+        Whether experts have a gate projection.
+    ideal : bool, default False
+        Whether the kernel reaches the roofline itself.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Time. [s]
+
+    Notes
+    -----
+    With R token-expert pairs on the rank and U experts in use there: :math:`F = 2 \cdot 3 R H I`,
+    :math:`Q = 3 U H I w + 2 R (2 H + 4 I)`, :math:`S = 2 R H` bytes that routing moves.
+
+    Error, shares of experts per rank of up to 4, cross-validated over models: bf16 H100 8.0 %, H200 8.5, B200 13.4,
+    L40S 7.4, A100 21 (two engines); fp8 H100 10.2, B200 12.8, L40S 7.7; fp4 B200 12.5.
+
+    References
+    ----------
+    .. [1] NVIDIA AIConfigurator, operator tables, https://github.com/ai-dynamo/aiconfigurator (Apache-2.0)
+    """
+    operator = experts_operator(
+        token, width, inner, n_expert, n_active, tensor=tensor, expert=expert,
+        routing=routing or Routing(), number_format=number_format, gated=gated,
+    )  # fmt: skip
+    given = (token, width, inner, tensor, expert)
+    return timed(accelerator, operator, *given, ideal=ideal)
+
+
+def elementwise_time(
+    accelerator: Accelerator, value: FloatLike, number_format: str = "bf16", *, ideal: bool = False
+) -> FloatArray:
+    r"""Return the time of a norm, a rotary embedding, an activation or an addition.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+        Device.
+    value : array_like, shape (...)
+        Activations read and written in all. [1]
+    number_format : str
+        Their format.
+    ideal : bool, default False
+        Whether the kernel reaches the roofline itself.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Time. [s]
+
+    Notes
+    -----
+    :math:`F = v`, :math:`Q = w v`. Error over norms, rotary embedding, activation and addition of five models:
+    A100 23 %, H100 27, A40 20; they make up 5 to 10 % of a layer.
+
+    References
+    ----------
+    .. [1] Agrawal et al., "Vidur," arXiv 2405.05465; its profiling data (MIT)
+    """
+    return timed(accelerator, elementwise_operator(value, number_format), value, ideal=ideal)

@@ -1,0 +1,197 @@
+"""Time of one launch of operators on a device: the one code path of steps and of single kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from genz.core.typing import FloatArray, FloatLike, Num
+from genz.ops.work import Operator, stack
+from genz.perf.efficiency import KernelConstants, column, kernel_constants, kernels_of
+from genz.perf.roofline import OperatorTime, ideal_time, operator_time
+from genz.perf.waves import wave_factor
+from genz.spec.hardware import Accelerator, Kernel
+
+__all__ = ["kernel_time", "launch_time", "peak_rates", "timed"]
+
+
+def peak_rates(operators: Sequence[Operator], accelerator: Accelerator, ndim: int) -> FloatArray:
+    """Return the dense peak of each operator's format, with the operators on the first axis [flop/s]."""
+    peaks = {f: accelerator.peak(f) for f in {o.number_format for o in operators}}
+    return column([peaks[o.number_format] for o in operators], ndim)
+
+
+def launch_time(
+    operators: Sequence[Operator],
+    accelerator: Accelerator,
+    flop: FloatArray,
+    traffic: FloatArray,
+    *,
+    peak: Num,
+    bandwidth: Num,
+    calibrated: bool,
+    ndim: int,
+) -> tuple[OperatorTime, KernelConstants | None]:
+    r"""Return the time of one launch of each operator, without its fixed time.
+
+    Parameters
+    ----------
+    operators : sequence of Operator
+        Operators.
+    accelerator : Accelerator
+        Device; numeric fields may be arrays.
+    flop, traffic : ndarray, shape (n_op, ...)
+        Their work, with the operators on the first axis. [flop], [B]
+    peak : ndarray, shape (n_op, ...)
+        From :func:`peak_rates`. [flop/s]
+    bandwidth : array_like, shape (...)
+        Memory bandwidth, or that of each operator. [B/s]
+    calibrated : bool
+        Whether kernels have the device's constants, or reach the roofline itself.
+    ndim : int
+        Axes of the cases.
+
+    Returns
+    -------
+    time : OperatorTime
+        Times of shape (n_op, ...). [s]
+    constants : KernelConstants or None
+        The constants; None for the roofline itself. ``overhead`` is the fixed time of a launch. [s]
+
+    Notes
+    -----
+    With the constants of :class:`genz.spec.hardware.Kernel` a launch takes
+    :math:`(c^p + m^p)^{1/p} + u\,S/B + \tau_x X + \tau_d D + t_0`, where :math:`c = W F / (e_c P)`,
+    :math:`m = (Q + g\,G) / (e_m B)`; G is ``padding``, S ``side``, X ``exponential`` and D ``depth`` of the
+    operator, W :func:`genz.perf.waves.wave_factor` where the kernel works in waves, else 1. No term is
+    negative and the shares are at most 1, so that it never falls below the ideal bound.
+    """
+    if not calibrated:
+        return ideal_time(flop, traffic, peak, bandwidth), None
+    kernels = kernels_of(accelerator, operators)
+    constants = kernel_constants(accelerator, operators, ndim, kernels)
+    rows = _further(operators, kernels, accelerator.memory_bandwidth)
+    time = operator_time(
+        _with_rows(flop, rows["idle"]),
+        _with_rows(traffic, rows["padding"]),
+        peak,
+        bandwidth,
+        compute_efficiency=constants.compute_efficiency,
+        memory_efficiency=constants.memory_efficiency,
+        sharpness=constants.sharpness,
+    )
+    roof = _with_rows(time.roof, rows["apart"])
+    return OperatorTime(time.compute, time.memory, roof), constants
+
+
+Rows = list[tuple[int, Num]]
+_TERMS = ("padding", "side_cost", "exponential_time", "depth_time", "wave_core")
+
+
+def _further(
+    operators: Sequence[Operator], kernels: Sequence[Kernel], bandwidth: Num
+) -> dict[str, Rows]:
+    """Return idle arithmetic [flop], padding [B] and time apart [s] of those operators that have any."""
+    present = {
+        key: frozenset(n for n in _TERMS if _counts(getattr(k, n)))
+        for key, k in {id(k): k for k in kernels}.items()
+    }
+    waves = [
+        i for i, (o, k) in enumerate(zip(operators, kernels, strict=True))
+        if "wave_core" in present[id(k)] and _counts(o.output)
+    ]  # fmt: skip
+    rows: dict[str, Rows] = {"padding": [], "apart": []}
+    rows["idle"] = _idle(waves, operators, kernels) if waves else []
+    for i, (o, k) in enumerate(zip(operators, kernels, strict=True)):
+        terms = present[id(k)]
+        if not terms:
+            continue
+        if "padding" in terms and _counts(o.padding):
+            rows["padding"].append((i, k.padding * o.padding))
+        apart: list[Num] = []
+        if "side_cost" in terms and _counts(o.side):
+            apart.append(k.side_cost * o.side / bandwidth)
+        if "exponential_time" in terms and _counts(o.exponential):
+            apart.append(k.exponential_time * o.exponential)
+        if "depth_time" in terms and _counts(o.depth):
+            apart.append(k.depth_time * o.depth)
+        rows["apart"] += [(i, time) for time in apart]
+    return rows
+
+
+def _counts(value: Num) -> bool:
+    """Whether a term may be there: its constant or amount is not just the number 0."""
+    return not (isinstance(value, float | int) and value == 0.0)
+
+
+def _idle(index: Sequence[int], operators: Sequence[Operator], kernels: Sequence[Kernel]) -> Rows:
+    """Return the arithmetic that idle cores of the last waves could have done [flop]."""
+    output = stack([operators[i].output for i in index])
+    flop = stack([operators[i].flop for i in index])
+    cores = [kernels[i].wave_core for i in index]
+    core = column(cores, output.ndim - 1)
+    factor = wave_factor(output, flop / (2.0 * output), np.maximum(core, 1.0))
+    if not np.all(core):
+        factor = np.where(core > 0.0, factor, 1.0)
+    return list(zip(index, (factor - 1.0) * flop, strict=True))
+
+
+def _with_rows(values: FloatArray, rows: Rows) -> FloatArray:
+    """Return ``values`` with rows added to those of some operators; itself where there are none."""
+    if not rows:
+        return values
+    shape = np.broadcast_shapes(values.shape[1:], *{np.shape(row) for _, row in rows})
+    if shape == values.shape[1:]:
+        total = values.copy()
+    else:
+        total = np.empty((len(values), *shape))
+        lift = (1,) * (len(shape) + 1 - values.ndim)
+        total[:] = values.reshape(len(values), *lift, *values.shape[1:])
+    for i, row in rows:
+        total[i] += row
+    return total
+
+
+def kernel_time(accelerator: Accelerator, operator: Operator, *, ideal: bool = False) -> FloatArray:
+    """Return the time of one launch of an operator, its fixed time included.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+        Device; numeric fields may be arrays.
+    operator : Operator
+        Work.
+    ideal : bool, default False
+        Whether the kernel reaches the roofline itself.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Time. [s]
+    """
+    amounts = (operator.flop, operator.traffic, operator.padding, operator.side)
+    more = (operator.exponential, operator.depth, operator.output)
+    shape = np.broadcast_shapes(*(np.shape(v) for v in (*amounts, *more)), *accelerator.shapes)
+    ndim = len(shape)
+    time, constants = launch_time(
+        [operator],
+        accelerator,
+        stack([operator.flop], shape),
+        stack([operator.traffic], shape),
+        peak=peak_rates([operator], accelerator, ndim),
+        bandwidth=accelerator.memory_bandwidth,
+        calibrated=not ideal,
+        ndim=ndim,
+    )
+    total = time.roof if constants is None else time.roof + constants.overhead
+    return np.asarray(total[0])
+
+
+def timed(
+    accelerator: Accelerator, operator: Operator, *given: FloatLike, ideal: bool
+) -> FloatArray:
+    """Return the time in the shape that the arguments broadcast to."""
+    time = kernel_time(accelerator, operator, ideal=ideal)
+    shape = np.broadcast_shapes(*(np.shape(v) for v in given), *accelerator.shapes)
+    return np.broadcast_to(time, shape) if shape else time.reshape(())

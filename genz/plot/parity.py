@@ -1,0 +1,51 @@
+"""Parity of predictions: predicted over measured time, against measured time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from genz.plot.style import COLORS, GREY, HOUSE, LOG_TICKS, MARKERS
+
+__all__ = ["parity_figure"]
+
+_BAND = 0.1
+_HEIGHT = 420
+
+
+def parity_figure(frame: pd.DataFrame, *, title: str = "") -> go.Figure:
+    """Return predicted against measured times, with the diagonal and a band of 10 % around it.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns ``device``, ``measured`` and ``predicted`` [ms].
+    title : str
+        Heading.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+    """
+    figure = go.Figure(layout={"template": HOUSE, "height": _HEIGHT, "title": {"text": title}})
+    low, high = frame["measured"].min(), frame["measured"].max()
+    ends = np.array([low, high])
+    for factor, dash in ((1.0, "solid"), (1.0 + _BAND, "dot"), (1.0 / (1.0 + _BAND), "dot")):
+        line = {"color": GREY, "dash": dash, "width": 1}
+        figure.add_scatter(
+            x=ends, y=factor * ends, mode="lines", line=line, showlegend=False, hoverinfo="skip"
+        )
+    for place, (device, own) in enumerate(frame.groupby("device", sort=True)):
+        marker = {
+            "color": COLORS[place % len(COLORS)],
+            "symbol": MARKERS[place % len(MARKERS)],
+            "size": 4,
+            "opacity": 0.5,
+        }
+        figure.add_scatter(
+            x=own["measured"], y=own["predicted"], mode="markers", name=str(device), marker=marker
+        )
+    figure.update_xaxes(type="log", title_text="Measured time (ms)", **LOG_TICKS)
+    figure.update_yaxes(type="log", title_text="Predicted time (ms)", **LOG_TICKS)
+    return figure

@@ -1,0 +1,353 @@
+"""The stationary load of a replica with continuous batching: closed loop of clients, or Poisson arrivals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Unpack
+
+import numpy as np
+
+from genz.core import check
+from genz.core.errors import InputError
+from genz.core.typing import BoolArray, FloatArray, FloatLike, Num
+from genz.perf.energy import idle_power, rent
+from genz.serve.deployment import Deployment, Options, case_shape
+from genz.serve.memory import memory
+from genz.serve.served_result import Served
+from genz.serve.stationary import BUDGET, Point, Traffic, point_at
+from genz.spec.deployment import Lengths, Workload
+from genz.spec.hardware import Platform
+from genz.spec.model import Model
+
+__all__ = ["Served", "served"]
+
+_TOLERANCE = 1e-10
+_MOST_STEPS = 200
+#: Share of the slots in use beyond which the wait for one is not evaluated. [1]
+_NEARLY = 1.0 - 1e-6
+#: Requests in flight where neither memory nor engine bounds them. [1]
+_MOST_REQUESTS = 2.0**20
+
+
+def served(
+    model: Model,
+    platform: Platform,
+    workload: Workload,
+    *,
+    rate: FloatLike | None = None,
+    n_client: FloatLike | None = None,
+    n_request: FloatLike | None = None,
+    **options: Unpack[Options],
+) -> Served:
+    r"""Return what requests experience on one replica in a stationary state.
+
+    Parameters
+    ----------
+    model : Model or str
+        Model.
+    platform : Platform or str
+        Platform.
+    workload : Workload or str
+        Lengths of prompt and output, and the share of the prompt in the prefix cache.
+    rate : array_like, shape (...), optional
+        Open loop: requests that arrive per second, at random times. [1/s]
+    n_client : array_like, shape (...), optional
+        Closed loop: clients, each with one request at any time. Either this or ``rate``. [1]
+    n_request : array_like, shape (...), optional
+        Closed loop: requests of a finite run, in which all clients start together; default a run without end. [1]
+    **options
+        See :class:`genz.serve.deployment.Options`.
+
+    Returns
+    -------
+    Served
+
+    Raises
+    ------
+    InputError
+        If not exactly one of ``rate`` and ``n_client`` is given, a number breaks its rule, shapes do not broadcast,
+        or the layout fits neither model nor platform.
+
+    Notes
+    -----
+    :func:`genz.serve.stationary.point_at` gives step time, rate and waits at a number of prompts per step. Rate and
+    requests in flight grow with it, so a safeguarded secant finds the one at which, in an open loop, the rate is that
+    of the arrivals, or, in a closed one, decoding and waiting requests are all the clients. The cache bounds the
+    requests in flight: further ones wait at the door for :math:`(N - N_{most}) / \lambda`, and in an open loop as in a queue with
+    :math:`N_{most}` servers, :math:`(1 + c^2) / (2 \lambda) \; r^{\sqrt{2 (N_{most} + 1)}} / (1 - r)` at the share
+    :math:`r` of them in use [1]_. An open loop faster
+    than a replica that is full, ``stable_rate``, has no stationary state: its times are infinite.
+
+    In a run of ``n_request`` requests the share ``n_client / n_request`` starts together. With :math:`K = C / (L u)`
+    prompts to a step their mean wait is :math:`(N + \min(K, N)) S / 2`, beside half the batch.
+
+    Times vary over requests with the lengths (where the workload has their standard deviation), the wait for a
+    step (uniform), the queue (second moment of M/D/1), the door (exponential), and the requests that decode
+    beside one: their number varies by :math:`b (1 - b/N)`, two thirds of that over the life of a request.
+
+    References
+    ----------
+    .. [1] H. Sakasegawa, "An approximation formula L_q = a rho^b / (1 - rho)", Ann. Inst. Stat. Math. 29, 1977.
+    """
+    at = Deployment.of(model, platform, options)
+    if not isinstance(workload, Workload):
+        msg = f"workload must be a Workload or a name, got {workload!r:.80}"
+        raise InputError(msg)
+    given = _given(rate, n_client, n_request)
+    shape, load = _traffic(at, workload, given)
+    room = np.maximum(_room(at, load, shape), 0.0)
+    fits = room >= 1.0
+    most = np.maximum(room, 1.0)
+    full = _closed(at, load, most)
+    if rate is None:
+        inside = np.minimum(load.client, most)
+        point = _closed(at, load, inside)
+        stable = fits
+    else:
+        ask = np.broadcast_to(given["rate"], shape)
+        stable = fits & (ask < full.rate)
+        point = _open(at, load, np.minimum(ask, full.rate), full)
+    waits = _waits(at, workload, load, point, most, given)
+    return _result(at, load, point, full, waits, room, stable)
+
+
+def _given(
+    rate: FloatLike | None, n_client: FloatLike | None, n_request: FloatLike | None
+) -> dict[str, FloatArray]:
+    if (rate is None) == (n_client is None):
+        msg = "give either rate (open loop) or n_client (closed loop)"
+        raise InputError(msg)
+    if n_client is None:
+        if n_request is not None:
+            msg = "n_request belongs to a closed loop, give n_client with it"
+            raise InputError(msg)
+        return {"rate": check.positive("rate", rate, "1/s")}  # type: ignore[arg-type]
+    given = {"n_client": check.count("n_client", n_client)}
+    if n_request is not None:
+        given["n_request"] = check.count("n_request", n_request)
+        ok = np.asarray(given["n_request"] >= given["n_client"])
+        shown = np.broadcast_to(given["n_request"], ok.shape)
+        check.require(ok, shown, "n_request", "must be >= n_client")
+    return given
+
+
+def _traffic(
+    at: Deployment, workload: Workload, given: dict[str, FloatArray]
+) -> tuple[tuple[int, ...], Traffic]:
+    named = {
+        "prompt": check.at_least("prompt", workload.prompt.mean, 1.0, "tokens"),
+        "output": check.at_least("output", workload.output.mean, 1.0, "tokens"),
+        "cached_share": check.fraction("cached_share", workload.cached_share),
+        "beams": check.count("beams", workload.beams),
+    }
+    shape = case_shape(at, named | given)
+    prompt, output, share, beams = (np.broadcast_to(v, shape) for v in named.values())
+    new = np.maximum(prompt * (1.0 - share), 1.0)
+    group = np.broadcast_to(np.asarray(at.parallel.data, dtype=np.float64), shape)
+    limit = at.engine.max_token
+    budget = np.maximum(new, BUDGET * group) if limit is None else np.asarray(limit) * group
+    client = np.broadcast_to(given.get("n_client", np.inf), shape)
+    return shape, Traffic(
+        new, prompt - new, output, beams, np.broadcast_to(budget, shape), client,
+        np.broadcast_to(_variation(workload.prompt), shape),
+    )  # fmt: skip
+
+
+def _variation(lengths: Lengths) -> FloatArray:
+    """Squared coefficient of variation of a length; 0 where its standard deviation is not known [1]."""
+    return np.asarray((0.0 if lengths.std is None else lengths.std / lengths.mean) ** 2)
+
+
+def _room(at: Deployment, load: Traffic, shape: tuple[int, ...]) -> FloatArray:
+    """Return the requests in flight at most: what the cache holds, by the engine's rule of admission [1]."""
+    held = 1.0 if at.engine.admission == "whole" else 0.5
+    prompt = load.new + load.hit
+    uses = memory(
+        at.model,
+        at.platform,
+        context=prompt + held * load.output,
+        beams=load.beams,
+        shared=prompt,
+        **at.options,
+    )
+    return np.broadcast_to(np.minimum(uses.max_batch, _MOST_REQUESTS), shape)
+
+
+def _closed(at: Deployment, load: Traffic, inside: FloatArray) -> Point:
+    """Point at which ``inside`` requests decode, pass or wait for a step; at most that of full steps."""
+    load = replace(load, client=np.maximum(inside, 1.0))
+    high = np.minimum(load.most, inside / load.further)
+
+    def excess(point: Point) -> FloatArray:
+        return np.asarray(point.batch + point.rate * point.active_ttft - inside)
+
+    return _solve(at, load, high, excess)
+
+
+def _open(at: Deployment, load: Traffic, rate: FloatArray, full: Point) -> Point:
+    """Point at which requests complete at a rate that the replica can hold."""
+    load = replace(load, client=np.full_like(load.client, np.inf))
+
+    def excess(point: Point) -> FloatArray:
+        return np.asarray(point.rate / rate - 1.0)
+
+    return _solve(at, load, load.most * (1.0 - 1e-9), excess)
+
+
+def _solve(at: Deployment, load: Traffic, high: FloatArray, excess: Any) -> Point:
+    """Root of an increasing function of the arrivals per step, or the upper end where it is below zero there.
+
+    Bracketed secant in the logarithm (Illinois); a case that has converged keeps its value, so that its neighbours
+    in an array do not change it.
+    """
+    low = high * 1e-9
+    top = np.array(high)
+    f_low, f_top = excess(point_at(at, load, low)), excess(point_at(at, load, top))
+    x = np.where(f_top <= 0.0, top, low)
+    done = (f_top <= 0.0) | (f_low >= 0.0)
+    low, top = np.log(low), np.log(top)
+    for step in range(_MOST_STEPS):
+        if done.all():
+            break
+        with np.errstate(divide="ignore", invalid="ignore"):
+            guess = (low * f_top - top * f_low) / (f_top - f_low)
+        middle = (low + top) / 2.0
+        bad = ~np.isfinite(guess) | (guess <= low) | (guess >= top) | (step % 4 == 3)
+        guess = np.where(bad, middle, guess)
+        f = excess(point_at(at, load, np.where(done, x, np.exp(guess))))
+        x = np.where(done, x, np.exp(guess))
+        up = f < 0.0
+        low = np.where(done | ~up, low, guess)
+        top = np.where(done | up, top, guess)
+        f_low, f_top = (
+            np.where(up, f, f_low / 2.0),
+            np.where(up, f_top / 2.0, f),
+        )
+        done = done | (top - low < _TOLERANCE) | (f == 0.0)
+    return point_at(at, load, x)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waits:
+    """Waits outside the replica, and how times vary over requests."""
+
+    door: FloatArray
+    burst: FloatArray
+    ttft: FloatArray
+    tpot: FloatArray
+    decode: FloatArray
+
+    @property
+    def outside(self) -> FloatArray:
+        return self.door + self.burst
+
+
+def _waits(
+    at: Deployment,
+    workload: Workload,
+    load: Traffic,
+    point: Point,
+    most: FloatArray,
+    given: dict[str, FloatArray],
+) -> _Waits:
+    """Return waits at the door and in the first burst, and variances of ttft, tpot and decode time."""
+    inside = point.batch + point.rate * point.active_ttft
+    length = _variation(workload.output)
+    if np.isinf(load.client).all():
+        use = np.minimum(inside / most, _NEARLY)
+        power = np.sqrt(2.0 * (most + 1.0)) - 1.0
+        door = (1.0 + length) / 2.0 / point.rate * use ** (power + 1.0) / (1.0 - use)
+        door_variance = door**2
+    else:
+        door = np.maximum(load.client - inside, 0.0) / point.rate
+        door_variance = door**2 * length
+    share: Num = 0.0
+    burst = np.zeros(())
+    if "n_request" in given:
+        share = load.client / given["n_request"]
+        burst = _burst(load, point, np.minimum(load.client, most))
+    spread = load.others if np.isinf(load.client).all() else 1.0 - point.batch / load.client
+    tpot = _step_variance(at, load, point) * np.maximum(spread, 0.0)
+    slow = (point.own + at.engine.overhead_token * load.new) ** 2 * load.variation
+    queue = point.queue**2 + point.busy * point.service**2 / (
+        3.0 * np.maximum(1.0 - point.busy, 1e-9)
+    )
+    queue = np.where(point.queue > 0.0, queue, 0.0)
+    first = burst**2 * (share * 4.0 / 3.0 - share**2)
+    return _Waits(
+        door=np.asarray(door),
+        burst=np.asarray(share * burst),
+        ttft=door_variance + first + point.residual**2 / 3.0 + queue + slow,
+        tpot=tpot,
+        decode=load.further**2 * tpot * (1.0 + length) + (load.further * point.tau) ** 2 * length,
+    )
+
+
+def _burst(load: Traffic, point: Point, clients: FloatArray) -> FloatArray:
+    """Mean time by which prompts that all arrive at once pass later than those of a stationary load [s]."""
+    together = np.minimum(load.most, clients)
+    passed = (clients + np.maximum(together, 1.0)) / 2.0 * point.first_service
+    return np.asarray(np.maximum(passed - (point.residual + point.queue + point.own), 0.0))
+
+
+def _step_variance(at: Deployment, load: Traffic, point: Point) -> FloatArray:
+    """Variance over requests of their mean step: requests beside them, and prompts that came meanwhile [s^2]."""
+    near = point_at(at, load, point.arrivals * 0.98)
+    slope = (point.tau - near.tau) / (point.batch - near.batch)
+    prompts = np.maximum(point.tau - point.idle_step, 0.0) ** 2 / point.arrivals / load.further
+    return np.where(load.output > 1.0, 2.0 / 3.0 * slope**2 * point.batch + prompts, 0.0)
+
+
+def _result(
+    at: Deployment,
+    load: Traffic,
+    point: Point,
+    full: Point,
+    waits: _Waits,
+    room: FloatArray,
+    stable: BoolArray,
+) -> Served:
+    """Put the parts together; times of an unstable load are infinite."""
+    shape, fits = room.shape, room >= 1.0
+    ttft = point.active_ttft + waits.outside
+    inside = point.batch + point.rate * point.active_ttft
+    empty = np.exp(-inside) if np.isinf(load.client).all() else 0.0
+    size = np.asarray(at.parallel.size, dtype=np.float64)
+    price = rent(at.platform, size, 1.0)
+    engine = at.engine
+
+    def fit(value: Num) -> Num:
+        return np.array(np.broadcast_to(value, shape))[()]
+
+    def time(value: Num) -> Num:
+        return fit(np.where(stable, value, np.inf))
+
+    return Served(
+        batch=fit(np.where(fits, point.batch, 0.0)),
+        in_flight=fit(np.where(fits, inside, 0.0)),
+        waiting=time(point.rate * waits.door),
+        rate=fit(np.where(fits, point.rate, 0.0)),
+        ttft=time(ttft),
+        tpot=time(point.tau),
+        ttft_std=time(np.sqrt(waits.ttft)),
+        tpot_std=time(np.sqrt(waits.tpot)),
+        latency_std=time(np.sqrt(waits.ttft + waits.decode)),
+        stable=fit(stable),
+        stable_rate=fit(np.where(fits, full.rate, 0.0)),
+        converged=fit(np.ones((), dtype=bool)),
+        busy=fit(point.busy),
+        utilisation=fit(point.rate / full.rate),
+        max_batch=fit(room),
+        power=fit((1.0 - empty) * point.power + empty * idle_power(at.platform) * size),
+        price=None if price is None else fit(price),
+        output=fit(load.output),
+        n_accelerator=fit(size),
+        bound_index=fit(point.bound_index),
+        ttft_error=fit(_error(engine.ttft_error, point)),
+        tpot_error=fit(_error(engine.tpot_error, point)),
+        _least=time(point.engine + point.own),
+    )
+
+
+def _error(fitted: Num, point: Point) -> FloatArray:
+    return np.where(np.asarray(fitted) > 0.0, fitted, point.log_error)

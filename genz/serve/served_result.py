@@ -1,0 +1,239 @@
+"""What requests experience on a replica under stationary load."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genz.core import check
+from genz.core.typing import BoolArray, FloatArray
+from genz.serve.spread import Spread, over_error
+from genz.serve.step import BOUNDS
+from genz.spec.deployment import Objective, check_choice
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["TIMES", "Served"]
+
+TIMES = ("ttft", "tpot", "latency")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """A replica under stationary load; every field has the shape of the cases.
+
+    Attributes
+    ----------
+    batch : ndarray
+        Requests that decode, in the mean over time. [1]
+    in_flight, waiting : ndarray
+        Requests admitted, and requests that wait at the door for room in the cache. [1]
+    rate : ndarray
+        Requests completed per second. [1/s]
+    ttft, tpot : ndarray
+        Mean time to first token, waits included, and per further token; infinite under an unstable load. [s]
+    ttft_std, tpot_std, latency_std : ndarray
+        Standard deviations over requests. [s]
+    stable : ndarray of bool
+        Whether a stationary state exists: the weights fit, and arrivals are slower than ``stable_rate``.
+    stable_rate : ndarray
+        Largest rate that the replica holds; 0 if the weights do not fit. [1/s]
+    converged : ndarray of bool
+        Whether the fixed point was found; see ``reason``.
+    busy : ndarray
+        Share of the token budget in use, at full steps; prompts queue without bound as it nears 1. [1]
+    utilisation : ndarray
+        Rate over ``stable_rate``. [1]
+    max_batch : ndarray
+        Requests that the cache and the engine admit. [1]
+    power : ndarray
+        Power of the replica, with its share of the hosts. [W]
+    price : ndarray or None
+        Rent of the replica per second; None without a price. [currency/s]
+    output : ndarray
+        Tokens generated per request. [tokens]
+    n_accelerator : ndarray
+        Accelerators of the replica. [1]
+    bound_index : ndarray
+        Index into ``BOUNDS`` of the largest part of most of the time.
+    ttft_error, tpot_error : ndarray
+        Standard deviation of the log of measured over predicted mean time. [1]
+
+    Notes
+    -----
+    Percentiles are those of a log-normal with the mean and the standard deviation given, for the time to first token
+    above the least possible one. See :func:`genz.serve.served.served` for the causes that vary.
+    """
+
+    batch: FloatArray
+    in_flight: FloatArray
+    waiting: FloatArray
+    rate: FloatArray
+    ttft: FloatArray
+    tpot: FloatArray
+    ttft_std: FloatArray
+    tpot_std: FloatArray
+    latency_std: FloatArray
+    stable: BoolArray
+    stable_rate: FloatArray
+    converged: BoolArray
+    busy: FloatArray
+    utilisation: FloatArray
+    max_batch: FloatArray
+    power: FloatArray
+    price: FloatArray | None
+    output: FloatArray
+    n_accelerator: FloatArray
+    bound_index: FloatArray
+    ttft_error: FloatArray
+    tpot_error: FloatArray
+    _least: FloatArray
+
+    @property
+    def latency(self) -> FloatArray:
+        """Mean time to the last token [s]."""
+        return self.ttft + (self.output - 1.0) * self.tpot
+
+    @property
+    def latency_error(self) -> FloatArray:
+        """Standard deviation of the log of measured over predicted latency; the parts err together [1]."""
+        with np.errstate(invalid="ignore"):
+            share = np.where(self.stable, self.ttft / self.latency, 1.0)
+        return share * self.ttft_error + (1.0 - share) * self.tpot_error
+
+    @property
+    def throughput(self) -> FloatArray:
+        """Output tokens of the replica per second [tokens/s]."""
+        return self.rate * self.output
+
+    @property
+    def throughput_per_accelerator(self) -> FloatArray:
+        """Output tokens of an accelerator per second [tokens/s]."""
+        return self.throughput / self.n_accelerator
+
+    @property
+    def energy_per_token(self) -> FloatArray:
+        """Energy per output token [J]."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(self.power / self.throughput)[()]
+
+    @property
+    def cost_per_token(self) -> FloatArray | None:
+        """Rent per output token; None without a price [currency]."""
+        if self.price is None:
+            return None
+        with np.errstate(divide="ignore"):
+            return np.asarray(self.price / self.throughput)[()]
+
+    @property
+    def bound(self) -> Any:
+        """What most of the time goes into."""
+        return np.asarray(BOUNDS)[self.bound_index]
+
+    @property
+    def reason(self) -> Any:
+        """Why there is no stationary state, or that there is one."""
+        words = np.where(self.stable, "stable", "unstable: requests arrive faster than stable_rate")
+        words = np.where(self.max_batch < 1.0, "unstable: not one request fits into memory", words)
+        return np.where(self.converged, words, "not converged")
+
+    def percentile(self, name: str, q: float) -> FloatArray:
+        """Return a percentile over requests of a time.
+
+        Parameters
+        ----------
+        name : {"ttft", "tpot", "latency"}
+            Which time.
+        q : float
+            Share of the requests that are faster, in (0, 1). [1]
+
+        Returns
+        -------
+        ndarray, shape (...)
+            Percentile. [s]
+
+        Raises
+        ------
+        InputError
+            If ``name`` is none of the times, or ``q`` is not in (0, 1).
+        """
+        return self._spread(name).percentile(NormalDist().inv_cdf(_inside("q", q)))[()]
+
+    def probability(self, objective: Objective, name: str | None = None) -> FloatArray:
+        """Return the probability that a request meets the limits of an objective.
+
+        Parameters
+        ----------
+        objective : Objective
+            Limits.
+        name : {"ttft", "tpot", "latency"}, optional
+            One of them; default all together. They are taken to be missed by the same requests.
+
+        Returns
+        -------
+        ndarray, shape (...)
+            Probability over requests and over the error of the prediction. [1]
+
+        Raises
+        ------
+        InputError
+            If ``name`` is none of the times.
+        """
+        if name is None:
+            least: FloatArray = np.min([self.probability(objective, n) for n in TIMES], axis=0)
+            return least[()]
+        spread, limit = self._spread(name), np.asarray(getattr(objective, name), dtype=np.float64)
+        error = getattr(self, f"{name}_error")
+        met = over_error(error, lambda factor: spread.below(limit / factor))
+        value = np.where(self.stable, np.where(np.isinf(limit), 1.0, met), 0.0)
+        return np.asarray(value)[()]
+
+    def interval(
+        self, coverage: float = 0.9, name: str = "latency"
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the interval that holds the real mean of a time with the given probability.
+
+        Parameters
+        ----------
+        coverage : float
+            Probability in (0, 1). [1]
+        name : {"ttft", "tpot", "latency"}
+            Which time.
+
+        Returns
+        -------
+        low, high : ndarray
+            Ends. [s]
+
+        Raises
+        ------
+        InputError
+            If ``coverage`` is not in (0, 1), or ``name`` is none of the times.
+        """
+        check_choice("name", name, TIMES)
+        z = NormalDist().inv_cdf(0.5 + _inside("coverage", coverage) / 2.0)
+        value, spread = getattr(self, name), np.exp(z * getattr(self, f"{name}_error"))
+        return value / spread, value * spread
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per case."""
+        from genz.serve.frame import result_frame
+
+        derived = ("latency", "throughput", "energy_per_token", "cost_per_token", "bound")
+        return result_frame(self, derived).drop(columns="bound_index")
+
+    def _spread(self, name: str) -> Spread:
+        check_choice("name", name, TIMES)
+        mean = np.asarray(getattr(self, name))
+        least = np.asarray(self._least) if name == "ttft" else np.zeros(mean.shape)
+        return Spread(least, mean, np.asarray(getattr(self, f"{name}_std")))
+
+
+def _inside(name: str, value: float) -> float:
+    number = check.number(name, value)
+    ok = np.asarray((number > 0.0) & (number < 1.0))
+    return float(check.require(ok, number, name, "must be in (0, 1)"))

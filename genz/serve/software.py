@@ -1,0 +1,57 @@
+"""What serving software adds to the kernels of a step, and what it hides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from genz.core.typing import Num
+from genz.ops.work import Work
+from genz.perf.step import PassTime
+from genz.spec.deployment import Engine
+
+__all__ = ["as_run"]
+
+
+def as_run(engine: Engine, work: Work, passed: PassTime, host: Num) -> PassTime:
+    r"""Return a pass as the engine runs it.
+
+    Parameters
+    ----------
+    engine : Engine
+        Serving software.
+    work : Work
+        Operators of the pass.
+    passed : PassTime
+        Their time, kernels in isolation and overheads added up.
+    host : array_like, shape (...)
+        Part of the overhead that the host spends on layers and step. [s]
+
+    Returns
+    -------
+    PassTime
+
+    Notes
+    -----
+    Kernels take ``stretch`` times as long as in isolation, messages ``stretch_network``; of the fixed times of
+    kernels ``launch_share`` shows. An engine that runs ahead launches kernels while earlier ones run, so
+    :math:`T = \max(t_{host}, t_{kernels})` and what is added per request; else the two add up.
+    """
+    stretch, network, shown = engine.stretch, engine.stretch_network, engine.launch_share
+    if not engine.run_ahead and all(np.all(v == 1.0) for v in (stretch, network, shown)):
+        return passed
+    launch: Num = 0.0
+    for o, t in zip(work.operators, passed.launch, strict=True):
+        launch = launch + o.count * t
+    device = (passed.compute + passed.memory) * stretch + passed.network * network + shown * launch
+    overhead = passed.overhead - (1.0 - shown) * launch
+    if engine.run_ahead:
+        overhead = overhead - np.minimum(host, device)
+    return replace(
+        passed,
+        compute=passed.compute * stretch,
+        memory=passed.memory * stretch,
+        network=passed.network * network,
+        overhead=overhead,
+    )

@@ -1,0 +1,67 @@
+"""A non-negative time that varies: shifted log-normal with given mean and variance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import erf
+
+import numpy as np
+
+from genz.core.typing import FloatArray, Num
+
+__all__ = ["Spread"]
+
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
+_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+_ERF = np.frompyfunc(erf, 1, 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spread:
+    r"""Distribution of a time over requests.
+
+    Attributes
+    ----------
+    least, mean, std : ndarray, shape (...)
+        Shift, mean above it in all, and standard deviation. [s]
+
+    Notes
+    -----
+    :math:`X = m_0 + e^{\mu + s Z}` with :math:`s^2 = \ln(1 + \sigma^2 / (m - m_0)^2)` and
+    :math:`\mu = \ln(m - m_0) - s^2 / 2`: first two moments are exact, percentiles an approximation.
+    """
+
+    least: FloatArray
+    mean: FloatArray
+    std: FloatArray
+
+    def _moments(self) -> tuple[FloatArray, FloatArray]:
+        finite = np.isfinite(self.mean)
+        least, std = np.where(finite, self.least, 0.0), np.where(finite, self.std, 0.0)
+        above = np.maximum(np.where(finite, self.mean, 1.0) - least, 1e-30)
+        scale = np.sqrt(np.log1p(np.minimum(std / above, 1e6) ** 2))
+        return np.log(above) - scale**2 / 2.0, scale
+
+    def percentile(self, z: float) -> FloatArray:
+        """Return the quantile at ``z`` standard deviations of the normal distribution [s]."""
+        mu, scale = self._moments()
+        return np.where(np.isfinite(self.mean), self.least + np.exp(mu + z * scale), np.inf)
+
+    def below(self, limit: Num) -> FloatArray:
+        """Return the probability that the time is at most ``limit`` [1]."""
+        mu, scale = self._moments()
+        over = np.maximum(limit - np.where(np.isfinite(self.mean), self.least, 0.0), 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z = (np.log(over) - mu) / scale
+        sure = (limit >= self.mean).astype(float)
+        whole = np.asarray(_ERF(np.where(np.isnan(z), 0.0, z) / np.sqrt(2.0)), dtype=np.float64)
+        share = 0.5 * (1.0 + whole)
+        return np.where(np.isfinite(self.mean), np.where(scale > 0.0, share, sure), 0.0)
+
+
+def over_error(log_error: FloatArray, probability: Num) -> FloatArray:
+    """Mean of ``probability(factor)`` over log-normal factors between measured and predicted time."""
+    total = np.zeros(np.shape(log_error))
+    for node, weight in zip(_NODES, _WEIGHTS, strict=True):
+        total = total + weight * probability(np.exp(node * log_error))
+    return np.asarray(total)

@@ -1,0 +1,237 @@
+"""The mean step of a replica under stationary load, and what a prompt waits for in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from genz.core.typing import FloatArray, Num
+from genz.serve.deployment import Deployment
+from genz.serve.step import Step, mean_decode, mixed
+
+__all__ = ["BUDGET", "Point", "Traffic", "point_at"]
+
+#: Token budget of a step where the engine names none, and the prompt is no longer. [tokens]
+BUDGET = 8192.0
+
+#: Decoding requests in a step of which none decodes: no field of a step may be zero.
+_NONE = 1e-9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Traffic:
+    """Requests as the mean value model sees them; arrays of the shape of the cases.
+
+    Attributes
+    ----------
+    new, hit : ndarray
+        Tokens of a prompt that pass, and that lie in the prefix cache. [tokens]
+    output : ndarray
+        Tokens generated. [tokens]
+    beams : ndarray
+        Beams of a request. [1]
+    budget : ndarray
+        Tokens of a step at most, over the attention groups of the replica. [tokens]
+    client : ndarray
+        Requests that circulate; infinite for an open loop. [1]
+    variation : ndarray
+        Squared coefficient of variation of the prompt. [1]
+    """
+
+    new: FloatArray
+    hit: FloatArray
+    output: FloatArray
+    beams: FloatArray
+    budget: FloatArray
+    client: FloatArray
+    variation: FloatArray
+
+    @property
+    def further(self) -> FloatArray:
+        """Decode steps of a request; a sliver where there are none, so that one code path serves [1]."""
+        return np.maximum(self.output - 1.0, _NONE)
+
+    @property
+    def most(self) -> FloatArray:
+        """Prompts per step at which every step is full [1]."""
+        return self.budget / self.new
+
+    @property
+    def others(self) -> FloatArray:
+        """Share of the other requests that a request sees, (N - 1) / N [1]."""
+        return 1.0 - 1.0 / self.client
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Point:
+    """Mean values at one load.
+
+    Attributes
+    ----------
+    arrivals : ndarray
+        Prompts per step. [1]
+    batch : ndarray
+        Requests that decode, in the mean over time. [1]
+    tau : ndarray
+        Mean step, as requests see it. [s]
+    rate : ndarray
+        Requests completed per second. [1/s]
+    share : ndarray
+        Steps in which prompts pass. [1]
+    busy : ndarray
+        Utilisation of the token budget: time for the prompts at full steps. [1]
+    engine, residual, queue, own : ndarray
+        Time of a prompt in the engine's software, its wait for the step in progress and for the prompts before it,
+        and its own steps. [s]
+    service, first_service : ndarray
+        Time of one prompt where steps are full, and with half the batch beside it. [s]
+    idle_step, full_step : ndarray
+        Steps without a prompt, and with as many as pass together. [s]
+    power : ndarray
+        Power while steps run. [W]
+    """
+
+    arrivals: FloatArray
+    batch: FloatArray
+    tau: FloatArray
+    rate: FloatArray
+    share: FloatArray
+    busy: FloatArray
+    engine: FloatArray
+    residual: FloatArray
+    queue: FloatArray
+    own: FloatArray
+    service: FloatArray
+    first_service: FloatArray
+    idle_step: FloatArray
+    full_step: FloatArray
+    power: FloatArray
+    log_error: FloatArray
+    bound_index: FloatArray
+
+    @property
+    def active_ttft(self) -> FloatArray:
+        """Mean time from admission to the first token [s]."""
+        return self.engine + self.residual + self.queue + self.own
+
+
+def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
+    r"""Return the mean values where ``arrivals`` prompts pass per step.
+
+    Parameters
+    ----------
+    at : Deployment
+        What runs where.
+    load : Traffic
+        Requests.
+    arrivals : ndarray, shape (...)
+        Prompts per step :math:`a`, above 0 and at most ``load.most``. [1]
+
+    Returns
+    -------
+    Point
+
+    Notes
+    -----
+    Arrivals per step make the fixed point explicit: :math:`b = a (O - 1)` requests decode, and each sees
+    :math:`1 + b (N-1)/N` in its steps. A share :math:`q = a L u / x` of the steps carries prompts, with
+    :math:`x` tokens: a prompt alone, or its equal chunks, at least; the mean of the steps with an arrival,
+    :math:`a L u / (1 - e^{-a})`; the token budget :math:`C` at most. Then
+
+    .. math:: \tau = (1 - q) T(b, 0) + q T(b, x), \qquad \lambda = a / \tau .
+
+    Prompts wait for a step in progress, :math:`T(b,0)/2` and more where a step passes several prompts, and for the
+    prompts before them, :math:`\rho S (1 + c^2) / (2 (1 - \rho))` with :math:`S = T(b, C) L u / C`,
+    :math:`\rho = \lambda S (N-1)/N`: M/G/1 with vacations [1]_, of
+    prompts with coefficient of variation :math:`c`. A prompt's own chunks take
+    :math:`n T(b, L u (1 + a) / n)`.
+
+    References
+    ----------
+    .. [1] B. T. Doshi, "Queueing systems with vacations, a survey", Queueing Systems 1, 1986.
+    """
+    batch = arrivals * load.further
+    decoding = load.output > 1.0
+    active = np.where(decoding, 1.0 + batch * load.others, _NONE)
+    n_chunk = np.ceil(load.new / load.budget)
+    alone = load.new / n_chunk
+    together = arrivals * load.new / -np.expm1(-arrivals)
+    passing = np.clip(together, alone, load.budget)
+    own_tokens = np.minimum(alone * (1.0 + arrivals * load.others), load.budget)
+    share = np.minimum(arrivals * load.new / passing, 1.0)
+    idle = _decode_step(at, load, active)
+    tokens = np.stack(np.broadcast_arrays(passing, own_tokens, load.budget, load.budget))
+    beside = np.stack(np.broadcast_arrays(active, active, active, active / 2.0))
+    steps = _prompt_step(at, load, beside, tokens)
+    without = np.where(decoding, _kernel_time(idle), 0.0)
+    base = np.where(decoding, idle.time, 0.0)
+    busy, own, full, first = _served_time(at, steps, without)
+    tau = (1.0 - share) * idle.time + share * busy
+    rate = arrivals / tau
+    service = full * load.new / load.budget
+    rho = np.minimum(rate * service, 1.0)
+    several = np.maximum(1.0 - load.new / load.budget, 0.0)
+    seen = np.minimum(share * busy / tau * load.others, 1.0)
+    met = np.minimum(rho * load.others, 1.0)
+    with np.errstate(divide="ignore"):
+        queue = met * service * (1.0 + load.variation) / (2.0 * (1.0 - met))
+    power = ((1.0 - share) * np.where(decoding, idle.energy, 0.0) + share * steps.energy[0]) / tau
+    heavy = share * busy > (1.0 - share) * base
+    return Point(
+        arrivals=arrivals, batch=batch, tau=tau, rate=rate, share=share, busy=rho,
+        engine=_engine_time(at, load, tau),
+        residual=base / 2.0 + seen * several * np.maximum(busy - base, 0.0) / 2.0,
+        queue=queue, own=n_chunk * own, service=service,
+        first_service=first * load.new / load.budget, idle_step=base, full_step=full, power=power,
+        log_error=np.where(heavy, steps.log_error[0], idle.log_error),
+        bound_index=np.where(heavy, steps.bound_index[0], idle.bound_index),
+    )  # fmt: skip
+
+
+def _engine_time(at: Deployment, load: Traffic, tau: FloatArray) -> FloatArray:
+    """Time that the engine adds to the first token: call, prompt, and steps of waiting [s]."""
+    engine = at.engine
+    prompt = engine.overhead_prompt + engine.overhead_token * load.new
+    return np.asarray(engine.overhead_call + prompt + engine.wait_step * tau)
+
+
+def _decode_step(at: Deployment, load: Traffic, active: FloatArray) -> Step:
+    prompt = load.new + load.hit
+    return mean_decode(
+        at.model,
+        at.platform,
+        batch=active,
+        context=prompt + load.output / 2.0,
+        beams=load.beams,
+        shared=prompt,
+        **at.options,
+    )
+
+
+def _prompt_step(at: Deployment, load: Traffic, active: FloatArray, tokens: FloatArray) -> Step:
+    prompt = load.new + load.hit
+    chunk = np.minimum(load.new, load.budget)
+    return mixed(
+        at.model,
+        at.platform,
+        prefill_tokens=chunk,
+        prefill_cached=load.hit + (load.new - chunk) / 2.0,
+        prefill_batch=tokens / chunk,
+        decode_batch=active,
+        decode_context=prompt + load.output / 2.0,
+        beams=load.beams,
+        shared=prompt,
+        **at.options,
+    )
+
+
+def _kernel_time(step: Step) -> FloatArray:
+    """Time of the kernels of a step, without launches and engine [s]."""
+    return step.compute_time + step.memory_time + step.network_time
+
+
+def _served_time(at: Deployment, step: Step, without: Num) -> FloatArray:
+    """Time of a step with the stretch of what prompts add to ``without`` [s]."""
+    added = np.maximum(_kernel_time(step) - without, 0.0)
+    return np.asarray(step.time + (at.engine.stretch_prompt - 1.0) * added)

@@ -1,0 +1,140 @@
+"""Fit the constants of a device or of serving software on measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from genz.api import default_engine
+from genz.core.check import count
+from genz.core.errors import InputError, UnknownNameError
+from genz.db import registry
+from genz.solve.calibrate.operators import fit_class, merged
+from genz.solve.calibrate.result import Calibration, class_row, joined, run_row
+from genz.solve.calibrate.runs import fit_runs
+from genz.solve.measured.files import read_measurements
+from genz.solve.measured.operators import COLLECTIVES, SHAPES
+from genz.spec.deployment import Engine, check_choice
+from genz.spec.hardware import Platform
+
+__all__ = ["Calibration", "calibrate"]
+
+
+def calibrate(
+    measurements: Any,
+    platform: Platform | str,
+    *,
+    kernel: str | Sequence[str] | None = None,
+    engine: Engine | str | None = None,
+    prior: bool = True,
+    target: str | None = None,
+    n_fold: int = 5,
+    **fields: Any,
+) -> Calibration:
+    r"""Fit the constants of a device, of its links, or of serving software on measurements.
+
+    Parameters
+    ----------
+    measurements : DataFrame, str, Path, mapping, or sequence of these
+        Timings of operators or times of whole runs: a table, a CSV file, or a JSON file that ``vllm bench serve``,
+        ``vllm bench latency``, ``aiperf`` or ``genai-perf`` wrote. See Notes for the columns.
+    platform : Platform or str
+        Where they were measured.
+    kernel : str or sequence of str, optional
+        Kernel classes to fit; default all that were measured.
+    engine : Engine or str, optional
+        Software that whole runs ran on; default the newest calibrated one.
+    prior : bool, default True
+        Whether the constants before the fit pull: the device's own, else the mean of its generation, else those of
+        unmeasured devices, each as firmly as its error says. Without, few rows may give odd constants.
+    target : {"device", "engine"}, optional
+        What whole runs fit: factors on all kernel constants of the device, or the overheads of the engine; default
+        the device if it has no constants yet, else the engine.
+    n_fold : int, default 5
+        Folds for the error outside the fit; whole shapes, or whole runs, are held out.
+    **fields
+        Columns that the file does not have: ``model``, ``tensor``, ``precision``, ``batch``, ``prompt``,
+        ``output``, ``format``.
+
+    Returns
+    -------
+    Calibration
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or is no table, nothing is left to fit on, or an argument breaks its rule.
+    SchemaError
+        If columns are missing or hold values that break their rules.
+    UnknownNameError
+        If platform, engine, model or kernel class is unknown, or the device lacks a format.
+
+    Notes
+    -----
+    Operators have the columns ``kernel``, ``format`` and ``time`` [s] and the shape: ``gemm`` m, n, k;
+    ``attention_prefill`` batch, new, cached, n_head, n_kv_head, head_dim, window; ``attention_decode`` batch, context
+    (the new token included), n_head, n_kv_head, head_dim, window; ``experts`` token, width, inner, n_expert, n_active,
+    tensor, expert, skew; ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all`` size [B], n_rank. Tables of
+    NVIDIA AIConfigurator and Vidur are recognised by their columns.
+
+    Whole runs have model, batch, prompt, output, tensor, pipeline, data, expert, precision, load (``static``: a batch
+    that starts together; ``closed``: so many clients, each with one request in flight) and at least one of
+    ttft, tpot, latency [s].
+
+    Residuals are logs of measured over predicted time, counted linearly beyond the scatter of repeated
+    measurements (soft L1); constants are fitted as logs, within the bounds of their schema. Rows faster than the
+    ideal bound, and rows on a plateau that only launches from the host explain, are flagged and left out. The
+    error is the split-conformal 90 % quantile of held-out residuals over 1.645, so that normal intervals cover.
+    """
+    place = registry.platform(platform)
+    folds = int(count("n_fold", n_fold, 2))
+    if place.shapes:
+        msg = "platform must have scalar fields to be calibrated, got arrays"
+        raise InputError(msg)
+    rows = read_measurements(measurements, **fields)
+    if "kernel" in rows:
+        if target not in (None, "device"):
+            msg = f"timings of operators fit the device, got target {target!r:.40}"
+            raise InputError(msg)
+        return _operators(_chosen(rows, kernel), place, prior=prior, n_fold=folds)
+    if kernel is not None:
+        msg = "kernel selects timings of operators, but the measurements are whole runs"
+        raise InputError(msg)
+    software = default_engine() if engine is None else registry.engine(engine)
+    target = target or ("engine" if place.accelerator.kernel else "device")
+    check_choice("target", target, ("device", "engine"))
+    one = fit_runs(rows, place, software, target=target, prior=prior, n_fold=folds)
+    row = run_row(one, target)
+    return Calibration(one.platform, one.engine, target, one.rows, (row,))
+
+
+def _chosen(rows: pd.DataFrame, kernel: str | Sequence[str] | None) -> pd.DataFrame:
+    if kernel is None:
+        return rows
+    names = [kernel] if isinstance(kernel, str) else list(kernel)
+    for name in names:
+        if name not in SHAPES:
+            raise UnknownNameError("kernel class", name, SHAPES)
+    chosen = rows[rows["kernel"].isin(names)]
+    if chosen.empty:
+        msg = f"no row of {', '.join(names)}; there are {', '.join(rows['kernel'].unique())}"
+        raise InputError(msg)
+    return chosen
+
+
+def _operators(rows: pd.DataFrame, place: Platform, *, prior: bool, n_fold: int) -> Calibration:
+    done, parts, classes = place, [], []
+    message = rows["kernel"].isin(COLLECTIVES)
+    number_format = rows["format"].where(~message, "any")  # bytes count, whatever they hold
+    last = rows["kernel"] == "all_reduce"  # the links take its constants, where it was measured
+    rows = rows.assign(format=number_format).loc[last.sort_values(kind="stable").index]
+    for _, own in rows.groupby(["kernel", "format"], sort=False):
+        one = fit_class(own, place, prior=prior, n_fold=n_fold)
+        done = merged(one, done)
+        parts.append(one.rows)
+        classes.append(class_row(one))
+    kinds = {row["class"] in COLLECTIVES for row in classes}
+    target = "network" if kinds == {True} else "device"
+    return Calibration(done, None, target, joined(parts), tuple(classes))

@@ -1,0 +1,73 @@
+"""Rows that cannot be what they say: faster than physics, or the time of a launch instead of a kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from genz.core.typing import BoolArray, FloatArray
+from genz.perf.efficiency import PRIOR
+
+__all__ = ["FASTER", "LAUNCH", "flags", "plateau"]
+
+FASTER = "faster than the ideal bound"
+LAUNCH = "launch-bound: time stands still while work grows"
+
+_LEVEL = 1.3  # times above the floor that still count as the floor
+_SHARE = 0.15  # of the rows
+_GROWTH = 4.0  # of the work along the floor
+_SLOW = 4.0  # floor over the fixed time of a kernel of its class
+
+
+def flags(rows: pd.DataFrame, kernel: str, ideal: FloatArray) -> Any:
+    """Return what is wrong with each row; empty where nothing is.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Timings of one class and format.
+    kernel : str
+        Class.
+    ideal : ndarray, shape (n_row,)
+        Least possible time. [s]
+
+    Returns
+    -------
+    ndarray of str, shape (n_row,)
+    """
+    time = rows["time"].to_numpy(dtype=np.float64)
+    fixed = PRIOR[kernel].overhead if kernel in PRIOR else np.inf
+    text = np.full(len(time), "", dtype=object)
+    text[plateau(time, ideal, fixed)] = LAUNCH
+    text[time < ideal] = FASTER
+    return text
+
+
+def plateau(time: FloatArray, ideal: FloatArray, fixed: float) -> BoolArray:
+    """Return the rows on a floor of time that no kernel of the class has.
+
+    A benchmark that launches kernels one by one from the host measures the launch while the kernel is shorter: many rows
+    then share one time, though their work differs by multiples.
+
+    Parameters
+    ----------
+    time, ideal : ndarray, shape (n_row,)
+        Measured and least possible time. [s]
+    fixed : float
+        Fixed time of a kernel of the class. [s]
+
+    Returns
+    -------
+    ndarray of bool, shape (n_row,)
+    """
+    none = np.zeros(len(time), dtype=bool)
+    if len(time) < 10:
+        return none
+    floor = float(np.quantile(time, 0.05))
+    on = time <= _LEVEL * floor
+    work = ideal[on]
+    grows = np.quantile(work, 0.95) > _GROWTH * np.quantile(work, 0.05)
+    is_floor = floor > _SLOW * fixed and np.mean(on) >= _SHARE and grows
+    return on if is_floor else none

@@ -1,0 +1,245 @@
+"""Constants of kernels and links from timings of single operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from genz.core.errors import InputError
+from genz.core.typing import FloatArray, IntArray
+from genz.db import registry
+from genz.perf.efficiency import kernel_of
+from genz.solve.accuracy import conformal_error
+from genz.solve.calibrate.fit import Folds, Parameter, fit, held_out_residuals
+from genz.solve.calibrate.flags import flags
+from genz.solve.measured.operators import COLLECTIVES, SHAPES
+from genz.solve.measured.predict import format_on, ideal_time, predicted_time
+from genz.spec.hardware import Accelerator, Kernel, Platform
+
+__all__ = ["Fitted", "fit_class", "merged", "start_kernel", "with_kernel"]
+
+_MOST_ROWS = 20_000
+_FIT_SEED = 0
+#: Field of a kernel -> spread of its log under the prior, as a multiple of the prior's error.
+_SPREAD = {"compute_efficiency": 1.0, "memory_efficiency": 1.0}
+_OTHER_SPREAD = 3.0
+_LINK = {"latency": (1e-8, 1e-2, 1.0), "efficiency": (1e-2, 1.0, 0.5)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """One class and format after its fit.
+
+    Attributes
+    ----------
+    kernel, format : str
+        Class and format.
+    constants : dict
+        Fitted values.
+    error : float
+        Standard deviation of the log error, on held-out rows where there are any. [1]
+    platform : Platform
+        With the new constants.
+    rows : DataFrame
+        Measured rows with ``predicted``, ``ideal`` [s] and ``flag``.
+    folds : Folds
+        Residuals of the rows in use while they were held out.
+    """
+
+    kernel: str
+    format: str
+    constants: dict[str, float]
+    error: float
+    platform: Platform
+    rows: pd.DataFrame
+    folds: Folds
+
+
+def start_kernel(accelerator: Accelerator, kernel: str, number_format: str) -> Kernel:
+    """Return the constants before a fit: the device's own, its generation's, or the prior.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+        The device.
+    kernel, number_format : str
+        Class and format.
+    """
+    if accelerator.kernel.get(kernel):
+        return kernel_of(accelerator, kernel, number_format)
+    found = []
+    for name in registry.list_accelerators():
+        other = registry.accelerator(name)
+        if other.generation == accelerator.generation and number_format in other.kernel.get(
+            kernel, ()
+        ):
+            found.append(other.kernel[kernel][number_format])
+    if not found:
+        return kernel_of(accelerator, kernel, number_format)
+    names = [n for n in Kernel.__dataclass_fields__ if all(_number(getattr(k, n)) for k in found)]
+    means = {n: float(np.mean([getattr(k, n) for k in found])) for n in names}
+    return found[0].replace(**(means | {"error": max(means["error"], 0.2)}))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def with_kernel(platform: Platform, kernel: str, number_format: str, constants: Kernel) -> Platform:
+    """Return a platform whose device has these constants."""
+    device = platform.accelerator
+    table = {k: dict(v) for k, v in device.kernel.items()}
+    table.setdefault(kernel, {})[number_format] = constants
+    return platform.replace(accelerator=device.replace(kernel=table))
+
+
+def fit_class(
+    rows: pd.DataFrame, platform: Platform, *, prior: bool = True, n_fold: int = 5
+) -> Fitted:
+    """Fit the constants of one class and format.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Timings of one class and one format, in the own columns.
+    platform : Platform
+        Where they were measured.
+    prior : bool, default True
+        Whether the constants before the fit pull.
+    n_fold : int, default 5
+        Folds of whole shapes for the error outside the fit.
+
+    Returns
+    -------
+    Fitted
+
+    Raises
+    ------
+    InputError
+        If no row is left to fit on.
+    """
+    kernel, number_format = str(rows["kernel"].iloc[0]), str(rows["format"].iloc[0])
+    model = _links(platform) if kernel in COLLECTIVES else _kernel(platform, kernel, number_format)
+    before = predicted_time(rows, platform)
+    ideal = ideal_time(rows, platform)
+    flag = flags(rows, kernel, ideal)
+    flag[~np.isfinite(before)] = "no model"
+    used = np.flatnonzero(flag == "")
+    if len(used) == 0:
+        reasons = ", ".join(sorted(set(map(str, flag))))
+        msg = f"no row of {kernel} {number_format} is left to fit on: {reasons}"
+        raise InputError(msg)
+    own = rows.iloc[used].reset_index(drop=True)
+    measured = own["time"].to_numpy(dtype=np.float64)
+
+    def predict(values: Mapping[str, float], part: pd.DataFrame = own) -> FloatArray:
+        return predicted_time(part, model.at(values))
+
+    def fitted(at: IntArray, start: Mapping[str, float] | None = None) -> dict[str, float]:
+        chosen = _thinned(at)
+        part = own.iloc[chosen]
+
+        def times(values: Mapping[str, float]) -> FloatArray:
+            return predict(values, part)
+
+        return fit(times, measured[chosen], model.parameters, prior=prior, start=start)
+
+    values = fitted(np.arange(len(own)))
+    folds = held_out_residuals(
+        lambda at: fitted(at, values), predict, measured, _shapes(own, kernel), n_fold
+    )
+    error = _error(folds, np.log(measured / predict(values)), model.error)
+    final = model.at(values | {"error": error})
+    table = rows.assign(predicted=predicted_time(rows, final), ideal=ideal, flag=flag)
+    return Fitted(kernel, number_format, values, error, final, table, folds)
+
+
+def _error(folds: Folds, inside: FloatArray, before: float) -> float:
+    known = folds.residual[np.isfinite(folds.residual)]
+    if len(known) == 0:  # nothing held out: no better than before, unless the fit itself is worse
+        return max(before, conformal_error(inside))
+    return conformal_error(known)
+
+
+def _thinned(at: IntArray) -> IntArray:
+    if len(at) <= _MOST_ROWS:
+        return at
+    return np.sort(np.random.default_rng(_FIT_SEED).choice(at, _MOST_ROWS, replace=False))
+
+
+def _shapes(rows: pd.DataFrame, kernel: str) -> IntArray:
+    """Return the number of the shape of each row: all columns but those that grow in a sweep."""
+    grows = {"m", "token", "batch", "new", "context", "cached"}
+    columns = [c for c in SHAPES[kernel] if c in rows and c not in grows]
+    number: IntArray = np.asarray(
+        rows.groupby(columns, sort=False, dropna=False).ngroup(), dtype=np.int64
+    )
+    return number
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Constants:
+    """What is fitted, and the platform that has some values of it."""
+
+    parameters: Sequence[Parameter]
+    at: Callable[[Mapping[str, float]], Platform]
+    error: float
+
+
+def _kernel(platform: Platform, kernel: str, number_format: str) -> _Constants:
+    name = format_on(platform.accelerator, kernel, number_format)
+    start = start_kernel(platform.accelerator, kernel, name)
+    parameters = []
+    for field, info in Kernel.__dataclass_fields__.items():
+        value, spec = getattr(start, field), info.metadata["spec"]
+        if field == "error" or not _number(value) or (field not in _BASE and value <= 0.0):
+            continue
+        spread = _SPREAD.get(field, _OTHER_SPREAD) * max(float(start.error), 0.1)
+        low = max(spec.low, _LOWEST.get(field, 1e-9))
+        high = min(spec.high, _HIGHEST.get(field, np.inf), 1e15)
+        parameters.append(Parameter(field, max(float(value), low), low, high, spread))
+
+    def at(values: Mapping[str, float]) -> Platform:
+        return with_kernel(platform, kernel, name, start.replace(**values))
+
+    return _Constants(parameters, at, float(start.error))
+
+
+_BASE = ("compute_efficiency", "memory_efficiency", "overhead", "sharpness")
+_LOWEST = {
+    "compute_efficiency": 0.01,
+    "memory_efficiency": 0.01,
+    "overhead": 1e-8,
+    "sharpness": 1.0,
+}
+_HIGHEST = {"sharpness": 30.0}
+
+
+def _links(platform: Platform) -> _Constants:
+    if not platform.network:
+        msg = f"{platform.name} has no network, so messages cannot be fitted"
+        raise InputError(msg)
+    first = platform.network[0].replace(kernel={})
+    parameters = [
+        Parameter(n, max(float(getattr(first, n)), low), low, high, spread)
+        for n, (low, high, spread) in _LINK.items()
+    ]
+
+    def at(values: Mapping[str, float]) -> Platform:
+        known = {k: v for k, v in values.items() if k in type(first).__dataclass_fields__}
+        return platform.replace(network=(first.replace(**known), *platform.network[1:]))
+
+    return _Constants(parameters, at, 0.2)
+
+
+def merged(one: Fitted, platform: Platform) -> Platform:
+    """Return a platform that also has the constants of a class."""
+    if one.kernel in COLLECTIVES:
+        return platform.replace(network=(one.platform.network[0], *platform.network[1:]))
+    name = format_on(one.platform.accelerator, one.kernel, one.format)
+    constants = one.platform.accelerator.kernel[one.kernel][name]
+    return with_kernel(platform, one.kernel, name, constants)

@@ -1,0 +1,143 @@
+"""What a calibration gives: records with new constants, their errors, and the rows it judged."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from genz.core.errors import InputError
+from genz.solve.accuracy import accuracy, coverage
+from genz.solve.calibrate.fit import Folds
+from genz.solve.calibrate.operators import Fitted
+from genz.solve.calibrate.runs import FittedRuns
+from genz.solve.calibrate.toml import record_toml
+from genz.solve.measured.operators import COLLECTIVES
+from genz.spec.deployment import Engine
+from genz.spec.hardware import Accelerator, Platform
+from genz.spec.source import Source
+
+__all__ = ["Calibration", "class_row", "run_row"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """Fitted constants, with their errors.
+
+    Attributes
+    ----------
+    platform : Platform
+        With the device's and links' new constants.
+    engine : Engine or None
+        With new constants, or the software that runs were measured on; None for timings of operators.
+    target : str
+        What was fitted: ``device``, ``network`` or ``engine``.
+    rows : DataFrame
+        Measured rows with ``predicted`` and ``ideal`` time [s]; ``flag`` says why a row was left out, or is empty.
+    """
+
+    platform: Platform
+    engine: Engine | None
+    target: str
+    rows: pd.DataFrame
+    _classes: tuple[dict[str, Any], ...]
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """The device, with its new constants."""
+        return self.platform.accelerator
+
+    @property
+    def record(self) -> Accelerator | Engine | Platform:
+        """The record that was fitted."""
+        if self.target == "engine" and self.engine is not None:
+            return self.engine
+        return self.platform if self.target == "network" else self.accelerator
+
+    @property
+    def flagged(self) -> pd.DataFrame:
+        """Rows that were left out of the fit, with the reason."""
+        return self.rows[self.rows["flag"] != ""].reset_index(drop=True)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per class and format: rows, constants, error of the fit and of held-out folds."""
+        return pd.DataFrame(list(self._classes))
+
+    def to_toml(self) -> str:
+        """Return the record that was fitted as TOML, readable by :func:`genz.load`."""
+        covers = {"engine": "overhead_step", "network": "network"}.get(self.target, "kernel")
+        source = Source(
+            title="Calibration on own measurements",
+            url="genz.calibrate",
+            accessed=dt.datetime.now(tz=dt.UTC).date(),
+            covers=(covers,),
+            note="estimate: " + "; ".join(_sentence(row) for row in self._classes),
+        )
+        record = self.record
+        return record_toml(record.replace(sources=(source, *record.sources)))
+
+    def write(self, path: str | Path) -> Path:
+        """Write the record that was fitted as TOML, and return the path.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written.
+        """
+        place = Path(path)
+        try:
+            place.write_text(self.to_toml(), encoding="utf-8")
+        except OSError as error:
+            msg = f"cannot write {place}: {error.strerror or error}"
+            raise InputError(msg) from None
+        return place
+
+
+def _sentence(row: dict[str, Any]) -> str:
+    held = row["held_out_mape"]
+    outside = "nothing held out" if np.isnan(held) else f"{held:.1%} on held-out folds"
+    return f"{row['class']} {row['format']}: {row['n_row']} rows, mean error {row['mape']:.1%}, {outside}"
+
+
+def class_row(one: Fitted) -> dict[str, Any]:
+    """Return the row of a class in the table of a calibration."""
+    kind = "network" if one.kernel in COLLECTIVES else "device"
+    return _row(one.kernel, one.format, kind, one.rows, one.folds, one.error) | one.constants
+
+
+def run_row(one: FittedRuns, target: str) -> dict[str, Any]:
+    """Return the row of whole runs in the table of a calibration."""
+    return _row("runs", "all", target, one.rows, one.folds, one.error) | one.constants
+
+
+def _row(
+    kernel: str, number_format: str, target: str, rows: pd.DataFrame, folds: Folds, error: float
+) -> dict[str, Any]:
+    used = rows[rows["flag"] == ""]
+    inside = accuracy(used["time"].to_numpy(), used["predicted"].to_numpy())
+    residual = folds.residual[np.isfinite(folds.residual)]
+    ones = np.ones_like(residual)
+    outside = accuracy(ones, np.exp(-residual))
+    return {
+        "class": kernel,
+        "format": number_format,
+        "target": target,
+        **inside,
+        "n_flagged": len(rows) - len(used),
+        "n_fold": folds.n_fold,
+        "held_out_mape": outside["mape"],
+        "held_out_median": outside["median"],
+        "held_out_bias": outside["bias"],
+        "coverage_90": coverage(residual, error),
+        "error": error,
+    }
+
+
+def joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of several classes in one frame."""
+    return pd.concat(parts, ignore_index=True)

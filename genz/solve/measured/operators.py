@@ -1,0 +1,248 @@
+"""Timings of single operators: each known table layout in one set of columns.
+
+Own columns: ``kernel`` (class), ``format``, ``time`` [s] and the shape that :data:`SHAPES` lists for the class;
+``device`` and ``engine`` where known. Table layouts are recognised by their columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from genz.core.errors import InputError, SchemaError
+
+__all__ = ["COLLECTIVES", "OPTIONAL", "SHAPES", "is_operator_table", "operator_rows"]
+
+_MICRO = 1e-6
+COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send")
+
+#: Kernel class -> columns that describe a shape; those of ``OPTIONAL`` may be absent.
+SHAPES: dict[str, tuple[str, ...]] = {
+    "gemm": ("m", "n", "k"),
+    "attention_prefill": (
+        "batch", "new", "cached", "n_head", "n_kv_head", "head_dim", "window", "cache_format",
+    ),
+    "attention_decode": (
+        "batch", "context", "n_head", "n_kv_head", "head_dim", "window", "cache_format",
+    ),
+    "experts": (
+        "token", "width", "inner", "n_expert", "n_active", "tensor", "expert", "skew", "gated",
+    ),
+} | dict.fromkeys(COLLECTIVES, ("size", "n_rank"))  # fmt: skip
+
+#: Column -> what stands in for it; window 0 is full attention, skew 0 uniform routing.
+OPTIONAL: dict[str, float | str] = {
+    "cached": 0.0,
+    "window": 0.0,
+    "cache_format": "",
+    "tensor": 1.0,
+    "expert": 1.0,
+    "skew": 0.0,
+    "gated": 1.0,
+}
+
+#: Exponent of the power law from which a table drew its routing -> skew of Zipf's law that comes closest to the
+#: distinct experts of those draws, in 50 cases of 8 to 512 experts and 2 to 4096 tokens (11 and 13 % apart).
+_SKEW = {1.01: 0.80, 1.2: 0.95}
+
+#: Width, or experts per token, of models whose experts are not gated (Nemotron 3 Nano and Super); tables do not say so.
+_PLAIN_WIDTH, _PLAIN_ACTIVE = 2688, 22
+
+_FORMATS = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float": "fp32"}
+
+
+def operator_rows(frame: pd.DataFrame, place: object = "measurements") -> pd.DataFrame:
+    """Return timings of operators in the own columns.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        A table in the own columns, or in a layout that is recognised by its columns.
+    place : object
+        What messages call it.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``kernel``, ``format``, ``time`` [s], shape, and ``library`` where the table names one.
+
+    Raises
+    ------
+    SchemaError
+        If a column of the shape is missing or holds a value that is none.
+    InputError
+        If the layout is not recognised.
+    """
+    columns = set(frame.columns)
+    if {"kernel", "time"} <= columns:
+        return _checked(frame, place)
+    for needed, convert in _LAYOUTS:
+        if set(needed) <= columns:
+            return _finished(convert(frame))
+    msg = f"{place}: layout not recognised, columns {', '.join(map(str, frame.columns))}"
+    raise InputError(msg)
+
+
+def is_operator_table(columns: Sequence[str]) -> bool:
+    """Whether the columns are those of operator timings."""
+    known = set(columns)
+    return {"kernel", "time"} <= known or any(set(needed) <= known for needed, _ in _LAYOUTS)
+
+
+def _finished(rows: pd.DataFrame) -> pd.DataFrame:
+    """Drop repeated shapes: the mean of their times stays."""
+    keys = [c for c in rows.columns if c != "time"]
+    if rows.duplicated(keys).any():
+        times = rows.groupby(keys, sort=False, observed=True)["time"].mean()
+        return times.reset_index()
+    return rows.reset_index(drop=True)
+
+
+def _checked(frame: pd.DataFrame, place: object) -> pd.DataFrame:
+    rows = frame.copy()
+    if "format" not in rows:
+        rows["format"] = "bf16"
+    faults = []
+    for kernel in dict.fromkeys(rows["kernel"].astype(str)):
+        if kernel not in SHAPES:
+            faults.append(f"kernel must be one of {', '.join(SHAPES)}, got {kernel!r:.60}")
+            continue
+        own = rows["kernel"] == kernel
+        faults += [
+            f"missing column {c!r} of {kernel}"
+            for c in SHAPES[kernel]
+            if c not in rows and c not in OPTIONAL
+        ]
+        numeric = [c for c in SHAPES[kernel] if c in rows and c != "cache_format"]
+        faults += [f for c in ("time", *numeric) for f in _bad(rows, own, c)]
+    if faults:
+        raise SchemaError(place, list(dict.fromkeys(faults)))
+    return rows
+
+
+def _bad(rows: pd.DataFrame, own: pd.Series, column: str) -> list[str]:
+    """Faults of the numbers in a column: missing where needed, or not above zero."""
+    value = pd.to_numeric(rows[column], errors="coerce")
+    free = column in OPTIONAL
+    wrong = own & (~np.isfinite(value) | (value < 0.0 if free else value <= 0.0))
+    if free:
+        wrong &= rows[column].notna()
+    if not wrong.any():
+        return []
+    row = int(np.flatnonzero(wrong)[0])
+    rule = ">= 0" if free else "> 0"
+    return [f"{column} must be {rule}, got {rows[column].iloc[row]!r:.40} in row {row}"]
+
+
+def _formats(values: pd.Series) -> pd.Series:
+    return values.astype(str).replace(_FORMATS)
+
+
+def _rows(kernel: str, time: pd.Series, columns: dict[str, object]) -> pd.DataFrame:
+    data = {"kernel": kernel, **columns, "time": time.to_numpy(dtype=np.float64)}
+    return pd.DataFrame(data, index=range(len(time)))
+
+
+def _column(frame: pd.DataFrame, name: str, default: object) -> object:
+    return frame[name].to_numpy() if name in frame else default
+
+
+def _gemm(frame: pd.DataFrame) -> pd.DataFrame:
+    shape: dict[str, object] = {c: frame[c].to_numpy(dtype=np.float64) for c in ("m", "n", "k")}
+    shape["format"] = _formats(frame["dtype"]).to_numpy() if "dtype" in frame else "bf16"
+    return _rows("gemm", _MICRO * frame["latency_us"], shape)
+
+
+def _gemm_profile(frame: pd.DataFrame) -> pd.DataFrame:
+    """Vidur: medians of the kernels of a layer; the same shapes occur in several models."""
+    shape: dict[str, object] = {c: frame[c].to_numpy(dtype=np.float64) for c in ("m", "n", "k")}
+    extra = {c: frame[c].to_numpy() for c in ("device", "model", "tp", "op")}
+    return _rows("gemm", _MICRO * frame["median_us"], {"format": "fp16", **shape, **extra})
+
+
+def _heads(frame: pd.DataFrame) -> dict[str, object]:
+    attention, cache = _formats(frame["attn_dtype"]), _formats(frame["kv_cache_dtype"])
+    heads = frame["num_heads"].to_numpy(dtype=np.float64)
+    kept = frame["kv_heads"].to_numpy(dtype=np.float64)
+    return {
+        "format": attention.to_numpy(),
+        "cache_format": cache.to_numpy(),
+        "batch": frame["batch_size"].to_numpy(dtype=np.float64),
+        "n_head": heads,
+        "n_kv_head": np.where(kept > 0.0, kept, heads),
+        "head_dim": frame["head_dim"].to_numpy(dtype=np.float64),
+        "window": np.asarray(_column(frame, "window_size", 0.0), dtype=np.float64),
+    }
+
+
+def _prefill(frame: pd.DataFrame) -> pd.DataFrame:
+    shape = _heads(frame) | {
+        "new": frame["seq_len"].to_numpy(dtype=np.float64),
+        "cached": np.asarray(_column(frame, "past_kv_len", 0.0), dtype=np.float64),
+    }
+    return _rows("attention_prefill", _MICRO * frame["latency_us"], shape)
+
+
+def _decode(frame: pd.DataFrame) -> pd.DataFrame:
+    shape = _heads(frame) | {"context": frame["kv_len"].to_numpy(dtype=np.float64)}
+    return _rows("attention_decode", _MICRO * frame["latency_us"], shape)
+
+
+def _experts(frame: pd.DataFrame) -> pd.DataFrame:
+    names = {
+        "token": "num_tokens",
+        "width": "hidden_size",
+        "inner": "inter_size",
+        "n_expert": "num_experts",
+        "n_active": "topk",
+        "tensor": "moe_tp_size",
+        "expert": "moe_ep_size",
+    }
+    shape: dict[str, object] = {o: frame[c].to_numpy(dtype=np.float64) for o, c in names.items()}
+    law = frame["distribution"].astype(str).str.extract(r"power_law_([\d.]+)")[0]
+    shape["skew"] = law.astype(np.float64).replace(_SKEW).fillna(0.0).to_numpy()
+    plain = frame["kernel"].astype(str).str.contains("nongated")
+    plain |= (frame["hidden_size"] == _PLAIN_WIDTH) | (frame["topk"] == _PLAIN_ACTIVE)
+    shape["gated"] = np.where(plain, 0.0, 1.0)
+    shape["format"] = _formats(frame["dtype"]).to_numpy()
+    return _rows("experts", _MICRO * frame["latency_us"], shape)
+
+
+def _messages(frame: pd.DataFrame) -> pd.DataFrame:
+    """Sizes are the larger buffer of a rank, as nccl-tests counts them."""
+    number_format = _formats(frame["dtype"])
+    width = np.where(number_format.isin(["int8", "fp8"]), 1.0, 2.0)
+    shape: dict[str, object] = {
+        "format": number_format.to_numpy(),
+        "size": width * frame["message_elems"].to_numpy(dtype=np.float64),
+        "n_rank": frame["num_gpus"].to_numpy(dtype=np.float64),
+        "library": _library(frame),
+    }
+    name = (
+        frame["op_name"].astype(str) if "op_name" in frame else pd.Series("all_reduce", frame.index)
+    )
+    rows = _rows("all_reduce", _MICRO * frame["latency_us"], shape)
+    rows["kernel"] = name.replace({"alltoall": "all_to_all"}).to_numpy()
+    return rows[rows["kernel"].isin(COLLECTIVES)]
+
+
+def _library(frame: pd.DataFrame) -> object:
+    if "op_name" in frame:
+        return "nccl"
+    eager = frame["kernel"].astype(str).str.endswith("_eager")
+    return (
+        frame["engine"] + frame["engine_version"].astype(str) + np.where(eager, " eager", "")
+    ).to_numpy()
+
+
+Convert = Callable[[pd.DataFrame], pd.DataFrame]
+_LAYOUTS: tuple[tuple[tuple[str, ...], Convert], ...] = (
+    (("m", "n", "k", "dtype", "latency_us"), _gemm),
+    (("m", "n", "k", "median_us"), _gemm_profile),
+    (("num_heads", "kv_heads", "seq_len", "attn_dtype", "latency_us"), _prefill),
+    (("num_heads", "kv_heads", "kv_len", "attn_dtype", "latency_us"), _decode),
+    (("num_tokens", "num_experts", "topk", "dtype", "latency_us"), _experts),
+    (("num_gpus", "message_elems", "dtype", "latency_us"), _messages),
+)

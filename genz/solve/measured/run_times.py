@@ -1,0 +1,151 @@
+"""Times of whole runs as the library predicts them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from genz.core.errors import GenzError
+from genz.core.typing import FloatArray
+from genz.db import registry
+from genz.serve.generate import generate
+from genz.serve.served import served
+from genz.spec.deployment import Engine, Lengths, Parallel, Workload
+from genz.spec.hardware import Platform
+from genz.spec.model import Experts, Model
+from genz.spec.precision import Precision
+
+__all__ = ["ENGINES", "RunTimes", "run_times"]
+
+#: Software as tables name it -> engine of the database.
+ENGINES = {"vllm": "vllm_0_19", "sglang": "sglang", "trtllm": "tensorrt_llm"}
+_GROUP = ("model", "tensor", "pipeline", "data", "expert", "precision", "load")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunTimes:
+    """Predicted times of runs.
+
+    Attributes
+    ----------
+    ttft, tpot, latency : ndarray, shape (n_row,)
+        Mean times [s]; NaN where there is no model.
+    error : ndarray, shape (n_row,)
+        Standard deviation of the log error that the prediction states. [1]
+    kind : ndarray of str, shape (n_row,)
+        ``dense`` or ``experts``, with ``_batch`` where the batch starts together.
+    skipped : tuple of str
+        Why rows have no time.
+    """
+
+    ttft: FloatArray
+    tpot: FloatArray
+    latency: FloatArray
+    error: FloatArray
+    kind: Any
+    skipped: tuple[str, ...]
+
+
+def run_times(
+    rows: pd.DataFrame, platform: Platform, engine: Engine | str, *, strict: bool = False
+) -> RunTimes:
+    """Return the predicted times of whole runs.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Runs in the own columns.
+    platform : Platform
+        Where they ran.
+    engine : Engine or str
+        Software.
+    strict : bool, default False
+        Whether a run that cannot be predicted is an error.
+
+    Returns
+    -------
+    RunTimes
+
+    Raises
+    ------
+    UnknownNameError
+        If a model or the engine is unknown.
+    """
+    software = registry.engine(ENGINES.get(engine, engine) if isinstance(engine, str) else engine)
+    out = {n: np.full(len(rows), np.nan) for n in ("ttft", "tpot", "latency", "error")}
+    kind = np.full(len(rows), "unknown", dtype=object)
+    skipped: list[str] = []
+    place = pd.Series(np.arange(len(rows)), rows.index)
+    for key, own in rows.groupby(list(_GROUP), sort=False):
+        at = place[own.index].to_numpy()
+        case = dict(zip(_GROUP, key, strict=True))
+        try:
+            kind[at] = _kind(case)
+            times = _times(case, own, platform, software)
+        except GenzError as reason:
+            if strict:
+                raise
+            skipped.append(f"{case['model']} on {platform.name}: {reason}")
+            continue
+        for name, value in times.items():
+            out[name][at] = value
+    return RunTimes(**out, kind=kind, skipped=tuple(dict.fromkeys(skipped)))
+
+
+def _kind(case: dict[str, Any]) -> str:
+    model = registry.model(str(case["model"]))
+    routed = any(isinstance(g.feed_forward, Experts) for g in model.groups)
+    return ("experts" if routed else "dense") + ("_batch" if case["load"] == "static" else "")
+
+
+def precision_of(name: str) -> Precision | str:
+    """Return formats; block formats of weights keep a wider cache."""
+    if name in ("nvfp4", "mxfp4"):
+        return Precision(weight=name, activation="nvfp4", cache="fp8", compute="fp4")
+    return name
+
+
+def _times(
+    case: dict[str, Any], rows: pd.DataFrame, platform: Platform, engine: Engine
+) -> dict[str, FloatArray]:
+    model = registry.model(str(case["model"]))
+    degrees = {n: int(case[n]) for n in ("tensor", "pipeline", "data", "expert")}
+    options: dict[str, Any] = {
+        "parallel": Parallel(**degrees),
+        "precision": precision_of(str(case["precision"])),
+        "engine": engine,
+    }
+    load = {n: rows[n].to_numpy(dtype=np.float64) for n in ("batch", "prompt", "output")}
+    if case["load"] == "static":
+        whole: dict[str, Any] = {n: np.round(v) for n, v in load.items()}
+        done = generate(model, platform, **whole, **options)
+        return {
+            "ttft": done.ttft,
+            "tpot": done.tpot,
+            "latency": done.latency,
+            "error": done.log_error,
+        }
+    wanted = rows["n_request"].to_numpy(dtype=np.float64) if "n_request" in rows else np.nan
+    load["n_request"] = np.broadcast_to(wanted, len(rows))
+    return _closed(model, platform, load, options)
+
+
+def _closed(
+    model: Model, platform: Platform, load: dict[str, FloatArray], options: dict[str, Any]
+) -> dict[str, FloatArray]:
+    """Return times when so many clients each keep one request in flight, in a run of so many requests."""
+    work = Workload(prompt=Lengths(mean=load["prompt"]), output=Lengths(mean=load["output"]))
+    client = np.round(load["batch"])
+    run: dict[str, Any] = (
+        {} if np.isnan(load["n_request"]).any() else {"n_request": np.round(load["n_request"])}
+    )
+    done = served(model, platform, work, n_client=client, **run, **options)
+    return {
+        "ttft": done.ttft,
+        "tpot": done.tpot,
+        "latency": done.ttft + (load["output"] - 1.0) * done.tpot,
+        "error": done.tpot_error,
+    }

@@ -1,0 +1,367 @@
+"""The accuracy of the library, measured: predictions beside measurements, class by class."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from genz.core.errors import GenzError, InputError
+from genz.core.typing import BoolArray, FloatArray
+from genz.db import registry
+from genz.solve.accuracy import accuracy, coverage
+from genz.solve.measured.files import PUBLISHED, Table, platform_name, read_folder, read_table
+from genz.solve.measured.operators import COLLECTIVES
+from genz.solve.measured.predict import cache_bytes, ideal_time, log_error, predicted_time
+from genz.solve.measured.run_times import RunTimes, run_times
+from genz.solve.split import held_out
+from genz.spec.hardware import Platform
+
+__all__ = ["COLUMNS", "DATA_VARIABLE", "Compared", "Validation", "compare", "validate"]
+
+#: Columns of the table, in order.
+COLUMNS = (
+    "class", "device", "format", "engine", "split",
+    "n_row", "mape", "median", "bias", "coverage_90", "ideal_mape",
+)  # fmt: skip
+#: Environment variable that names the folder of measurements.
+DATA_VARIABLE = "GENZ_DATA"
+
+_HEADS = ("n_head", "n_kv_head", "head_dim")
+#: Kernel class -> columns that make a shape; whole shapes are held out of fits. A split depends on the names that
+#: it hashes: those of a table's own columns follow a colon.
+SPLIT: dict[str, tuple[str, ...]] = {
+    "gemm": ("n", "k"),
+    "attention_prefill": _HEADS,
+    "attention_decode": _HEADS,
+    "experts": ("width:hidden_size", "inner:inter_size", "n_expert:num_experts", "n_active:topk"),
+} | dict.fromkeys(COLLECTIVES, ("size",))
+_RUN_SPLIT = ("model", "tensor", "data", "expert")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compared:
+    """Measured rows of one class on one device, beside what is predicted.
+
+    Attributes
+    ----------
+    kind, device, format, engine : str
+        Class and where it was measured.
+    measured, predicted, ideal : ndarray, shape (n_row,)
+        Times [s].
+    error : float or ndarray
+        Standard deviation of the log error that the prediction states; NaN: none. [1]
+    held_out : ndarray of bool, shape (n_row,)
+        Rows that no fit has seen.
+    """
+
+    kind: str
+    device: str
+    format: str
+    engine: str
+    measured: FloatArray
+    predicted: FloatArray
+    ideal: FloatArray
+    error: Any
+    held_out: BoolArray
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield one row of the table per split that has any."""
+        for split, chosen in (("fit", ~self.held_out), ("held_out", self.held_out)):
+            if not chosen.any():
+                continue
+            measured, predicted = self.measured[chosen], self.predicted[chosen]
+            stated = self.error if np.ndim(self.error) == 0 else self.error[chosen]
+            off = np.abs(self.ideal[chosen] / measured - 1.0)
+            yield {
+                "class": self.kind,
+                "device": self.device,
+                "format": self.format,
+                "engine": self.engine,
+                "split": split,
+                **accuracy(measured, predicted),
+                "coverage_90": coverage(np.log(measured / predicted), stated),
+                "ideal_mape": float(np.mean(off)),
+            }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Validation:
+    """Comparisons of all tables, and what was left out.
+
+    Attributes
+    ----------
+    compared : tuple of Compared
+        Classes.
+    skipped : tuple of str
+        Rows without a model, each with the reason.
+    """
+
+    compared: tuple[Compared, ...]
+    skipped: tuple[str, ...] = field(default=())
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the table."""
+        rows = [row for one in self.compared for row in one.rows()]
+        frame = pd.DataFrame(rows, columns=list(COLUMNS))
+        frame["n_row"] = frame["n_row"].astype(int)
+        names = list(COLUMNS[:5])
+        return frame.sort_values(names, kind="stable").reset_index(drop=True)
+
+
+def validate(data: str | Path | None = None) -> pd.DataFrame:
+    """Return the accuracy of the library on measurements, per class, device, format, engine and split.
+
+    Parameters
+    ----------
+    data : str or Path, optional
+        Folder of tables; default the folder that the environment variable ``GENZ_DATA`` names, else the tables of
+        the package ``aiconfigurator-core`` where it is installed, else the published subset that ships with genz.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``class``, ``device``, ``format``, ``engine``, ``split`` (rows that fits have used, or ``held_out``),
+        ``n_row``, ``mape``, ``median`` and ``bias`` of predicted over measured time less one, ``coverage_90`` the share
+        of rows inside the 90 % interval (NaN where no error is stated), and ``ideal_mape``, the mean error of the
+        roofline at the peaks on the same rows.
+
+    Raises
+    ------
+    InputError
+        If ``data`` is no folder, or holds no table that is known.
+    """
+    return compare(data).to_frame()
+
+
+def compare(data: str | Path | None = None) -> Validation:
+    """Return the comparisons behind :func:`validate`.
+
+    Parameters
+    ----------
+    data : str or Path, optional
+        As there.
+
+    Returns
+    -------
+    Validation
+
+    Raises
+    ------
+    InputError
+        If ``data`` is no folder, or holds no table that is known.
+    """
+    compared: list[Compared] = []
+    skipped: list[str] = []
+    for table in _tables(data, skipped):
+        compared += _compared(table, skipped)
+    return Validation(tuple(compared), tuple(dict.fromkeys(skipped)))
+
+
+def _tables(data: str | Path | None, skipped: list[str]) -> Iterable[Table]:
+    chosen = os.environ.get(DATA_VARIABLE) if data is None else data
+    if chosen is not None:
+        if str(chosen) == "":
+            msg = f"data must be a folder with tables, got {str(chosen)!r}, which is none"
+            raise InputError(msg)
+        return read_folder(chosen)
+    from genz.solve.measured.wheel import read_wheel
+
+    tables = read_wheel(skipped)
+    return [t for p in PUBLISHED if (t := read_table(p))] if tables is None else tables
+
+
+def _compared(table: Table, skipped: list[str]) -> Iterator[Compared]:
+    rows = table.rows
+    device = rows["device"] if "device" in rows else pd.Series(table.device, rows.index)
+    for name, own in rows.groupby(device, sort=False):
+        try:
+            platform = registry.platform(platform_name(str(name)))
+        except GenzError:
+            skipped.append(f"{table.name}: device {name} is not in the database")
+            continue
+        if "kernel" in own:
+            yield from _operators(table, own, platform, skipped)
+        else:
+            yield from _runs(table, own, platform, skipped)
+
+
+def _operators(
+    table: Table, rows: pd.DataFrame, platform: Platform, skipped: list[str]
+) -> Iterator[Compared]:
+    engine = pd.Series(table.engine, rows.index)
+    for column in ("engine", "library"):
+        engine = rows.get(column, engine)
+    cache = rows["cache_format"].fillna("") if "cache_format" in rows else pd.Series("", rows.index)
+    for key, own in rows.groupby(["kernel", "format", engine, cache], sort=False):
+        kernel, number_format, software, stored = map(str, key)
+        try:
+            predicted = predicted_time(own, platform, software)
+            ideal = ideal_time(own, platform)
+            error = log_error(platform, kernel, number_format, software)
+        except GenzError as reason:
+            skipped.append(f"{kernel} {number_format}, {table.name}: {reason}")
+            continue
+        known = np.isfinite(predicted) & (predicted > 0.0)
+        if not known.all():
+            text = f"{kernel} {number_format}, {table.name}: {np.count_nonzero(~known)} rows have no model"
+            skipped.append(text)
+        if known.any():
+            yield from _parts(
+                kernel, _label(number_format, stored), software, own[known], platform,
+                (predicted[known], ideal[known], error),
+            )  # fmt: skip
+
+
+def _label(number_format: str, cache: str) -> str:
+    return number_format if cache in ("", number_format) else f"{number_format}/{cache}"
+
+
+def _parts(
+    kernel: str,
+    number_format: str,
+    engine: str,
+    rows: pd.DataFrame,
+    platform: Platform,
+    times: tuple[FloatArray, FloatArray, float],
+) -> Iterator[Compared]:
+    """Split a class where its rows differ in kind: small products, caches that fit the last level."""
+    predicted, ideal, error = times
+    measured = rows["time"].to_numpy(dtype=np.float64)
+    out = _held_out(rows, ("model",) if "model" in rows else SPLIT[kernel])
+    kind = _kinds(kernel, rows, platform)
+    for name in dict.fromkeys(kind):
+        own = kind == name
+        yield Compared(
+            kind=str(name),
+            device=platform.accelerator.name,
+            format=number_format,
+            engine=engine,
+            measured=measured[own],
+            predicted=predicted[own],
+            ideal=ideal[own],
+            error=error,
+            held_out=out[own],
+        )
+    if {"model", "op", "tp"} <= set(rows.columns) and kernel == "gemm":
+        yield from _layers(rows, platform, number_format, engine, predicted, ideal, out)
+
+
+def _held_out(rows: pd.DataFrame, columns: tuple[str, ...]) -> BoolArray:
+    names = {c.split(":")[0]: c.split(":")[-1] for c in columns}
+    return held_out(rows[list(names)].rename(columns=names), list(names.values()))
+
+
+_SMALL = 256.0  # physics: products with a narrower side run other kernels
+
+
+def _kinds(kernel: str, rows: pd.DataFrame, platform: Platform) -> Any:
+    """Class of each row, as the table prints it."""
+    kind = np.full(len(rows), kernel, dtype=object)
+    if kernel == "gemm":
+        kind[((rows["n"] < _SMALL) | (rows["k"] < _SMALL)).to_numpy()] = "gemm_narrow"
+    if kernel == "experts":
+        kind[(rows["expert"].fillna(1.0) > 1.0).to_numpy()] = "experts_parallel"
+    if kernel == "attention_decode":
+        kind[_warm(rows, platform)] = "attention_decode_warm"
+    if kernel.startswith("attention"):
+        kind[(rows["window"].fillna(0.0) > 0.0).to_numpy()] = f"{kernel}_window"
+    return kind
+
+
+_CACHED, _VISIBLE = 2.0, 1e-6  # times the last level; time at the memory bandwidth [s]
+
+
+def _warm(rows: pd.DataFrame, platform: Platform) -> BoolArray:
+    """Whether the last level may serve a cache when a benchmark repeats itself, and reading it takes time at all."""
+    size = cache_bytes(rows)
+    held = platform.accelerator.on_chip_capacity
+    seen = size / platform.accelerator.memory_bandwidth > _VISIBLE
+    return np.asarray(seen & (size < _CACHED * (0.0 if held is None else held)))
+
+
+def _layers(
+    rows: pd.DataFrame,
+    platform: Platform,
+    number_format: str,
+    engine: str,
+    predicted: FloatArray,
+    ideal: FloatArray,
+    out: BoolArray,
+) -> Iterator[Compared]:
+    """Add up the products of a layer, where all of them were measured."""
+    frame = rows[["model", "tp", "m", "op", "time"]].assign(
+        predicted=predicted, ideal=ideal, out=out
+    )
+    grouped = frame.groupby(["model", "tp", "m"], sort=False)
+    whole = grouped["op"].transform("nunique") == frame["op"].nunique()
+    sums = frame[whole].groupby(["model", "tp", "m"], sort=False)
+    total = sums[["time", "predicted", "ideal"]].sum()
+    if total.empty:
+        return
+    yield Compared(
+        kind="gemm_layer",
+        device=platform.accelerator.name,
+        format=number_format,
+        engine=engine,
+        measured=total["time"].to_numpy(),
+        predicted=total["predicted"].to_numpy(),
+        ideal=total["ideal"].to_numpy(),
+        error=float("nan"),
+        held_out=sums["out"].first().to_numpy(dtype=bool),
+    )
+
+
+def _runs(
+    table: Table, rows: pd.DataFrame, platform: Platform, skipped: list[str]
+) -> Iterator[Compared]:
+    engine = rows["engine"] if "engine" in rows else pd.Series(table.engine, rows.index)
+    for software, own in rows.groupby(engine, sort=False):
+        times = run_times(own, platform, str(software))
+        skipped += [f"{table.name}: {text}" for text in times.skipped]
+        ideal = run_times(own, platform, "ideal")
+        out = (
+            own["held_out"].to_numpy(dtype=bool)
+            if "held_out" in own
+            else _held_out(own, _RUN_SPLIT)
+        )
+        for kind in dict.fromkeys(times.kind):
+            chosen = times.kind == kind
+            yield from _run_parts(
+                own, str(kind), chosen, times, ideal, out, platform, str(software)
+            )
+
+
+def _run_parts(
+    rows: pd.DataFrame,
+    kind: str,
+    chosen: BoolArray,
+    times: RunTimes,
+    ideal: RunTimes,
+    out: BoolArray,
+    platform: Platform,
+    engine: str,
+) -> Iterator[Compared]:
+    for name in ("ttft", "tpot"):
+        measured = rows[name].to_numpy(dtype=np.float64)
+        predicted = getattr(times, name)
+        known = chosen & np.isfinite(measured) & np.isfinite(predicted)
+        formats = rows["precision"].astype(str).to_numpy()
+        for number_format in dict.fromkeys(formats[known]):
+            own = known & (formats == number_format)
+            yield Compared(
+                kind=f"{name}_{kind}",
+                device=platform.accelerator.name,
+                format=str(number_format),
+                engine=engine,
+                measured=measured[own],
+                predicted=predicted[own],
+                ideal=getattr(ideal, name)[own],
+                error=times.error[own],
+                held_out=out[own],
+            )

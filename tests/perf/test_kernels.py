@@ -1,0 +1,255 @@
+"""Kernel models: the ideal bound, limits, numbers by hand, monotony, and that a step uses the same ones."""
+
+import numpy as np
+import pytest
+
+import genz
+from genz.ops.single import attention_operator, experts_operator, gemm_operator
+from genz.perf import kernels
+from genz.perf.collectives import collective_time
+from genz.perf.kernels import (
+    decode_attention_time,
+    elementwise_time,
+    experts_time,
+    gemm_time,
+    latent_decode_time,
+    latent_prefill_time,
+    prefill_attention_time,
+)
+from genz.perf.launch import kernel_time
+from genz.perf.step import row_sum
+from genz.perf.waves import wave_factor
+from genz.spec.deployment import Routing
+from genz.spec.hardware import Collective, Kernel
+
+MEASURED = ("nvidia_a100_sxm", "nvidia_h100_sxm", "nvidia_h200_sxm", "nvidia_b200", "nvidia_l40s")
+PLAIN = Kernel(
+    compute_efficiency=1.0, memory_efficiency=1.0, overhead=0.0, sharpness=1000.0, error=0.1
+)
+ROWS = np.array([1.0, 7.0, 64.0, 129.0, 1000.0, 8192.0])
+CASES = {
+    "gemm": lambda a, **o: gemm_time(a, ROWS, 4096, 8192, **o),
+    "gemm_narrow": lambda a, **o: gemm_time(a, ROWS[:, None], [256, 5000], [256, 16384], **o),
+    "prefill": lambda a, **o: prefill_attention_time(a, 2, ROWS, 300, 32, 8, 128, **o),
+    "window": lambda a, **o: prefill_attention_time(a, 2, ROWS, 300, 32, 8, 128, 512, **o),
+    "decode": lambda a, **o: decode_attention_time(a, ROWS, ROWS[:, None], 32, 8, 128, **o),
+    "latent_prefill": lambda a, **o: latent_prefill_time(a, 1, ROWS, 0, 16, **o),
+    "latent_decode": lambda a, **o: latent_decode_time(a, 8, ROWS, 128, **o),
+    "experts": lambda a, **o: experts_time(a, ROWS, 4096, 1536, 128, 8, expert=[[1], [4]], **o),
+    "elementwise": lambda a, **o: elementwise_time(a, 4096.0 * ROWS, **o),
+}
+
+
+@pytest.fixture(params=MEASURED)
+def measured(request):
+    return genz.accelerator(request.param)
+
+
+@pytest.fixture
+def chip():
+    """Peaks of 1e15 flop/s and 1e12 B/s, and kernels on the roofline."""
+    plain = {c: {"bf16": PLAIN, "fp8": PLAIN} for c in
+             ("gemm", "attention_prefill", "attention_decode", "experts", "elementwise")}  # fmt: skip
+    return genz.accelerator("nvidia_h100_sxm").replace(
+        peak_flop_rate={"bf16": 1e15, "fp8": 2e15}, memory_bandwidth=1e12, kernel=plain
+    )
+
+
+def with_terms(chip, kernel, **terms):
+    changed = {"bf16": PLAIN.replace(**terms), "fp8": PLAIN.replace(**terms)}
+    return chip.replace(kernel={**chip.kernel, kernel: changed})
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_beats_the_ideal_bound(measured, name):
+    ideal = CASES[name](measured, ideal=True)
+    assert (CASES[name](measured) > ideal).all()
+    if "fp8" in measured.peak_flop_rate:
+        assert (CASES[name](measured, number_format="fp8") > CASES[name](measured, number_format="fp8", ideal=True)).all()  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_constants_without_further_terms_are_the_ideal_bound(chip, name):
+    np.testing.assert_allclose(CASES[name](chip), CASES[name](chip, ideal=True), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("field", "sign"), [("memory_bandwidth", -1), ("peak", -1)])
+def test_more_of_the_device_never_takes_longer(measured, name, field, sign):
+    factors = [1.0, 1.1, 2.0, 7.0]
+    if field == "peak":
+        peaks = dict(measured.peak_flop_rate)
+        more = [measured.replace(peak_flop_rate={k: v * f for k, v in peaks.items()}) for f in factors]  # fmt: skip
+    else:
+        more = [measured.replace(memory_bandwidth=measured.memory_bandwidth * f) for f in factors]
+    times = np.stack([CASES[name](m) for m in more])
+    assert (sign * np.diff(times, axis=0) >= -1e-18).all()
+
+
+def test_time_never_falls_with_the_shape(measured):
+    m = np.arange(1.0, 3000.0)
+    assert (np.diff(gemm_time(measured, m, 3584, 2048)) >= -1e-15).all()
+    assert (np.diff(gemm_time(measured, m, 5120, 8192)) >= -1e-15).all()
+    context = np.arange(1.0, 2000.0)
+    assert (np.diff(decode_attention_time(measured, 16, context, 32, 8, 128)) >= -1e-15).all()
+    assert (np.diff(prefill_attention_time(measured, 1, context, 0, 32, 8, 128)) > 0.0).all()
+    assert (np.diff(experts_time(measured, m, 4096, 1536, 128, 8)) > 0.0).all()
+
+
+def test_one_number_and_many_agree_bit_for_bit(measured):
+    many = gemm_time(measured, ROWS, 4096, 8192, "bf16")
+    assert many.shape == ROWS.shape
+    for row, time in zip(ROWS, many, strict=True):
+        one = gemm_time(measured, row, 4096, 8192)
+        assert one.shape == ()
+        assert one == time
+
+
+def test_quantisation_pass_by_hand(chip):
+    """3 bytes for each of 1000 x 2000 activations, at twice the time of 1e12 B/s: 12 us."""
+    slow = with_terms(chip, "gemm", side_cost=2.0)
+    extra = gemm_time(slow, 1000, 4000, 2000, "fp8") - gemm_time(chip, 1000, 4000, 2000, "fp8")
+    assert extra == pytest.approx(12e-6)
+    assert gemm_time(slow, 1000, 4000, 2000) == gemm_time(chip, 1000, 4000, 2000)
+
+
+def test_serial_depth_by_hand(chip):
+    """1 ns for each of at most 4096 channels."""
+    deep = with_terms(chip, "gemm", depth_time=1e-9)
+    extra = gemm_time(deep, 1, 512, [1000, 4096, 50000]) - gemm_time(chip, 1, 512, [1000, 4096, 50000])  # fmt: skip
+    np.testing.assert_allclose(extra, [1e-6, 4.096e-6, 4.096e-6])
+
+
+def test_exponentials_and_walk_by_hand(chip):
+    """Two requests of 3 new tokens after 2: 2 x 32 x 12 exponentials; the tile walks 5 keys."""
+    extra = with_terms(chip, "attention_prefill", exponential_time=1e-9, depth_time=1e-6)
+    shape = (2, 3, 2, 32, 8, 128)
+    gap = prefill_attention_time(extra, *shape) - prefill_attention_time(chip, *shape)
+    assert gap == pytest.approx(2 * 32 * 12 * 1e-9 + 5e-6)
+
+
+def test_window_bounds_what_a_tile_walks():
+    """The last 128 queries with a window of 512 see 639 keys, however long the prompt."""
+    options = {"window": 512, "number_format": "bf16", "cache_format": "bf16"}
+    long = attention_operator("prefill", 1, [2000, 90000], 0, 8, 8, 64, **options)
+    assert long.depth.tolist() == [639, 639]
+
+
+def test_padding_and_tiles_of_decode_by_hand(chip):
+    """130 tokens are read as 256: 126 more keys and values of 8 heads x 128 x 2 bytes, for 4 requests."""
+    padded = with_terms(chip, "attention_decode", padding=1.0, depth_time=1e-9)
+    shape = (4, 130, 32, 8, 128)
+    gap = decode_attention_time(padded, *shape) - decode_attention_time(chip, *shape)
+    assert gap == pytest.approx(4 * 126 * 8 * 128 * 2 * 2 / 1e12 + 4 * 8 * 1e-9)
+
+
+def test_routing_pass_by_hand(chip):
+    """100 tokens x 4 experts x 1000 channels x 2 bytes, at thrice the time of 1e12 B/s."""
+    slow = with_terms(chip, "experts", side_cost=3.0)
+    shape = (100, 1000, 512, 16, 4)
+    gap = experts_time(slow, *shape, routing=Routing(case="balanced")) - experts_time(
+        chip, *shape, routing=Routing(case="balanced")
+    )
+    assert gap == pytest.approx(3 * 100 * 4 * 1000 * 2 / 1e12)
+
+
+def test_waves_by_hand():
+    """1.25 waves of whole tiles take 2, in halves 1.5 (10 % dearer), in quarters 1.25 (20 % dearer)."""
+    output = 1.25 * 128 * 128 * 100
+    assert wave_factor(output, 1000.0, 100.0) == pytest.approx(1 + 0.8 * 0.2)
+    assert wave_factor(output, 20000.0, 100.0) == pytest.approx(1.0)
+    assert wave_factor(2 * 128 * 128 * 100, 1000.0, 100.0) == 1.0
+    assert wave_factor(1.0, 1000.0, 100.0) == pytest.approx(1.4)
+
+
+def test_wave_factor_never_makes_more_outputs_faster():
+    output = np.linspace(1.0, 5e7, 20001)
+    for depth in (512.0, 4096.0, 30000.0):
+        assert (np.diff(output * wave_factor(output, depth, 108.0)) >= -1e-6).all()
+
+
+def test_arrays_of_constants_are_many_devices(chip):
+    terms = {"side_cost": [0.0, 2.0], "depth_time": [1e-9, 0.0], "wave_core": [0.0, 108.0]}
+    both = gemm_time(with_terms(chip, "gemm", **terms), 300, 4096, 4096, "fp8")
+    each = [
+        gemm_time(with_terms(chip, "gemm", **{k: v[i] for k, v in terms.items()}), 300, 4096, 4096, "fp8")
+        for i in range(2)
+    ]  # fmt: skip
+    assert both.tolist() == [float(t) for t in each]
+
+
+def test_a_step_takes_the_same_kernels():
+    platform = genz.platform("h100_sxm_8")
+    step = genz.decode("llama3_8b", platform, batch=9, context=999, efficiency="calibrated", engine="ideal")  # fmt: skip
+    rows = step.operators().set_index("operator")
+    chip = platform.accelerator
+    assert rows.time["gate_up"] / 32 == pytest.approx(gemm_time(chip, 9, 28672, 4096), rel=1e-12)
+    core = decode_attention_time(chip, 9, 1000, 32, 8, 128)
+    assert rows.time["attention_decode"] / 32 == pytest.approx(core, rel=1e-12)
+
+
+def test_operators_are_those_of_the_functions(measured):
+    row = gemm_operator(64, 4096, 2048, "bf16")
+    assert kernel_time(measured, row)[0] == gemm_time(measured, 64, 4096, 2048)
+    routed = experts_operator(
+        64, 2048, 768, 64, 4, tensor=2, expert=2, routing=Routing(), number_format="bf16", gated=True
+    )  # fmt: skip
+    assert kernel_time(measured, routed)[0] == experts_time(measured, 64, 2048, 768, 64, 4, 2, 2)
+
+
+def test_small_and_large_sums_round_alike():
+    rng = np.random.default_rng(0)
+    rows = rng.random((41, 3000)) * 10.0 ** rng.uniform(-9, 3, (41, 3000))
+    whole = row_sum(rows)
+    assert all(row_sum(rows[:, [i]])[0] == whole[i] for i in range(0, 3000, 37))
+
+
+def test_every_function_states_its_sources_and_units():
+    for name in kernels.__all__:
+        text = getattr(kernels, name).__doc__ or ""
+        if name.endswith("_time") and name != "kernel_time":
+            assert "References" in text
+            assert "[s]" in text
+
+
+@pytest.mark.parametrize("name", ["a100_sxm_8", "h100_sxm_8", "b200_8", "gb200_nvl72", "l40s_8"])
+def test_collectives_never_beat_the_bound_and_grow(name):
+    link = genz.platform(name).network[0]
+    size, n_rank = np.logspace(0, 10, 101)[:, None], np.array([2.0, 3.0, 4.0, 8.0])
+    for collective, table in link.kernel.items():
+        for library in table:
+            time = collective_time(collective, size, n_rank, link, library=library)
+            ideal = collective_time(collective, size, n_rank, link, ideal=True)
+            assert (time >= ideal).all()
+            assert (np.diff(time, axis=0) >= 0.0).all()
+            assert collective_time(collective, 1e6, 1.0, link, library=library) == 0.0
+            faster = link.replace(bandwidth=2.0 * link.bandwidth, latency=0.5 * link.latency)
+            assert (
+                collective_time(collective, size, n_rank, faster, library=library) <= time
+            ).all()
+
+
+def test_protocols_by_hand():
+    """Latency 1 us, 100 GB/s: 1 MB over 2 ranks moves 1 MB; fast 2 + 20 us, bulk 10 + 12.5 us, 1 us a rank."""
+    own = Collective(
+        start=2.0, start_rank=1.0, efficiency=0.5, bulk_start=10.0, bulk_efficiency=0.8, error=0.1
+    )
+    link = genz.platform("h100_sxm_8").network[0].replace(
+        latency=1e-6, bandwidth=100e9, kernel={"all_reduce": {"nccl": own, "vllm": own.replace(start=1.0, one_shot=True, limit=1.5e6)}}
+    )  # fmt: skip
+    nccl = collective_time("all_reduce", [1e3, 1e6, 1e7], 2, link, library="nccl")
+    np.testing.assert_allclose(nccl, [3.02e-6, 23e-6, 136e-6])
+    both = collective_time("all_reduce", [1e3, 1e6, 1e7], 2, link)
+    np.testing.assert_allclose(both, [2.02e-6, 22e-6, 136e-6])
+
+
+def test_stacked_platforms_keep_their_collectives():
+    names = ["a100_sxm_8", "h100_sxm_8", "mi300x_8"]
+    stacked = genz.stack_platforms(names).network[0]
+    for size in (1e3, 1e6, 1e9):
+        for collective in ("all_reduce", "all_gather"):
+            together = collective_time(collective, size, 8, stacked)
+            each = [
+                collective_time(collective, size, 8, genz.platform(n).network[0]) for n in names
+            ]
+            assert together.tolist() == [float(np.squeeze(t)) for t in each]

@@ -1,0 +1,230 @@
+"""A replica under stationary load: the fixed point by hand, queues against a simulation, and laws of any queue."""
+
+import numpy as np
+import pytest
+
+from genz.core.errors import InputError
+from genz.serve.served import served
+from genz.serve.step import mean_decode, mixed
+from genz.spec.deployment import Engine, Lengths, Objective, Parallel, Workload
+
+BUDGET = Engine(name="budget", efficiency="ideal", max_token=64, max_sequence=64)
+TIMES = ("ttft", "tpot", "latency")
+
+
+def load(prompt=48, output=40, **fields):
+    return Workload.of(prompt, output, **fields)
+
+
+def test_fixed_point_by_hand(zoo, cluster):
+    # 8 clients: the replica is where decoding and waiting requests add up to 8
+    done = served(zoo["gqa"], cluster, load(), n_client=8, engine=BUDGET)
+    arrivals = done.batch / 39
+    active = 1 + done.batch * 7 / 8
+    tokens = np.clip(arrivals * 48 / -np.expm1(-arrivals), 48, 64)
+    share = arrivals * 48 / tokens
+    idle = mean_decode(zoo["gqa"], cluster, batch=active, context=68, engine=BUDGET)
+    busy = mixed(
+        zoo["gqa"], cluster, prefill_tokens=48, prefill_batch=tokens / 48,
+        decode_batch=active, decode_context=68, engine=BUDGET,
+    )  # fmt: skip
+    assert done.tpot == pytest.approx((1 - share) * idle.time + share * busy.time, rel=1e-9)
+    assert done.rate == pytest.approx(arrivals / done.tpot, rel=1e-9)
+    assert done.in_flight == pytest.approx(8, rel=1e-7)
+
+
+def test_littles_law(zoo, cluster):
+    closed = served(zoo["gqa"], cluster, load(), n_client=[1, 4, 16, 64], engine=BUDGET)
+    np.testing.assert_allclose(closed.rate * closed.latency, [1, 4, 16, 64], rtol=1e-6)
+    np.testing.assert_allclose(closed.rate * 39 * closed.tpot, closed.batch, rtol=1e-9)
+    rate = closed.stable_rate[0] * np.array([0.01, 0.3, 0.9])
+    opened = served(zoo["gqa"], cluster, load(), rate=rate, engine=BUDGET)
+    np.testing.assert_allclose(opened.rate, rate, rtol=1e-7)
+    inside = opened.rate * opened.latency
+    np.testing.assert_allclose(inside, opened.in_flight + opened.waiting, rtol=1e-6)
+
+
+def test_closed_loop_is_the_open_loop_of_its_throughput(zoo, cluster):
+    # steps that hardly depend on the batch: what differs is how many others a request meets
+    engine = BUDGET.replace(overhead_step=0.01)
+    closed = served(zoo["gqa"], cluster, load(output=400), n_client=40, engine=engine)
+    opened = served(zoo["gqa"], cluster, load(output=400), rate=closed.rate, engine=engine)
+    assert opened.batch == pytest.approx(closed.batch, rel=0.02)
+    assert opened.tpot == pytest.approx(closed.tpot, rel=0.02)
+
+
+def single_server(rate, service, n, seed):
+    """Mean wait in a queue of equal services, by simulation."""
+    arrival = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, n))
+    free, wait = 0.0, 0.0
+    for t in arrival:
+        start = max(free, t)
+        wait += start - t
+        free = start + service
+    return wait / n
+
+
+@pytest.mark.parametrize("use", [0.3, 0.7])
+def test_prompts_alone_are_a_queue_of_equal_services(zoo, cluster, use):
+    # one token out, and a prompt that fills the budget: M/D/1
+    work = load(prompt=64, output=1)
+    service = float(served(zoo["gqa"], cluster, work, rate=1e-6, engine=BUDGET).ttft)
+    done = served(zoo["gqa"], cluster, work, rate=use / service, engine=BUDGET)
+    assert done.busy == pytest.approx(use, rel=1e-3)
+    by_formula = use * service / (2 * (1 - use))
+    assert done.ttft - service == pytest.approx(by_formula, rel=1e-2)
+    wait = np.mean([single_server(use / service, service, 50_000, s) for s in range(4)])
+    assert done.ttft == pytest.approx(service + wait, rel=0.03)
+
+
+def test_an_unstable_load_is_a_value(zoo, cluster):
+    done = served(zoo["gqa"], cluster, load(), rate=[1e-3, 1e9], engine=BUDGET)
+    assert done.stable.tolist() == [True, False]
+    assert done.converged.all()
+    assert np.isinf(done.ttft[1])
+    assert np.isinf(done.percentile("latency", 0.9)[1])
+    assert done.probability(Objective(ttft=1e3))[1] == 0.0
+    assert done.reason[1] == "unstable: requests arrive faster than stable_rate"
+    below = served(
+        zoo["gqa"], cluster, load(), rate=done.stable_rate * [0.999, 1.001], engine=BUDGET
+    )
+    assert below.stable.tolist() == [True, False]
+
+
+def test_weights_that_do_not_fit(zoo, cluster):
+    done = served(zoo["gqa"], cluster, load(), n_client=4, engine=BUDGET.replace(reserve=1e12))
+    assert not done.stable
+    assert done.stable_rate == 0.0
+    assert done.reason == "unstable: not one request fits into memory"
+
+
+def test_requests_beyond_the_cache_wait_at_the_door(zoo, cluster):
+    few = BUDGET.replace(max_sequence=8)
+    done = served(zoo["gqa"], cluster, load(), n_client=[8, 32], engine=few)
+    assert done.max_batch.tolist() == [8, 8]
+    assert done.tpot[1] == done.tpot[0]
+    np.testing.assert_allclose(done.waiting, [0, 24], atol=1e-6)
+    np.testing.assert_allclose(done.ttft[1] - done.ttft[0], 24 / done.rate[0], rtol=1e-6)
+    whole = served(
+        zoo["gqa"], cluster, load(), n_client=8, engine=BUDGET.replace(admission="whole")
+    )
+    grow = served(zoo["gqa"], cluster, load(), n_client=8, engine=BUDGET)
+    assert whole.max_batch <= grow.max_batch
+
+
+def test_a_run_that_starts_with_a_burst(zoo, cluster):
+    endless = served(zoo["gqa"], cluster, load(), n_client=16, engine=BUDGET)
+    run = served(zoo["gqa"], cluster, load(), n_client=16, n_request=[16, 160], engine=BUDGET)
+    assert run.tpot[0] == endless.tpot
+    assert run.ttft[0] > run.ttft[1] > endless.ttft
+    np.testing.assert_allclose(
+        run.ttft[0] - endless.ttft, 10 * (run.ttft[1] - endless.ttft), rtol=1e-6
+    )
+
+
+def test_scalars_are_the_elements_of_arrays(zoo, cluster):
+    rate = np.array([0.1, 3.0, 40.0, 1e7])
+    many = served(zoo["gqa"], cluster, load(), rate=rate, engine=BUDGET)
+    for i, r in enumerate(rate):
+        one = served(zoo["gqa"], cluster, load(), rate=r, engine=BUDGET)
+        for name in ("batch", "rate", "ttft", "tpot", "ttft_std", "tpot_std", "power", "busy"):
+            assert getattr(one, name) == getattr(many, name)[i], name
+        assert one.percentile("ttft", 0.9) == many.percentile("ttft", 0.9)[i]
+
+
+def test_lengths_and_platforms_may_be_arrays(zoo, cluster):
+    work = Workload(prompt=Lengths(mean=np.array([[32.0], [128.0]])), output=Lengths(mean=40))
+    faster = cluster.replace(
+        memory_bandwidth=cluster.accelerator.memory_bandwidth * np.arange(1, 4)
+    )
+    done = served(zoo["gqa"], faster, work, n_client=8, engine=BUDGET)
+    assert done.tpot.shape == (2, 3)
+    assert (np.diff(done.tpot, axis=1) < 0).all()
+    assert (np.diff(done.ttft, axis=0) > 0).all()
+    assert len(done.to_frame()) == 6
+
+
+def test_more_load_is_slower(zoo, cluster):
+    top = float(served(zoo["gqa"], cluster, load(), n_client=1, engine=BUDGET).stable_rate)
+    done = served(
+        zoo["gqa"], cluster, load(), rate=top * np.linspace(0.02, 0.99, 40), engine=BUDGET
+    )
+    for name in ("batch", "ttft", "tpot", "latency", "busy", "utilisation", "power"):
+        assert (np.diff(getattr(done, name)) >= 0).all(), name
+    for name in TIMES:
+        assert (np.diff(done.percentile(name, 0.9)) >= 0).all(), name
+
+
+def test_cached_prompts_wait_less(zoo, cluster):
+    work = load().replace(cached_share=np.array([0.0, 0.5, 0.9]))
+    done = served(zoo["gqa"], cluster, work, n_client=16, engine=BUDGET)
+    assert (np.diff(done.ttft) < 0).all()
+    assert (np.diff(done.rate) > 0).all()
+
+
+def test_percentiles_and_probability_agree(zoo, cluster):
+    done = served(zoo["gqa"], cluster, load(), n_client=16, engine=BUDGET)
+    assert done.percentile("ttft", 0.5) < done.percentile("ttft", 0.9)
+    for name in TIMES:
+        limit = float(done.percentile(name, 0.8))
+        met = done.probability(Objective(**{name: limit}), name)
+        assert met == pytest.approx(0.8, abs=1e-6)  # the ideal engine has no error of its own
+    both = Objective(ttft=float(done.percentile("ttft", 0.8)), tpot=1e3)
+    assert done.probability(both) == pytest.approx(0.8, abs=1e-6)
+
+
+def test_intervals_take_the_error_of_the_engine(zoo, cluster):
+    engine = BUDGET.replace(ttft_error=0.3, tpot_error=0.1)
+    done = served(zoo["gqa"], cluster, load(), n_client=16, engine=engine)
+    for name, error in (("ttft", 0.3), ("tpot", 0.1)):
+        low, high = done.interval(0.9, name)
+        value = getattr(done, name)
+        assert high / value == pytest.approx(np.exp(1.6448536 * error), rel=1e-6)
+        assert low * high == pytest.approx(value**2, rel=1e-9)
+
+
+def test_cost_and_energy_per_token(zoo, cluster):
+    done = served(
+        zoo["gqa"], cluster.replace(price=3.6), load(), n_client=8, engine=BUDGET,
+        parallel=Parallel(tensor=2),
+    )  # fmt: skip
+    assert done.throughput_per_accelerator == pytest.approx(done.rate * 40 / 2)
+    assert done.cost_per_token == pytest.approx(2e-3 / (done.rate * 40))
+    assert done.energy_per_token == pytest.approx(done.power / (done.rate * 40))
+
+
+def test_what_the_engine_adds_to_the_first_token(zoo, cluster):
+    added = {"overhead_prompt": 0.5, "overhead_token": 1e-3, "wait_step": 2.0}
+    work = load(output=1000)
+    bare = served(zoo["gqa"], cluster, work, rate=1e-3, engine=BUDGET)
+    done = served(zoo["gqa"], cluster, work, rate=1e-3, engine=BUDGET.replace(**added))
+    assert done.tpot == pytest.approx(bare.tpot, rel=1e-6)
+    assert done.ttft - bare.ttft == pytest.approx(0.5 + 48e-3 + 2 * bare.tpot, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({}, r"give either rate \(open loop\) or n_client \(closed loop\)"),
+        ({"rate": 1, "n_client": 1}, r"give either rate \(open loop\) or n_client \(closed loop\)"),
+        ({"rate": 0}, r"rate must be > 0 1/s, got 0"),
+        ({"n_client": 1.5}, r"n_client must be a whole number >= 1, got 1.5"),
+        ({"rate": 1, "n_request": 9}, r"n_request belongs to a closed loop, give n_client with it"),
+        ({"n_client": 4, "n_request": 3}, r"n_request must be >= n_client, got 3"),
+    ],
+)
+def test_errors(zoo, cluster, given, text):
+    with pytest.raises(InputError, match=text):
+        served(zoo["gqa"], cluster, load(), engine=BUDGET, **given)
+
+
+def test_errors_of_the_answers(zoo, cluster):
+    done = served(zoo["gqa"], cluster, load(), n_client=4, engine=BUDGET)
+    with pytest.raises(InputError, match=r"name must be one of ttft, tpot, latency, got 'tbt'"):
+        done.percentile("tbt", 0.9)
+    with pytest.raises(InputError, match=r"q must be in \(0, 1\), got 1"):
+        done.percentile("ttft", 1.0)
+    with pytest.raises(InputError, match=r"coverage must be in \(0, 1\), got 0"):
+        done.interval(0)
+    with pytest.raises(InputError, match=r"workload must be a Workload or a name, got 'chat'"):
+        served(zoo["gqa"], cluster, "chat", n_client=4)

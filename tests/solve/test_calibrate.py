@@ -1,0 +1,359 @@
+"""Constants come back from synthetic data, bad rows are flagged, and records survive the way through TOML."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import genz
+from genz.solve.accuracy import Z_90, accuracy, conformal_error, coverage
+from genz.solve.calibrate import calibrate
+from genz.solve.calibrate.fit import fold_of
+from genz.solve.calibrate.flags import FASTER, LAUNCH, plateau
+from genz.solve.calibrate.operators import start_kernel, with_kernel
+from genz.solve.measured import PUBLISHED, predicted_time, read_table, run_rows
+from genz.solve.measured.run_times import run_times
+
+TRUE = {
+    "compute_efficiency": 0.62, "memory_efficiency": 0.71, "overhead": 9e-6, "sharpness": 2.1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def h100():
+    return genz.platform("h100_sxm_8")
+
+
+@pytest.fixture(scope="module")
+def unknown(h100):
+    """The same hardware as if only its data sheet were known."""
+    return h100.replace(accelerator=h100.accelerator.replace(kernel={}, generation="none"))
+
+
+def kernel(**changes):
+    return genz.Kernel(**(TRUE | {"error": 0.1} | changes))
+
+
+@pytest.fixture(scope="module")
+def gemms(unknown):
+    """Products under known constants, with 3 % of scatter."""
+    shapes = [(n, k) for n in (512, 2048, 8192) for k in (1024, 4096, 14336)]
+    rows = pd.DataFrame(
+        [(float(m), n, k) for n, k in shapes for m in 2 ** np.arange(13)], columns=["m", "n", "k"]
+    ).assign(kernel="gemm", format="bf16", time=1.0)
+    true = with_kernel(unknown, "gemm", "bf16", kernel())
+    scatter = np.exp(0.03 * np.random.default_rng(1).standard_normal(len(rows)))
+    return rows.assign(time=predicted_time(rows, true) * scatter)
+
+
+def test_known_constants_come_back(gemms, unknown):
+    done = calibrate(gemms, unknown, prior=False)
+    found = done.accelerator.kernel["gemm"]["bf16"]
+    for name, value in TRUE.items():
+        assert getattr(found, name) == pytest.approx(
+            value, rel=0.15 if name == "sharpness" else 0.05
+        )
+    row = done.to_frame().iloc[0]
+    assert row["held_out_mape"] < 0.035
+    assert found.error == pytest.approx(0.03, rel=0.25)
+    assert row["n_flagged"] == 0
+
+
+def test_outliers_do_not_move_the_fit(gemms, unknown):
+    rows = gemms.copy()
+    rows.loc[::9, "time"] *= 4.0
+    found = calibrate(rows, unknown).accelerator.kernel["gemm"]["bf16"]
+    assert found.memory_efficiency == pytest.approx(TRUE["memory_efficiency"], rel=0.1)
+    assert found.compute_efficiency == pytest.approx(TRUE["compute_efficiency"], rel=0.1)
+
+
+def test_priors_hold_what_rows_leave_open(gemms, unknown):
+    small = gemms[gemms["m"] <= 16]  # says nothing about arithmetic
+    found = calibrate(small, unknown).accelerator.kernel["gemm"]["bf16"]
+    before = start_kernel(unknown.accelerator, "gemm", "bf16")
+    assert found.compute_efficiency == pytest.approx(before.compute_efficiency, rel=0.15)
+    assert found.memory_efficiency == pytest.approx(TRUE["memory_efficiency"], rel=0.1)
+
+
+def test_generation_is_the_start_of_a_device_without_constants(h100):
+    bare = h100.accelerator.replace(kernel={})
+    start = start_kernel(bare, "gemm", "bf16")
+    family = [
+        genz.accelerator(n).kernel["gemm"]["bf16"].memory_efficiency
+        for n in genz.list_accelerators()
+        if genz.accelerator(n).generation == bare.generation
+        and "bf16" in genz.accelerator(n).kernel.get("gemm", {})
+    ]
+    assert start.memory_efficiency == pytest.approx(np.mean(family))
+    assert start.error >= 0.2
+
+
+def test_folds_hold_out_whole_shapes():
+    shape = np.repeat(np.arange(11), 7)
+    fold = fold_of(shape, 4)
+    assert all(len(set(fold[shape == s])) == 1 for s in range(11))
+    assert np.bincount([fold[shape == s][0] for s in range(11)]).tolist() == [3, 3, 3, 2]
+
+
+def test_rows_faster_than_physics_are_flagged(gemms, unknown):
+    rows = gemms.copy()
+    rows.loc[5, "time"] = 1e-9
+    done = calibrate(rows, unknown)
+    assert done.flagged["flag"].tolist() == [FASTER]
+    assert done.flagged["time"].tolist() == [1e-9]
+    predicted, ideal = done.rows["predicted"], done.rows["ideal"]
+    assert (predicted >= ideal).all()
+
+
+def test_launches_from_the_host_are_flagged(gemms, unknown):
+    rows = gemms.assign(time=np.maximum(gemms["time"], 80e-6))
+    done = calibrate(rows, unknown)
+    assert set(done.flagged["flag"]) == {LAUNCH}
+    assert (done.flagged["time"] <= 1.3 * 80e-6).all()
+    assert len(done.flagged) > 30
+
+
+def test_no_plateau_among_few_rows_or_short_times():
+    assert not plateau(np.full(5, 1e-3), np.ones(5), 5e-6).any()
+    time, ideal = np.full(50, 6e-6), np.geomspace(1e-7, 5e-6, 50)
+    assert not plateau(time, ideal, 5e-6).any()
+    assert plateau(20.0 * time, ideal, 5e-6).all()
+
+
+@pytest.mark.parametrize("name", ["attention_prefill", "attention_decode", "experts"])
+def test_other_classes_come_back(name, unknown):
+    heads = {"n_head": 32.0, "n_kv_head": 8.0, "head_dim": 128.0}
+    grow = 2.0 ** np.arange(4, 14)
+    frames = {
+        "attention_prefill": [pd.DataFrame({"new": grow}).assign(batch=b, **heads) for b in (1.0, 4.0)],
+        "attention_decode": [pd.DataFrame({"context": grow}).assign(batch=b, **heads) for b in (4.0, 64.0)],
+        "experts": [
+            pd.DataFrame({"token": grow}).assign(width=4096.0, inner=i, n_expert=64.0, n_active=4.0)
+            for i in (1024.0, 4096.0)
+        ],
+    }  # fmt: skip
+    rows = pd.concat(frames[name], ignore_index=True).assign(kernel=name, format="bf16", time=1.0)
+    true = with_kernel(unknown, name, "bf16", kernel())
+    rows["time"] = predicted_time(rows, true)
+    done = calibrate(rows, unknown, prior=False)
+    assert done.to_frame()["mape"].iloc[0] < 0.02
+
+
+def test_links_come_back(unknown):
+    first = unknown.network[0].replace(latency=7e-6, efficiency=0.6, kernel={})
+    true = unknown.replace(network=(first, *unknown.network[1:]))
+    rows = pd.DataFrame(
+        [(2.0**s, n) for s in range(10, 30) for n in (2.0, 4.0, 8.0)], columns=["size", "n_rank"]
+    ).assign(kernel="all_reduce", format="fp16", time=1.0)
+    rows["time"] = predicted_time(rows, true)
+    done = calibrate(rows, unknown, prior=False)
+    assert done.target == "network"
+    assert done.platform.network[0].latency == pytest.approx(7e-6, rel=0.05)
+    assert done.platform.network[0].efficiency == pytest.approx(0.6, rel=0.05)
+
+
+# --- whole runs -----------------------------------------------------------------------------------
+
+
+def published_runs(model, device):
+    rows = read_table(PUBLISHED[1]).rows
+    chosen = rows[
+        (rows["model"] == model) & (rows["device"] == device) & (rows["engine"] == "vllm")
+    ]
+    return chosen.sort_values("batch").reset_index(drop=True)
+
+
+def off(rows, platform, engine):
+    times = run_times(rows, platform, engine, strict=True)
+    return accuracy(rows["tpot"].to_numpy(), times.tpot)["mape"]
+
+
+@pytest.mark.slow
+def test_ten_runs_improve_a_device_known_by_its_data_sheet():
+    platform = genz.platform("h200_sxm_8")
+    chip = platform.accelerator.replace(kernel={}, generation="none")
+    bare = platform.replace(accelerator=chip)
+    rows = published_runs("llama3_1_70b", "h200_sxm")
+    ten = rows.iloc[np.linspace(0, len(rows) - 1, 10).astype(int)]
+    rest = rows.drop(ten.index)
+    done = calibrate(ten, bare, engine="vllm_0_19", n_fold=2)
+    assert done.target == "device"
+    assert off(rest, done.platform, "vllm_0_19") < off(rest, bare, "vllm_0_19")
+
+
+def test_overheads_of_an_engine_come_back(h100):
+    engine = genz.engine("vllm_0_15").replace(overhead_layer=200e-6, overhead_call=20e-3)
+    rows = run_rows(
+        pd.DataFrame(
+            {"model": "llama3_8b", "batch": [1, 4, 16, 64] * 3, "prompt": [128] * 4 + [1024] * 4 + [8192] * 4,
+             "output": 64, "ttft": 1.0, "tpot": 1.0}
+        )
+    )  # fmt: skip
+    times = run_times(rows, h100, engine, strict=True)
+    rows = rows.assign(ttft=times.ttft, tpot=times.tpot)
+    done = calibrate(rows, h100, engine="vllm_0_15", target="engine")
+    after = run_times(rows, h100, done.engine, strict=True)
+    np.testing.assert_allclose(after.tpot, times.tpot, rtol=0.03)
+    np.testing.assert_allclose(after.ttft, times.ttft, rtol=0.06)
+    assert done.record is done.engine
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def same(one, other):
+    return one.replace(sources=()) == other.replace(sources=())
+
+
+def test_records_survive_toml(gemms, unknown, h100, tmp_path):
+    done = calibrate(gemms, unknown)
+    read = genz.load(done.write(tmp_path / "device.toml"))
+    assert same(read, done.accelerator)
+    assert "rows, mean error" in read.sources[0].note
+    rows = pd.DataFrame(
+        {"kernel": "all_reduce", "size": [1e3, 1e6, 1e9], "n_rank": 8, "time": [1e-5, 2e-5, 5e-3]}
+    )
+    net = calibrate(rows, h100)
+    assert genz.load(net.write(tmp_path / "platform.toml")).network[0] == net.platform.network[0]
+    run = {"model": "llama3_8b", "batch": 1, "prompt": 100, "output": 10, "tpot": 20e-3}
+    soft = calibrate(pd.DataFrame([run]), h100, target="engine")
+    assert same(genz.load(soft.write(tmp_path / "engine.toml")), soft.engine)
+
+
+def test_unwritable_file(gemms, unknown, tmp_path):
+    with pytest.raises(genz.InputError, match=r"^cannot write .*no/x\.toml: No such file"):
+        calibrate(gemms, unknown).write(tmp_path / "no" / "x.toml")
+
+
+def test_vllm_serve_json(h100, tmp_path):
+    path = tmp_path / "serve.json"
+    path.write_text(
+        json.dumps(
+            {"model_id": "meta-llama/Llama-3.1-8B-Instruct", "max_concurrency": 16, "completed": 160,
+             "total_input_tokens": 160_000, "total_output_tokens": 16_000, "mean_ttft_ms": 60.0,
+             "mean_tpot_ms": 9.0}
+        )
+    )  # fmt: skip
+    rows = calibrate(path, h100, n_fold=2).rows
+    assert rows["quantity"].tolist() == ["ttft", "tpot"]
+    assert rows["time"].tolist() == [0.06, 0.009]
+    assert set(rows["model"]) == {"llama3_1_8b"}
+    assert (rows[["batch", "prompt", "output"]].iloc[0] == [16, 1000, 100]).all()
+
+
+def test_vllm_latency_json_takes_the_rest_from_keywords(h100):
+    done = calibrate(
+        {"avg_latency": 1.5, "latencies": [1.5]},
+        h100,
+        model="llama3_8b",
+        batch=8,
+        prompt=512,
+        output=128,
+    )
+    assert done.rows["quantity"].tolist() == ["latency"]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_perf_json(nested, h100):
+    metrics = {
+        "time_to_first_token": {"unit": "ms", "avg": 80.0},
+        "inter_token_latency": {"unit": "ns", "avg": 11e6},
+        "input_sequence_length": {"unit": "tokens", "avg": 512.0},
+        "output_sequence_length": {"unit": "tokens", "avg": 64.0},
+    }
+    setup = {"loadgen": {"concurrency": 4}, "endpoint": {"model_names": ["Llama-3.1-8B-Instruct"]}}
+    data = {"input_config": setup} | ({"records": metrics} if nested else metrics)
+    rows = calibrate(data, h100, n_fold=2).rows
+    assert rows["time"].tolist() == pytest.approx([0.08, 0.011])
+    assert set(rows["model"]) == {"llama3_1_8b"}
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+GEMM = {"kernel": "gemm", "m": 64.0, "n": 512.0, "k": 512.0, "time": 1e-5}
+RUN = {"model": "llama3_8b", "batch": 1, "prompt": 10, "output": 10, "ttft": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (GEMM | {"kernel": "conv"}, r"^measurements: 1 fault: kernel must be one of gemm, .*, got 'conv'$"),
+        ({k: v for k, v in GEMM.items() if k != "n"}, r"1 fault: missing column 'n' of gemm$"),
+        (GEMM | {"time": 0.0}, r"time must be > 0, got .*0\.0.* in row 0$"),
+        (GEMM | {"m": "many"}, r"m must be > 0, got 'many' in row 0$"),
+        (RUN | {"ttft": -1.0}, r"ttft must be > 0, got .*-1\.0.* in row 0$"),
+        (RUN | {"load": "open"}, r"load must be one of static, closed, got 'open'$"),
+        (RUN | {"ttft": None}, r"no time in row 0$"),
+        ({"model": "a", "ttft": 1.0}, r"3 faults: missing column 'batch'; missing column 'prompt'; missing column 'output'$"),
+        ({"x": 1.0}, r"missing a column of 'ttft', 'tpot', 'latency'$"),
+    ],
+)  # fmt: skip
+def test_bad_columns(row, message, h100):
+    with pytest.raises(genz.SchemaError, match=message):
+        calibrate(pd.DataFrame([row]), h100)
+
+
+def test_bad_arguments(gemms, h100, unknown, tmp_path):
+    run = pd.DataFrame([RUN])
+    cases = [
+        ((gemms, h100), {"target": "engine"}, r"^timings of operators fit the device, got target 'engine'$"),
+        ((run, h100), {"kernel": "gemm"}, r"^kernel selects timings of operators, but the measurements are whole runs$"),
+        ((run, h100), {"target": "host"}, r"^target must be one of device, engine, got 'host'$"),
+        ((gemms, h100), {"kernel": "experts"}, r"^no row of experts; there are gemm$"),
+        ((gemms, h100), {"n_fold": 1}, r"^n_fold must be a whole number >= 2, got 1$"),
+        (([], h100), {}, r"^measurements must hold at least one row, got none$"),
+        ((3, h100), {}, r"^measurements must be a frame, a file or a benchmark's JSON, got 3$"),
+        (({"a": 1}, h100), {}, r"^measurements is not the result of vllm bench serve, .*: keys a$"),
+        ((tmp_path / "no.csv", h100), {}, r"^cannot read .*no\.csv: No such file"),
+        ((tmp_path / "no.json", h100), {}, r"^cannot read .*no\.json: No such file"),
+        ((gemms.assign(time=1e-12), unknown), {}, r"^no row of gemm bf16 is left to fit on: faster than"),
+        ((run.assign(ttft=1e-9), h100), {}, r"^no run is left to fit on: faster than the ideal bound$"),
+    ]  # fmt: skip
+    for arguments, keywords, message in cases:
+        with pytest.raises(genz.InputError, match=message):
+            calibrate(*arguments, **keywords)
+    with pytest.raises(
+        genz.UnknownNameError, match=r"^no kernel class named 'gem'; did you mean 'gemm'"
+    ):
+        calibrate(gemms, h100, kernel="gem")
+    stacked = genz.stack_platforms(["h100_sxm_8", "a100_sxm_8"])
+    with pytest.raises(
+        genz.InputError, match=r"^platform must have scalar fields to be calibrated"
+    ):
+        calibrate(gemms, stacked)
+    alone = h100.replace(network=())
+    rows = pd.DataFrame({"kernel": "all_reduce", "size": [1e6], "n_rank": [2], "time": [1e-5]})
+    with pytest.raises(genz.InputError, match=r"has no network, so messages cannot be fitted$"):
+        calibrate(rows, alone)
+
+
+def test_files_that_are_no_measurements(h100, tmp_path):
+    bad = tmp_path / "bad.json"
+    bad.write_text("{")
+    with pytest.raises(genz.InputError, match=r"bad\.json is not JSON: "):
+        calibrate(bad, h100)
+    bad.write_text("[1]")
+    with pytest.raises(genz.InputError, match=r"must hold the result of a benchmark, got \[1\]$"):
+        calibrate(bad, h100)
+    table = tmp_path / "empty.csv"
+    table.write_text("")
+    with pytest.raises(genz.InputError, match=r"empty\.csv is not a table: "):
+        calibrate(table, h100)
+
+
+# --- intervals ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("draw", ["standard_normal", "standard_cauchy", "standard_exponential"])
+def test_conformal_errors_cover_whatever_the_distribution(draw):
+    rng = np.random.default_rng(3)
+    seen, later = (0.1 * getattr(rng, draw)(4000) for _ in range(2))
+    assert 0.87 <= coverage(later, conformal_error(seen)) <= 0.93
+
+
+def test_conformal_error_of_few_rows():
+    assert conformal_error(np.array([0.5])) == pytest.approx(0.5 / Z_90)
+    assert np.isnan(conformal_error(np.array([])))
+    assert np.isnan(coverage(np.array([]), 0.1))
+    assert np.isnan(coverage(np.ones(3), np.nan))
