@@ -192,7 +192,7 @@ def decode_attention_time(
     cached value; kernels that pad read L in tiles of 128. :math:`D = b g` tiles.
 
     Error in bf16 over 2 to 131072 tokens: H100 7.4 %, H200 7.9, B200 6.4, B300 5.2, GB200 6.9; from 128 tokens:
-    A100 7, L40S 20; fp8: H100 11.4, H200 12.1, B200 7.9.
+    A100 7.8, L40S 9.0; fp8: H100 11.4, H200 12.1, B200 7.9.
 
     References
     ----------

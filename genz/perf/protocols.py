@@ -41,8 +41,8 @@ def fitted_time(
     :math:`(N-1)/N` for the others, :math:`x_f = N - 1` in a one-shot protocol and x otherwise. NCCL's fast protocol is
     LL or LL128, its bulk protocol Simple; engines of their own have one-shot and two-shot kernels.
 
-    Mean error of all-reduce over folds on A100, H100, H200, B200: NCCL 8.1, 8.0, 7.8, 7.4 %; vLLM 4.9, 7.6, 8.3, 12.9;
-    SGLang 4.9, 9.3, 7.9, 7.7; TensorRT-LLM 14.6, 7.1, 7.3, 6.0. NCCL on NVL72: 8.2 (GB200), 11.2 (GB300); L40S: 12.9.
+    Mean error of all-reduce on sizes held out, on A100, H100, H200, B200: NCCL 9.6, 5.5, 5.1, 10.4 %; vLLM 4.9, 6.4, 6.6,
+    17.3; SGLang 3.7, 5.8, 6.4, 8.1; TensorRT-LLM 8.6, 5.4, 5.5, 6.4. NCCL on GB200 12.2, GB300 13.3, L40S 8.3.
 
     References
     ----------

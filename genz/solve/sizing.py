@@ -8,26 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from genz.api import default_engine, stack_platforms
-from genz.core.errors import InputError, UnsupportedFormatError
+from genz.api import default_engine
+from genz.core.errors import InputError
 from genz.core.search import largest_feasible
-from genz.core.typing import BoolArray, FloatArray, IntArray, Num
+from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.db import registry
-from genz.serve.deployment import layout_rules
-from genz.serve.load import SteadyLoad, steady_load
-from genz.serve.memory import memory
+from genz.serve.load import SteadyLoad
 from genz.serve.step import BOUNDS
 from genz.solve.answer import Infeasible, Plan, Shortfall, Sizing
-from genz.solve.layouts import layouts
+from genz.solve.candidates import LIMITS, Candidates, footprint_of, load_of
 from genz.spec.deployment import Engine, Objective, Parallel, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
 from genz.spec.precision import Precision
 
 __all__ = ["size"]
-
-_LIMITS = ("ttft", "tpot", "latency")
-_DEGREES = ("tensor", "pipeline", "data", "expert", "sequence", "micro_batch")
 
 
 def size(
@@ -85,11 +80,11 @@ def size(
     options["engine"] = default_engine() if engine is None else registry.engine(engine)
     found = _candidates(platforms, objective)
     cells = [
-        _Cases.of(model, workload, objective, some, p, parallel, options)
+        Candidates.of(model, workload, objective, some, p, parallel, options)
         for p, some in _precisions(model, precision, found)
     ]
     skipped = {k: v for cases in cells for k, v in cases.skipped.items()}
-    filled = [c.solved() for c in cells if c.n_case]
+    filled = [_Solved.of(c) for c in cells if c.n_case]
     plans = _ranked([p for s in filled for p in s.plans()], objective)
     shortfall = infeasible = None
     if plans:
@@ -138,96 +133,6 @@ def _precisions(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Cases:
-    """Platforms and layouts of one precision, one case each; arrays of shape (n_case,)."""
-
-    model: Model
-    workload: Workload
-    objective: Objective
-    platforms: list[Platform]
-    precision: Precision
-    index: IntArray
-    degrees: dict[str, IntArray]
-    skipped: dict[str, str]
-    options: dict[str, Any]
-
-    @classmethod
-    def of(
-        cls,
-        model: Model,
-        workload: Workload,
-        objective: Objective,
-        platforms: list[Platform],
-        precision: Precision,
-        parallel: Any,
-        options: dict[str, Any],
-    ) -> _Cases:
-        """Return the cases, platforms without the formats left out."""
-        rows: list[tuple[int, ...]] = []
-        skipped: dict[str, str] = {}
-        kept: list[Platform] = []
-        for platform in platforms:
-            place = f"{platform.name} {precision.label}"
-            try:
-                _check_formats(model, platform, precision)
-            except UnsupportedFormatError as error:
-                skipped[place] = str(error)
-                continue
-            fitting, reason = _layouts(model, platform, parallel)
-            if not fitting:
-                skipped[place] = reason
-                continue
-            rows += [(len(kept), *row) for row in fitting]
-            kept.append(platform)
-        table = np.array(rows, dtype=np.int64).reshape(-1, 1 + len(_DEGREES))
-        degrees = dict(zip(_DEGREES, table.T[1:], strict=True))
-        return cls(
-            model, workload, objective, kept, precision, table[:, 0], degrees, skipped, options
-        )
-
-    @property
-    def n_case(self) -> int:
-        """Number of cases."""
-        return len(self.index)
-
-    def take(self, chosen: IntArray) -> tuple[Platform, Parallel]:
-        """Return platform and layout of some cases as records of arrays."""
-        stacked = stack_platforms(self.platforms)
-        degrees = {name: values[chosen] for name, values in self.degrees.items()}
-        return stacked.take(self.index[chosen]), Parallel(**degrees)
-
-    def solved(self) -> _Solved:
-        """Return the cases with their largest batch, replicas and load."""
-        return _Solved.of(self)
-
-
-def _check_formats(model: Model, platform: Platform, precision: Precision) -> None:
-    kinds = {"mixer", "dense", "embedding", "norm"}
-    kinds |= {"expert"} if any(True for _ in model.expert_groups()) else set()
-    for name in sorted({precision.compute_format(k) for k in kinds} | {precision.attention_format}):
-        platform.accelerator.peak(name)
-
-
-def _layouts(model: Model, platform: Platform, parallel: Any) -> tuple[list[tuple[int, ...]], str]:
-    """Return the degrees of the layouts that fit, or why the last of them does not."""
-    if parallel is None:
-        rows = [(*d.values(), 1, d["pipeline"]) for d in layouts(model, platform)]
-        return rows, "no layout divides the model and fits the platform"
-    rows, reason = [], ""
-    for p in [parallel] if isinstance(parallel, Parallel) else list(parallel):
-        broken = [
-            f"{name} {rule}, got {value}"
-            for ok, name, value, rule in layout_rules(model, platform, p)
-            if not np.all(ok)
-        ]
-        if broken:
-            reason = broken[0]
-        else:
-            rows.append(tuple(int(getattr(p, n)) for n in _DEGREES))
-    return rows, reason
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Solved:
     """Cases with their answers; arrays of shape (n_case,).
 
@@ -235,7 +140,7 @@ class _Solved:
     one at which the replicas run.
     """
 
-    cases: _Cases
+    cases: Candidates
     platform: Platform
     parallel: Parallel
     size: IntArray
@@ -247,10 +152,10 @@ class _Solved:
     load: SteadyLoad
 
     @classmethod
-    def of(cls, cases: _Cases) -> _Solved:
+    def of(cls, cases: Candidates) -> _Solved:
         platform, parallel = cases.take(np.arange(cases.n_case))
-        room = np.asarray(_memory(cases, platform, parallel, 1.0).max_batch)
-        load_at = _loads(cases, platform, parallel)
+        room = np.asarray(footprint_of(cases, platform, parallel, 1.0).max_batch)
+        load_at = load_of(cases, platform, parallel)
         largest = largest_feasible(
             lambda batch: (batch <= room) & _within(load_at(batch), cases.objective),
             low=1,
@@ -290,8 +195,10 @@ class _Solved:
         if not chosen.size:
             return []
         platform, parallel = self.cases.take(chosen)
-        held = _memory(self.cases, platform, parallel, np.maximum(np.ceil(self.batch[chosen]), 1.0))
-        beyond = _loads(self.cases, platform, parallel)(self.largest[chosen] + 1.0)
+        held = footprint_of(
+            self.cases, platform, parallel, np.maximum(np.ceil(self.batch[chosen]), 1.0)
+        )
+        beyond = load_of(self.cases, platform, parallel)(self.largest[chosen] + 1.0)
         return [self._plan(case, i, held, beyond) for i, case in enumerate(chosen)]
 
     def _plan(self, case: int, place: int, held: Any, beyond: SteadyLoad) -> Plan:
@@ -302,7 +209,7 @@ class _Solved:
         cost = float(self.price[case]) * n_replica
         known = not np.isnan(cost)
         power = float(load.energy[case]) * n_replica
-        times = {n: float(getattr(load, n)[case]) for n in _LIMITS}
+        times = {n: float(getattr(load, n)[case]) for n in LIMITS}
         return Plan(
             platform=cases.platforms[cases.index[case]].name,
             model=cases.model.name,
@@ -335,52 +242,14 @@ class _Solved:
             return "memory"
         ratio = {
             n: float(getattr(beyond, n)[place]) / float(getattr(self.cases.objective, n))
-            for n in _LIMITS
+            for n in LIMITS
         }
         return max(ratio, key=ratio.__getitem__)
 
 
-def _memory(cases: _Cases, platform: Platform, parallel: Parallel, batch: Num) -> Any:
-    traffic = cases.workload
-    prompt = float(traffic.prompt.mean)
-    return memory(
-        cases.model,
-        platform,
-        batch=batch,
-        context=prompt + float(traffic.output.mean),
-        beams=traffic.beams,
-        shared=prompt,
-        parallel=parallel,
-        precision=cases.precision,
-        **cases.options,
-    )
-
-
-def _loads(cases: _Cases, platform: Platform, parallel: Parallel) -> Any:
-    """Return the steady load as a function of the batch alone."""
-    traffic = cases.workload
-    prompt = float(traffic.prompt.mean)
-
-    def at(batch: FloatArray) -> SteadyLoad:
-        return steady_load(
-            cases.model,
-            platform,
-            batch=batch,
-            prompt=prompt,
-            output=float(traffic.output.mean),
-            cached=prompt * float(traffic.cached_share),
-            beams=traffic.beams,
-            parallel=parallel,
-            precision=cases.precision,
-            **cases.options,
-        )
-
-    return at
-
-
 def _within(load: SteadyLoad, objective: Objective) -> BoolArray:
     ok = np.ones(np.shape(load.tpot), dtype=bool)
-    for name in _LIMITS:
+    for name in LIMITS:
         ok &= getattr(load, name) <= float(getattr(objective, name))
     return ok
 
@@ -397,7 +266,7 @@ def _batch_at(load_at: Any, rate: FloatArray, high: FloatArray) -> FloatArray:
 
 
 def _headroom(objective: Objective, times: dict[str, float]) -> dict[str, float]:
-    limits = {n: float(getattr(objective, n)) for n in _LIMITS}
+    limits = {n: float(getattr(objective, n)) for n in LIMITS}
     return {n: 1.0 - times[n] / v for n, v in limits.items() if np.isfinite(v)}
 
 
@@ -450,7 +319,7 @@ def _broken(solved: _Solved, case: int, n_replica: int, cost: float) -> Shortfal
     """Return what a case breaks when too few replicas serve the rate."""
     cases = solved.cases
     platform, parallel = cases.take(np.array([case]))
-    load_at = _loads(cases, platform, parallel)
+    load_at = load_of(cases, platform, parallel)
     share = np.array([float(cases.objective.rate) / n_replica])
     ceiling = np.array([max(64.0 * solved.room[case], 1e5)])
     violates: dict[str, float] = {}
@@ -459,7 +328,7 @@ def _broken(solved: _Solved, case: int, n_replica: int, cost: float) -> Shortfal
     else:
         batch = _batch_at(load_at, share, ceiling)
         load = load_at(batch)
-        for name in _LIMITS:
+        for name in LIMITS:
             ratio = float(getattr(load, name)[0]) / float(getattr(cases.objective, name))
             if ratio > 1.0:
                 violates[name] = ratio
@@ -480,16 +349,16 @@ def _reason(solved: Sequence[_Solved], objective: Objective) -> Infeasible:
     """Return which limits no candidate meets at its lightest load, and the candidate that comes closest."""
     if not solved:
         return Infeasible({}, "none", {})
-    least = dict.fromkeys(_LIMITS, np.inf)
+    least = dict.fromkeys(LIMITS, np.inf)
     closest, worst, broken = "none", np.inf, {}
     for one in solved:
         if not (one.room >= 1.0).any():
             continue
-        load = _loads(one.cases, one.platform, one.parallel)(np.full(one.cases.n_case, 1.0))
+        load = load_of(one.cases, one.platform, one.parallel)(np.full(one.cases.n_case, 1.0))
         with np.errstate(over="ignore"):
-            ratios = np.stack([getattr(load, n) / float(getattr(objective, n)) for n in _LIMITS])
+            ratios = np.stack([getattr(load, n) / float(getattr(objective, n)) for n in LIMITS])
         ratios = np.where(one.room >= 1.0, ratios, np.inf)
-        for i, name in enumerate(_LIMITS):
+        for i, name in enumerate(LIMITS):
             if np.isfinite(getattr(objective, name)):
                 least[name] = min(least[name], float(ratios[i].min() * getattr(objective, name)))
         case = int(np.argmin(ratios.max(axis=0)))
@@ -498,7 +367,7 @@ def _reason(solved: Sequence[_Solved], objective: Objective) -> Infeasible:
             layout = Parallel(**{n: int(v[case]) for n, v in one.cases.degrees.items()})
             name = one.cases.platforms[one.cases.index[case]].name
             closest = f"{name} {layout.label} in {one.cases.precision.label}"
-            broken = {n: float(r) for n, r in zip(_LIMITS, ratios[:, case], strict=True) if r > 1.0}
+            broken = {n: float(r) for n, r in zip(LIMITS, ratios[:, case], strict=True) if r > 1.0}
     if not np.isfinite(worst):
         return Infeasible({"memory": np.inf}, closest, {})
     limits = {n: v for n, v in least.items() if np.isfinite(v) and v > getattr(objective, n)}
