@@ -19,7 +19,10 @@ __all__ = ["kernel_time", "launch_time", "peak_rates", "timed"]
 def peak_rates(operators: Sequence[Operator], accelerator: Accelerator, ndim: int) -> FloatArray:
     """Return the dense peak of each operator's format, with the operators on the first axis [flop/s]."""
     peaks = {f: accelerator.peak(f) for f in {o.number_format for o in operators}}
-    return column([peaks[o.number_format] for o in operators], ndim)
+    rows = [peaks[o.number_format] for o in operators]
+    if accelerator.shapes:
+        return column(rows, ndim)
+    return np.array(rows).reshape(-1, *(1,) * ndim)
 
 
 def launch_time(

@@ -93,7 +93,10 @@ def link_share(
     share: Num = dimension.efficiency if efficiency is None else efficiency
     if ideal:
         share = 1.0
-    mesh, bus = (np.equal(dimension.topology, kind) for kind in ("full", "bus"))
+    kind = dimension.topology
+    if isinstance(kind, str) and kind not in ("full", "bus"):
+        return np.asarray(dimension.bandwidth * share)
+    mesh, bus = np.equal(kind, "full"), np.equal(kind, "bus")
     if mesh.any():
         peers = np.maximum(dimension.size - 1.0, 1.0)
         part = np.clip((n_rank - 1.0) / peers, 1.0 / peers, 1.0)

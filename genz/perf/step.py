@@ -41,6 +41,8 @@ class PassTime:
         One launch of each operator, shape (n_op, ...).
     launch : ndarray, shape (n_op, ...)
         Fixed time of one launch. [s]
+    launched : ndarray, shape (...)
+        Fixed times of all launches; part of ``overhead``. [s]
     message : tuple of ndarray
         One occurrence of each message. [s]
     flop, traffic : ndarray, shape (...)
@@ -57,6 +59,7 @@ class PassTime:
     overhead: FloatArray
     operator: OperatorTime
     launch: FloatArray
+    launched: FloatArray
     message: tuple[FloatArray, ...]
     flop: FloatArray
     traffic: FloatArray
@@ -122,7 +125,8 @@ def pass_time(
     compute = row_sum(np.where(operator.compute_bound, roofs, 0.0))
     message = _message_times(work.messages, network, ideal=not calibrated)
     network_time = _sum_messages(work.messages, message)
-    overhead = np.asarray(row_sum(count * launch) + fixed if calibrated else fixed)
+    launched = row_sum(count * launch)
+    overhead = np.asarray(launched + fixed)
     flop, traffic = count * flop, count * traffic
     return PassTime(
         compute=compute,
@@ -131,6 +135,7 @@ def pass_time(
         overhead=overhead,
         operator=operator,
         launch=launch,
+        launched=launched,
         message=message,
         flop=row_sum(flop),
         traffic=row_sum(traffic),

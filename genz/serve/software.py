@@ -7,24 +7,21 @@ from dataclasses import replace
 import numpy as np
 
 from genz.core.typing import Num
-from genz.ops.work import Work
 from genz.perf.step import PassTime
 from genz.spec.deployment import Engine
 
 __all__ = ["as_run"]
 
 
-def as_run(engine: Engine, work: Work, passed: PassTime, host: Num) -> PassTime:
+def as_run(engine: Engine, passed: PassTime, host: Num) -> PassTime:
     r"""Return a pass as the engine runs it.
 
     Parameters
     ----------
     engine : Engine
         Serving software.
-    work : Work
-        Operators of the pass.
     passed : PassTime
-        Their time, kernels in isolation and overheads added up.
+        Time of its operators, kernels in isolation and overheads added up.
     host : array_like, shape (...)
         Part of the overhead that the host spends on layers and step. [s]
 
@@ -39,11 +36,9 @@ def as_run(engine: Engine, work: Work, passed: PassTime, host: Num) -> PassTime:
     :math:`T = \max(t_{host}, t_{kernels})` and what is added per request; else the two add up.
     """
     stretch, network, shown = engine.stretch, engine.stretch_network, engine.launch_share
-    if not engine.run_ahead and all(np.all(v == 1.0) for v in (stretch, network, shown)):
+    if not engine.run_ahead and not engine.shapes and stretch == network == shown == 1.0:
         return passed
-    launch: Num = 0.0
-    for o, t in zip(work.operators, passed.launch, strict=True):
-        launch = launch + o.count * t
+    launch = passed.launched
     device = (passed.compute + passed.memory) * stretch + passed.network * network + shown * launch
     overhead = passed.overhead - (1.0 - shown) * launch
     if engine.run_ahead:

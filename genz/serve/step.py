@@ -398,7 +398,7 @@ def _step(
         slow=_slow_tier(at),
     )
     host = at.model.n_layer * layer + pipeline * base
-    passed = as_run(engine, work, passed, host)
+    passed = as_run(engine, passed, host)
     factor = pipelined(
         at.model,
         work,
@@ -448,10 +448,10 @@ def _result(
     worker: FloatArray,
 ) -> Step:
     """Scale one pass to the replica, in the shape of the cases."""
-    total = passed.total * factor
+    total, size = passed.total * factor, at.degree("size")
     joule = energy(
         at.platform,
-        n_accelerator=at.degree("size"),
+        n_accelerator=size,
         time=total,
         compute=worker * passed.busy_compute,
         memory=worker * passed.traffic / at.platform.accelerator.memory_bandwidth,
@@ -461,7 +461,7 @@ def _result(
     sent: Num = 0.0
     for m in work.messages:
         sent = sent + m.count * m.size * some[id(m.n_rank)]
-    cost = rent(at.platform, at.degree("size"), total)
+    cost = rent(at.platform, size, total)
 
     def fit(value: Num) -> Num:
         if not shape:
