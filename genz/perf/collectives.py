@@ -182,7 +182,7 @@ def collective_time(
     if not ideal and collective in dimension.kernel:
         time = library_time(collective, size, n_rank, dimension, library)
         limit = common_constants(collective, dimension).limit
-        if np.all(np.isinf(limit)):
+        if isinstance(limit, float) and limit == np.inf:
             return time
         plain = dimension.replace(kernel={})
         return np.where(

@@ -50,7 +50,9 @@ def fitted_time(
     """
     peers = n_rank - 1.0
     moved = (2.0 if collective == "all_reduce" else 1.0) * peers / n_rank * size
-    whole = np.where(constants.one_shot, peers * size, moved)
+    whole: Num = moved
+    if np.any(constants.one_shot):
+        whole = np.where(constants.one_shot, peers * size, moved)
     alpha = dimension.latency
     fast = constants.start * alpha + whole / link_share(
         dimension, n_rank, ideal=False, efficiency=constants.efficiency

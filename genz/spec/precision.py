@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from genz.core.errors import InputError, UnknownNameError
@@ -75,17 +75,17 @@ class Precision(Record):
         parts = [f"{kind} {f}" for kind, f in own.items() if f not in (None, self.weight)]
         return ", ".join([name, *parts])
 
-    @property
+    @cached_property
     def activation_width(self) -> float:
         """Bytes of an activation [B]."""
         return byte_width(self.activation)
 
-    @property
+    @cached_property
     def cache_width(self) -> float:
         """Bytes of a cached value [B]."""
         return byte_width(self.cache)
 
-    @property
+    @cached_property
     def state_width(self) -> float:
         """Bytes of a value of a recurrent state [B]."""
         return byte_width(self.state)
@@ -109,20 +109,27 @@ class Precision(Record):
 
     def weight_width(self, kind: str) -> float:
         """Bytes of a weight of a kind of layer, its share of the group's scale included [B]."""
-        name = self.weight_format(kind)
-        scale = self.scale_bits / self.group if self.group and BITS[name] < 16 else 0.0
-        return byte_width(name) + scale / 8.0
+        return self._kinds[kind][0]
 
     def compute_format(self, kind: str) -> str:
         """Return the format in which matrix products with the weights of a kind of layer run."""
-        weight = self.weight_format(kind)
-        if self.compute is not None and BITS[weight] < 16:
-            name = self.compute
-        else:
-            name = max(weight, self.activation, key=BITS.__getitem__)
-        return _PEAK_FORMAT.get(name, name)
+        return self._kinds[kind][1]
 
-    @property
+    @cached_property
+    def _kinds(self) -> dict[str, tuple[float, str]]:
+        """Width of a weight and format of its products, for each kind of layer."""
+        found = {}
+        for kind in ("mixer", "dense", "expert", "embedding", "norm"):
+            weight = self.weight_format(kind)
+            narrow = BITS[weight] < 16
+            scale = self.scale_bits / self.group if self.group and narrow else 0.0
+            name = max(weight, self.activation, key=BITS.__getitem__)
+            if self.compute is not None and narrow:
+                name = self.compute
+            found[kind] = byte_width(weight) + scale / 8.0, _PEAK_FORMAT.get(name, name)
+        return found
+
+    @cached_property
     def attention_format(self) -> str:
         """Format in which attention multiplies: the wider of activations and cache."""
         name = max(self.activation, self.cache, key=BITS.__getitem__)
