@@ -60,6 +60,7 @@ _PUBLIC = {
     "mixed": "genz.api",
     "model": "genz.db.registry",
     "model_from_huggingface": "genz.db.huggingface",
+    "pareto": "genz.solve.pareto",
     "platform": "genz.db.registry",
     "prefill": "genz.api",
     "requirements": "genz.solve.requirements",
