@@ -64,6 +64,7 @@ _PUBLIC = {
     "platform": "genz.db.registry",
     "prefill": "genz.api",
     "requirements": "genz.solve.requirements",
+    "sensitivity": "genz.solve.sensitivity",
     "served": "genz.api",
     "size": "genz.solve.sizing",
     "sources": "genz.db.table",
