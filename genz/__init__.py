@@ -43,6 +43,7 @@ _PUBLIC = {
     "UnsupportedFormatError": "genz.core.errors",
     "Workload": "genz.spec.deployment",
     "accelerator": "genz.db.registry",
+    "break_even": "genz.solve.break_even",
     "calibrate": "genz.solve.calibrate",
     "decode": "genz.api",
     "elasticity": "genz.solve.sensitivity",

@@ -1,0 +1,151 @@
+"""Break-even prices: at what price one platform replaces another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from genz.core.errors import InfeasibleError, InputError, UnknownNameError
+from genz.core.typing import FloatArray, IntArray
+from genz.solve.answer import Plan, Sizing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["break_even"]
+
+_UNITS = {
+    "price": "currency/h",
+    "cost_per_hour": "currency/h",
+    "against_cost": "currency/h",
+    "break_even": "currency/h",
+    "change": "1",
+}
+#: Rankings by which a platform's plan is the one with the fewest accelerators, whatever they cost.
+_RANKS = ("cost", "accelerators")
+
+
+def break_even(
+    sizing: Sizing,
+    platform: Sequence[str] | str | None = None,
+    against: Sequence[str] | str | None = None,
+) -> pd.DataFrame:
+    r"""Return the price per accelerator at which the plan of a platform costs the same as that of another.
+
+    Parameters
+    ----------
+    sizing : Sizing
+        Answer of :func:`genz.size`.
+    platform : str or sequence of str, optional
+        Platforms whose price is asked for; default all that have a plan.
+    against : str or sequence of str, optional
+        Platforms to compare with; default the cheapest of all others, so that ``break_even`` is the price below which
+        a platform becomes the answer, or up to which the present answer remains it.
+
+    Returns
+    -------
+    DataFrame
+        One row per platform and rival, the cheapest platform first: ``platform``, ``n_accelerator``, ``price`` and
+        ``cost_per_hour`` as they are, ``against`` and ``against_cost``, the price ``break_even``, and ``change``,
+        the share by which the price would have to rise (or fall, if negative). NaN without a price to compare with.
+
+    Raises
+    ------
+    InfeasibleError
+        If the sizing has no plan.
+    InputError
+        If a platform has no plan, or plans were ranked by energy or throughput.
+    UnknownNameError
+        If a platform was no candidate.
+
+    Notes
+    -----
+    All layouts of a platform cost the same per accelerator, so its cheapest plan is that with the fewest accelerators
+    :math:`n`, at any price. Hence :math:`p^*_x = n_y p_y / n_x` is exact: with a price just below it, :func:`genz.size` prefers
+    platform x to y. Of several precisions the one that takes fewest accelerators counts.
+
+    Examples
+    --------
+    >>> import genz
+    >>> answer = genz.size("llama3_8b", genz.Workload.of(prompt=2000, output=300),
+    ...                    genz.Objective(rate=40.0, tpot=0.030), platforms=["a100_sxm_8", "h100_sxm_8"],
+    ...                    parallel=genz.Parallel(), precision="bf16")
+    >>> row = genz.break_even(answer, "h100_sxm_8", against="a100_sxm_8").iloc[0]
+    >>> f"{row.break_even * row.n_accelerator:.2f} is {row.against_cost:.2f}"
+    '16.77 is 16.77'
+
+    All pairs: the price of the row's platform at which it costs the same as the column's.
+
+    >>> names = ["a100_sxm_8", "h100_sxm_8"]
+    >>> pairs = genz.break_even(answer, against=names)
+    >>> pairs.pivot(index="platform", columns="against", values="break_even").shape
+    (2, 2)
+    """
+    if sizing.objective.rank not in _RANKS:
+        msg = f"plans must be ranked by {' or '.join(_RANKS)}, got {sizing.objective.rank}"
+        raise InputError(msg)
+    if not sizing.plans:
+        raise InfeasibleError(sizing.explain())
+    plans = _smallest(sizing.plans)
+    rows = _places(sizing, plans, "platform", platform)
+    count = np.array([p.n_accelerator for p in plans.values()], dtype=np.float64)
+    cost = np.array(
+        [np.nan if p.cost_per_hour is None else p.cost_per_hour for p in plans.values()]
+    )
+    if against is None:
+        row, rival = rows, _cheapest_other(cost, rows)
+    else:
+        others = _places(sizing, plans, "against", against)
+        row, rival = np.repeat(rows, len(others)), np.tile(others, len(rows))
+    there = np.where(rival < 0, np.nan, cost[rival])
+    names = np.array([*plans, None], dtype=object)  # the last stands for no rival
+    frame = pd.DataFrame(
+        {
+            "platform": names[row],
+            "n_accelerator": count[row].astype(np.int64),
+            "price": cost[row] / count[row],
+            "cost_per_hour": cost[row],
+            "against": names[rival],
+            "against_cost": there,
+            "break_even": there / count[row],
+            "change": there / cost[row] - 1.0,
+        }
+    )
+    frame = frame.sort_values("cost_per_hour", kind="stable", ignore_index=True)
+    frame.attrs["units"] = dict(_UNITS)
+    return frame
+
+
+def _smallest(plans: Sequence[Plan]) -> dict[str, Plan]:
+    """Return the plan with the fewest accelerators of each platform, in their order."""
+    found: dict[str, Plan] = {}
+    for plan in plans:
+        known = found.setdefault(plan.platform, plan)
+        if plan.n_accelerator < known.n_accelerator:
+            found[plan.platform] = plan
+    return found
+
+
+def _cheapest_other(cost: FloatArray, rows: IntArray) -> IntArray:
+    """Return the place of the cheapest plan but that of the row itself; -1 if there is none."""
+    table = np.tile(np.where(np.isnan(cost), np.inf, cost), (len(rows), 1))
+    table[np.arange(len(rows)), rows] = np.inf
+    best = np.argmin(table, axis=1)
+    return np.where(np.isinf(table.min(axis=1)), -1, best)
+
+
+def _places(
+    sizing: Sizing, plans: Mapping[str, Plan], argument: str, given: Sequence[str] | str | None
+) -> IntArray:
+    known = list(plans)
+    names = known if given is None else [given] if isinstance(given, str) else list(given)
+    for name in names:
+        if name not in sizing.platforms:
+            raise UnknownNameError("candidate of the sizing", name, sizing.platforms)
+        if name not in known:
+            msg = f"{argument} must have a plan, {name} has none within the limits"
+            raise InputError(msg)
+    return np.array([known.index(name) for name in names], dtype=np.int64)
