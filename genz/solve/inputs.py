@@ -94,7 +94,7 @@ def arguments_of(
         many = found["platforms"]
         many = [many] if isinstance(many, (str, Platform)) else many
         found["platforms"] = [registry.platform(p) for p in many]
-    if found.get("workload") is not None:
+    if isinstance(found.get("workload"), (str, Workload)):
         found["workload"] = registry.workload(found["workload"])
         if "objective" in bound.signature.parameters and found.get("objective") is None:
             found["objective"] = found["workload"].objective
@@ -112,8 +112,8 @@ def inputs_of(arguments: Mapping[str, Any]) -> dict[str, Input]:
     return {i.name: i for i in found}
 
 
-def _traffic(workload: Workload | None) -> list[Input]:
-    if workload is None:
+def _traffic(workload: Any) -> list[Input]:
+    if not isinstance(workload, Workload):
         return []
     found = []
     for name in ("prompt", "output"):
@@ -139,8 +139,8 @@ def _longer(lengths: Lengths, factor: float) -> Lengths:
     return lengths.replace(**{n: v * factor for n, v in known.items() if v is not None})
 
 
-def _limits(objective: Objective | None) -> list[Input]:
-    if objective is None:
+def _limits(objective: Any) -> list[Input]:
+    if not isinstance(objective, Objective):
         return []
     return [
         Input(

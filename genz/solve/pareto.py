@@ -180,7 +180,7 @@ def pareto(
     answered: BoolArray = np.asarray((points < np.inf).all(axis=1))  # false for NaN, too
     for name in _ANSWERS:
         if name in rows:
-            answered &= rows[name].fillna(value=False).to_numpy(dtype=bool)
+            answered &= rows[name].eq(other=True).to_numpy(dtype=bool)
     optimal = np.zeros(len(rows), dtype=bool)
     for place in _places(_group(rows, groups), answered):
         optimal[place] = non_dominated(points[place], slack)
