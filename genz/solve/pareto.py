@@ -174,6 +174,8 @@ def pareto(
     """
     rows = data if isinstance(data, pd.DataFrame) else _rows(data)
     less, more, groups = _names(minimise), _names(maximise), _names(by)
+    if rows.columns.empty:  # a sizing without a plan
+        rows = pd.DataFrame(columns=list(dict.fromkeys((*less, *more, *groups))))
     _check(rows, less, more, groups)
     slack = float(between("epsilon", epsilon, 0.0, 1.0))
     points = _points(rows, less, more)

@@ -171,6 +171,14 @@ def test_an_empty_table_has_an_empty_frontier(table):
     assert genz.pareto(table.loc[["e"]], minimise="cost").frame.empty
 
 
+def test_a_sizing_without_a_plan_has_an_empty_frontier():
+    impossible = genz.Objective(rate=1.0, ttft=1e-6)
+    answer = genz.size("llama3_8b", "azure_code", impossible, platforms=["h100_sxm_8"])
+    front = genz.pareto(answer, minimise=("cost_per_hour", "ttft"), by="platform")
+    assert not answer.plans
+    assert front.frame.empty
+
+
 def test_the_frontier_of_a_sizing_holds_its_best_plan():
     answer = genz.size(
         "llama3_8b",
