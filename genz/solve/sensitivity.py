@@ -123,8 +123,8 @@ def sensitivity(
         Input -> the share by which it goes down and up, or a pair of shares; names alone, and all that apply if there
         are none, go by 20 %; a number alone is the share for all of them. [1]
     resolution : float, optional
-        For an answer that moves in steps, find the next one to this share of the input; None: do not, which takes
-        two calls of ``function`` for each input, and some ten fewer for each that moves the answer. [1]
+        For an answer that moves in steps, find the next one to this share of the input; None: do not, which saves
+        some ten calls of ``function`` for each input that moves the answer. [1]
     **arguments
         The rest of the arguments of ``function``; one case only.
 
@@ -274,7 +274,8 @@ def _shares(vary: Any, inputs: Mapping[str, Input]) -> dict[str, tuple[float, fl
 
 def _check_single(arguments: Mapping[str, Any]) -> None:
     for name, value in arguments.items():
-        if isinstance(value, np.ndarray) or (isinstance(value, Record) and value.shapes):
+        many = value if isinstance(value, (list, tuple)) else [value]
+        if any(isinstance(v, np.ndarray) or (isinstance(v, Record) and v.shapes) for v in many):
             msg = f"a sensitivity is about one case, but {name} holds arrays"
             raise InputError(msg)
 

@@ -331,6 +331,8 @@ def test_records_of_arrays_are_refused():
     platform = genz.platform("h100_sxm_8").replace(memory_bandwidth=[1e12, 2e12])
     with pytest.raises(genz.InputError, match="about one case, but platform holds arrays"):
         genz.sensitivity(genz.decode, "llama3_8b", platform, context=9, quantity="time")
+    with pytest.raises(genz.InputError, match="about one case, but platforms holds arrays"):
+        genz.sensitivity(genz.size, **SIZING, platforms=[platform], quantity="power")
 
 
 def test_a_question_without_an_answer_as_it_stands_is_refused():
