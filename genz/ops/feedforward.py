@@ -77,6 +77,8 @@ def routed_experts(
     pairs = token * n_active * hot_share(n_expert, n_active, site.expert, site.routing)
     used = distinct_experts(n_expert, n_active, token, site.routing, site.expert)
     matrices = 3 if gated else 2
+    up = site.precision.matrix_footprint("expert", width, inner)
+    held = (matrices - 1) * up + site.precision.matrix_footprint("expert", inner, width)
     inner_traffic = (2.0 * matrices - 2.0) * inner  # up-projections written, read, written, read
     return Operator(
         name="experts",
@@ -85,7 +87,7 @@ def routed_experts(
         group=group,
         count=count,
         flop=2.0 * pairs * matrices * width * inner,
-        weight=used * matrices * width * inner * site.precision.weight_width("expert"),
+        weight=used * held,
         activation=site.act * pairs * (2.0 * width + inner_traffic),
         side=site.act * pairs * width,
     )

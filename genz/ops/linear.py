@@ -40,7 +40,7 @@ def gemm(
         group=group,
         count=count,
         flop=2.0 * row * weight,
-        weight=site.precision.weight_width(kind) * weight,
+        weight=site.precision.matrix_footprint(kind, inner, outer),
         activation=site.act * row * (inner + outer),
         side=side * row * inner if side else 0.0,
         depth=np.minimum(inner, SERIAL_DEPTH),

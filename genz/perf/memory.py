@@ -10,6 +10,7 @@ import numpy as np
 from genz.core.numberformat import BITS
 from genz.core.typing import BoolArray, FloatArray, Num
 from genz.ops.linear import heads
+from genz.ops.matrices import Degrees, Matrix, first_matrices, last_matrices, layer_matrices
 from genz.ops.recurrent import state_values
 from genz.ops.site import shard
 from genz.ops.stages import stage_layers
@@ -36,30 +37,6 @@ __all__ = [
     "group_weight",
     "weight_footprint",
 ]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Shape:
-    """Degrees of a layout as float arrays."""
-
-    tensor: FloatArray
-    sequence: FloatArray
-    stage: FloatArray
-    expert: FloatArray
-
-    @classmethod
-    def of(cls, parallel: Parallel) -> _Shape:
-        return cls(
-            *(
-                np.asarray(v, dtype=np.float64)
-                for v in (
-                    parallel.tensor,
-                    parallel.sequence,
-                    parallel.stage_size,
-                    parallel.expert,
-                )
-            )
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,71 +73,26 @@ def group_weight(
     ndarray, shape (...)
         Footprint. [B]
     """
-    at = _Shape.of(parallel)
-    mixer = _mixer_weights(model, group, at)
-    total = mixer * precision.weight_width("mixer")
-    small: Num = group.n_norm * model.norm_parameter + group.other_parameter
-    part = group.feed_forward
-    if isinstance(part, Dense):
-        total = total + _dense_weights(model.width, part, at) * precision.weight_width("dense")
-    elif isinstance(part, Experts):
-        small += part.n_expert * (model.width + (1 if part.router_bias else 0))
-        small += model.width if part.shared_gate else 0
-        each = _expert_weights(model.width, part, precision, at, tile)
-        routed = shard(part.n_expert, at.expert) * each
-        total = total + routed * precision.weight_width("expert")
-        if part.shared_width:
-            shared = Dense(width=part.shared_width, gated=part.gated)
-            total = total + _dense_weights(model.width, shared, at) * precision.weight_width(
-                "dense"
-            )
-    return np.asarray(total + small * precision.weight_width("norm"))
+    at = Degrees.of(parallel)
+    return _held(layer_matrices(model, group), precision, at, tile)
 
 
-def _expert_weights(
-    width: int, part: Experts, precision: Precision, at: _Shape, tile: Num
-) -> FloatArray:
-    """Weights of one routed expert on one rank."""
-    inner = shard(part.width, at.stage / at.expert)
-    pad = tile if BITS[precision.weight_format("expert")] < 8.0 else 1
-    up = 2 if part.gated else 1
-    each = up * inner * np.ceil(width / pad) * pad + width * np.ceil(inner / pad) * pad
-    return np.asarray(each + up * inner + width if part.bias else each)
-
-
-def _dense_weights(width: int, part: Dense, at: _Shape) -> FloatArray:
-    inner = shard(part.width, at.tensor)
-    up = 2 if part.gated else 1
-    return np.asarray((up + 1) * width * inner + (up * inner + width if part.bias else 0))
-
-
-def _mixer_weights(model: Model, group: LayerGroup, at: _Shape) -> FloatArray:
-    """Weights of one mixer on one tensor rank: the whole's, with its heads replaced by the rank's."""
-    mixer, width = group.mixer, model.width
-    if isinstance(mixer, Attention):
-        query_head, kv_head = heads(mixer.n_head, at.tensor), heads(mixer.n_kv_head, at.tensor)
-        query = query_head * mixer.head_dim * (2 if mixer.output_gate else 1)
-        key = 0 if mixer.shared_cache else kv_head * mixer.head_dim
-        value = 0 if mixer.value_is_key or mixer.shared_cache else kv_head * mixer.value_width
-        total = width * (query + key + value + query_head * mixer.value_width)
-        if mixer.qkv_bias:
-            total = total + query + key + value
-        return np.asarray(total + (width if mixer.out_bias else 0))
-    if isinstance(mixer, LatentAttention):
-        return _latent_weights(width, mixer, at)
-    if isinstance(mixer, StateSpace | LinearAttention):
-        # Every large matrix is cut over the ranks; what stays whole is below a percent.
-        return np.asarray(np.ceil(mixer.n_parameter(width) / at.tensor))
-    return np.zeros(())
-
-
-def _latent_weights(width: int, mixer: LatentAttention, at: _Shape) -> FloatArray:
-    head = heads(mixer.n_head, at.tensor)
-    whole = mixer.n_parameter(width)
-    rank = width if mixer.query_rank is None else mixer.query_rank
-    per_head = rank * (mixer.nope_dim + mixer.rope_dim)
-    per_head += mixer.kv_rank * (mixer.nope_dim + mixer.value_dim) + mixer.value_dim * width
-    return np.asarray(whole - (mixer.n_head - head) * per_head)
+def _held(matrices: list[Matrix], precision: Precision, at: Degrees, tile: Num = 1) -> FloatArray:
+    """Bytes of tensors on one accelerator; the weights of each kind of layer are whole numbers, added up first."""
+    scaled = precision.scale_axis != "none"
+    weight: dict[str, Num] = {}
+    scales: Num = 0.0
+    for matrix in matrices:
+        inner, outer, copies = matrix.local(at)
+        if matrix.linear and matrix.routed and BITS[precision.weight_format("expert")] < 8.0:
+            inner = np.ceil(inner / tile) * tile
+        weight[matrix.kind] = weight.get(matrix.kind, 0.0) + copies * inner * outer
+        if scaled:
+            bare = precision.weight_width(matrix.kind) * inner * outer
+            each = precision.matrix_footprint(matrix.kind, inner, outer)
+            scales = scales + copies * (each - bare)
+    total: Num = sum(n * precision.weight_width(kind) for kind, n in weight.items())
+    return np.asarray(total + scales)
 
 
 def group_cache(
@@ -183,7 +115,7 @@ def group_cache(
     ndarray, shape (...)
         Footprint; recurrent states do not grow with the context, but each beam has its own. [B]
     """
-    at, mixer = _Shape.of(parallel), group.mixer
+    at, mixer = Degrees.of(parallel), group.mixer
     if isinstance(mixer, StateSpace | LinearAttention):
         return np.asarray(held.beams * state_values(mixer, at.tensor) * precision.state_width)
     if isinstance(mixer, LatentAttention):
@@ -223,20 +155,15 @@ def weight_footprint(
         + _adapter_weight(model, g, parallel, adapter)
         for g in model.groups
     ]
-    at = _Shape.of(parallel)
-    width = precision.weight_width("embedding")
-    local = shard(model.vocabulary, at.tensor) * (model.embedding_width or model.width)
-    rest = model.embedding_parameter - model.vocabulary * (model.embedding_width or model.width)
-    first = (local + rest) * width
-    norm = model.norm_parameter if model.final_norm else 0
-    bias = shard(model.vocabulary, at.tensor) if model.head_bias else 0.0
-    last = norm * precision.weight_width("norm") + bias * width
-    head = local * width
+    at = Degrees.of(parallel)
+    first = _held(first_matrices(model), precision, at)
+    last = last_matrices(model)
+    whole = _held(last, precision, at)
+    tied = _held([m for m in last if m.name != "head"], precision, at)
     for degree, mask, stages in _per_stage(model, parallel, layer):
         stages[0] = stages[0] + first
         # A tied head reuses the embedding where both lie in one stage.
-        own = 0.0 if model.tied_embedding and degree == 1 else head
-        stages[-1] = stages[-1] + last + own
+        stages[-1] = stages[-1] + (tied if model.tied_embedding and degree == 1 else whole)
         yield mask, stages
 
 
@@ -246,7 +173,7 @@ def _adapter_weight(
     """Bytes of the adapters of one layer on one accelerator."""
     if adapter is None:
         return 0.0
-    at = _Shape.of(parallel)
+    at = Degrees.of(parallel)
     ends: Num = 0.0
     mixer, part = group.mixer, group.feed_forward
     if adapter.mixer and isinstance(mixer, Attention):
@@ -321,7 +248,7 @@ def activation_footprint(
     ``max_sequence`` sequences whatever the load. Its peak is the sampler's (``sampler_width`` bytes per
     sequence and vocabulary entry), reached when the inner activations are freed.
     """
-    at = _Shape.of(parallel)
+    at = Degrees.of(parallel)
     inner: Num = 0.0
     for group in model.groups:
         inner = np.maximum(inner, _inner_width(group, at))
@@ -332,7 +259,7 @@ def activation_footprint(
     return np.asarray(np.maximum(layer, stream + logits))
 
 
-def _inner_width(group: LayerGroup, at: _Shape) -> Num:
+def _inner_width(group: LayerGroup, at: Degrees) -> Num:
     """Channels of the widest activation inside a layer."""
     part, mixer = group.feed_forward, group.mixer
     width: Num = 0.0

@@ -9,6 +9,7 @@ from typing import Any
 from genz.core.errors import InputError, UnknownNameError
 from genz.core.numberformat import BITS, byte_width
 from genz.core.schema import Record, choice, count
+from genz.core.typing import Num
 
 __all__ = ["Precision"]
 
@@ -44,7 +45,20 @@ class Precision(Record):
         _FORMATS, "format of embedding and head; none: weight, but at least 16 bits", default=None
     )
     group: int = count("weights that share a scale; 0: no group scales", low=0, default=0)
-    scale_bits: int = count("bits of scale and zero point per group", low=0, default=16)
+    scale_bits: int = count("bits of a scale and its zero point", low=0, default=16)
+    scale_axis: str = choice(
+        ("none", "oc", "ic", "tensor"),
+        "what has a scale where weights have no groups: nothing (or it is not counted), each output channel, each "
+        "input channel, each matrix",
+        default="none",
+    )
+
+    def __post_init__(self) -> None:
+        """Check that scales belong to groups or to channels."""
+        super().__post_init__()
+        if self.group and self.scale_axis != "none":
+            msg = f"scale_axis must be none where group is set, got {self.scale_axis!r} and {self.group}"
+            raise InputError(msg)
 
     @classmethod
     def of(cls, precision: Precision | str) -> Precision:
@@ -110,6 +124,22 @@ class Precision(Record):
     def weight_width(self, kind: str) -> float:
         """Bytes of a weight of a kind of layer, its share of the group's scale included [B]."""
         return self._kinds[kind][0]
+
+    def matrix_footprint(self, kind: str, inner: Num, outer: Num) -> Num:
+        """Return the bytes of a matrix of a kind of layer, scales and zero points included [B].
+
+        Parameters
+        ----------
+        kind : str
+            Kind of layer, see :meth:`weight_format`.
+        inner, outer : array_like, shape (...)
+            Input and output channels. [1]
+        """
+        held = self._kinds[kind][0] * (inner * outer)
+        if self.scale_axis == "none" or BITS[self.weight_format(kind)] >= 16:
+            return held
+        n_scale = {"oc": outer, "ic": inner, "tensor": 1.0}[self.scale_axis]
+        return held + n_scale * (self.scale_bits / 8.0)
 
     def compute_format(self, kind: str) -> str:
         """Return the format in which matrix products with the weights of a kind of layer run."""

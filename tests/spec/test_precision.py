@@ -130,3 +130,18 @@ def test_bytes_of_activations_cache_and_state():
     assert precision.activation_width == 1.0
     assert precision.cache_width == 0.5
     assert precision.state_width == 4.0
+
+
+def test_a_matrix_with_its_scales():
+    # 10 x 20 weights of 4 bits; 20, 10 and 1 scales of 3 bytes
+    for axis, n_scale in (("none", 0), ("oc", 20), ("ic", 10), ("tensor", 1)):
+        precision = Precision(weight="int4", scale_bits=24, scale_axis=axis)
+        assert precision.matrix_footprint("dense", 10, 20) == 100 + 3 * n_scale
+        assert precision.matrix_footprint("norm", 10, 20) == 400
+
+
+def test_groups_and_channels_exclude_each_other():
+    with pytest.raises(
+        InputError, match=r"^scale_axis must be none where group is set, got 'oc' and 128$"
+    ):
+        Precision(weight="int4", group=128, scale_axis="oc")
