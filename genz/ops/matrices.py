@@ -41,6 +41,11 @@ class Degrees:
         values = (parallel.tensor, parallel.sequence, parallel.stage_size, parallel.expert)
         return cls(*(np.asarray(v, dtype=np.float64) for v in values))
 
+    def take(self, case: int, shape: tuple[int, ...]) -> Degrees:
+        """Return the degrees of one case of a common shape."""
+        values = (self.tensor, self.sequence, self.stage, self.expert)
+        return Degrees(*(np.asarray(np.broadcast_to(v, shape).ravel()[case]) for v in values))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matrix:

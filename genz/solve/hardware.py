@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from genz.core.errors import UnknownNameError
 from genz.core.typing import Num
 from genz.spec.hardware import Accelerator, Network, Platform
+from genz.spec.precision import Precision
 
 __all__ = ["KNOBS", "knob", "turned", "unlimited"]
 
@@ -55,13 +54,18 @@ def turned(platform: Platform, name: str, value: Num, number_format: str) -> Pla
     return platform.replace(**{field: value})
 
 
-def unlimited(formats: Callable[[], set[str]]) -> Platform:
-    """Return a platform that limits nothing: what remains is the limit of the knob that is turned."""
+def unlimited(precision: Precision) -> Platform:
+    """Return a platform that limits nothing, with the formats of a deployment.
+
+    What remains is the limit of the knob that is turned.
+    """
+    kinds = ("mixer", "dense", "expert", "embedding", "norm")
+    formats = {precision.compute_format(k) for k in kinds} | {precision.attention_format}
     chip = Accelerator(
         name="unlimited",
         vendor="none",
         generation="concept",
-        peak_flop_rate=dict.fromkeys(sorted(formats()), 1e19),
+        peak_flop_rate=dict.fromkeys(sorted(formats), 1e19),
         memory_capacity=1e15,
         memory_bandwidth=1e18,
         power=1.0,

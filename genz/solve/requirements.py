@@ -188,17 +188,12 @@ def requirements(
         msg = "objective must set at least one of ttft, tpot and latency, got none"
         raise InputError(msg)
     formats = Precision.of(precision) if precision != "native" else model.precision or Precision()
-    base = unlimited(lambda: _formats(formats)) if platform is None else registry.platform(platform)
+    base = unlimited(formats) if platform is None else registry.platform(platform)
     problem = _Problem(
         model, workload, objective, base, batch, formats,
         options | {"parallel": parallel or Parallel(), "precision": formats, "engine": engine},
     )  # fmt: skip
     return problem.solution()
-
-
-def _formats(precision: Precision) -> set[str]:
-    kinds = ("mixer", "dense", "expert", "embedding", "norm")
-    return {precision.compute_format(k) for k in kinds} | {precision.attention_format}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
