@@ -46,6 +46,7 @@ _PUBLIC = {
     "accelerator": "genz.db.registry",
     "break_even": "genz.solve.break_even",
     "calibrate": "genz.solve.calibrate",
+    "choose_quantization": "genz.solve.quantization_choice",
     "decode": "genz.api",
     "elasticity": "genz.solve.sensitivity",
     "engine": "genz.db.registry",
