@@ -44,6 +44,7 @@ _PUBLIC = {
     "UnsupportedFormatError": "genz.core.errors",
     "Workload": "genz.spec.deployment",
     "accelerator": "genz.db.registry",
+    "adadim": "genz.solve.adadim",
     "break_even": "genz.solve.break_even",
     "calibrate": "genz.solve.calibrate",
     "choose_quantization": "genz.solve.quantization_choice",
