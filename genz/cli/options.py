@@ -64,11 +64,15 @@ limit_options = _together(
 )
 
 layout_options = _together(
-    click.option("--tensor", type=WHOLE, metavar="N", help="Shards of every matrix."),
-    click.option("--pipeline", type=WHOLE, metavar="N", help="Stages of layers."),
-    click.option("--data", type=WHOLE, metavar="N", help="Attention groups of a replica."),
-    click.option("--expert", type=WHOLE, metavar="N", help="Groups among which experts are dealt."),
-    click.option("--sequence", type=WHOLE, metavar="N", help="Shards of a request's tokens."),
+    click.option("--tensor", "--tp", type=WHOLE, metavar="N", help="Shards of every matrix."),
+    click.option("--pipeline", "--pp", type=WHOLE, metavar="N", help="Stages of layers."),
+    click.option("--data", "--dp", type=WHOLE, metavar="N", help="Attention groups of a replica."),
+    click.option(
+        "--expert", "--ep", type=WHOLE, metavar="N", help="Groups among which experts are dealt."
+    ),
+    click.option(
+        "--sequence", "--sp", type=WHOLE, metavar="N", help="Shards of a request's tokens."
+    ),
 )
 
 micro_batch_option = click.option(

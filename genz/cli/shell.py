@@ -12,6 +12,7 @@ from genz import __version__
 from genz.cli.calibrate import calibrate
 from genz.cli.estimate import estimate
 from genz.cli.figures import figures
+from genz.cli.footprint import footprint
 from genz.cli.listing import listing
 from genz.cli.requirements import requirements
 from genz.cli.size import size
@@ -102,5 +103,5 @@ def main(*, traceback: bool) -> None:
     del traceback
 
 
-for _command in (size, estimate, requirements, figures, listing, validate, calibrate):
+for _command in (size, estimate, requirements, footprint, figures, listing, validate, calibrate):
     main.add_command(_command)

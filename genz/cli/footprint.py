@@ -1,0 +1,209 @@
+"""``genz footprint``: what quantised weights take, which layouts cut no group, and what fits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from genz.cli.inputs import engine_of, layout_of, model_of, platform_of
+from genz.cli.options import (
+    TOKENS,
+    WHOLE,
+    CommandWithFiles,
+    layout_options,
+    model_argument,
+    output_options,
+)
+from genz.cli.output import Output, say, show, table
+from genz.cli.units import COUNT, SIZE, Number
+from genz.cli.words import scaled
+from genz.core.unit import GB
+
+if TYPE_CHECKING:
+    from genz.solve.footprint import Footprint
+    from genz.solve.quantization_choice import QuantizationChoice
+
+__all__ = ["footprint"]
+
+_MB = 1e6
+_SCHEME = ("group", "axis", "scale", "zero")
+_EXAMPLES = """\b
+Examples:
+  genz footprint llama2_7b --bits 3 --group 128 --axis ic --tp 4
+  genz footprint mixtral_8x7b --bits 4 --axis oc --tp 2 --platform h100_sxm_8 --batch 16
+  genz footprint llama3_70b --fit --platform h100_sxm_1 --batch 8 --context 4k
+"""
+
+
+@click.command(
+    cls=CommandWithFiles,
+    short_help="Bytes of quantised weights, legal layouts, what fits.",
+    epilog=_EXAMPLES,
+)
+@model_argument
+@click.option("--bits", type=click.Choice(["2", "3", "4", "8"]), help="Integer weights.")
+@click.option(
+    "--group", type=Number(COUNT, 0.0), metavar="N",
+    help="Weights that share a scale; 0 a whole channel; default 128.",
+)  # fmt: skip
+@click.option(
+    "--axis", type=click.Choice(["oc", "ic", "tensor"]),
+    help="Scales of output channels (default), of input channels, of the tensor.",
+)  # fmt: skip
+@click.option(
+    "--scale", type=click.Choice(["fp32", "fp16", "bf16", "fp8"]), help="Scales; default fp16."
+)
+@click.option(
+    "--zero", type=click.Choice(["int", "none", "fp32", "fp16", "bf16", "fp8"]),
+    help="Zero points; default int, as many bits as a weight.",
+)  # fmt: skip
+@click.option("--precision", metavar="NAME", help="Other formats: bf16, w8a8, ...; default bf16.")
+@layout_options
+@click.option("--platform", metavar="NAME", help="Times the scales: a name, or a TOML file.")
+@click.option("--engine", metavar="NAME", help="Serving software; default the newest calibrated.")
+@click.option("--batch", type=WHOLE, default=1, help="Requests in a decode step; default 1.")
+@click.option("--context", type=TOKENS, default=1024, help="Tokens of each; default 1024.")
+@click.option("--fit", is_flag=True, help="Try schemes on PLATFORM: most bits that fit, fastest.")
+@click.option("--limit", type=Number(SIZE, above=True), help="With --fit, bytes for weights: 40GB.")
+@click.option("--pad", is_flag=True, help="With --fit, channels of zeros may complete groups.")
+@output_options(html=False)
+def footprint(model: str, **given: Any) -> int:
+    """Count the bytes of a model's weights by tensor and device, and say which tensors forbid the layout.
+
+    MODEL is a name of the database (genz list models), a config.json or its folder, or a TOML file.
+    Exit status 1 if the weights exceed the memory of PLATFORM, or with --fit if no scheme fits.
+    """
+    out = Output(given["csv_file"], given["json_file"])
+    if given["fit"]:
+        return _fit(model, given, out)
+    for name in ("limit", "pad"):
+        if given[name]:
+            msg = f"--{name} needs --fit"
+            raise click.UsageError(msg)
+    found = _found(model, given)
+    fits = _fits(found, given)
+    out.save(frame=found.to_frame, data=lambda: _data(found))
+    if not out.quiet:
+        _print(found)
+        if not fits:
+            say(f"The weights exceed the memory of {given['platform']}.")
+    return 0 if fits else 1
+
+
+def _options(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the keywords that were typed and both answers take."""
+    options: dict[str, Any] = {n: given[n] for n in ("batch", "context")}
+    options["parallel"] = layout_of(given)
+    if given["precision"] is not None:
+        options["precision"] = given["precision"]
+    if given["engine"] is not None:
+        options["engine"] = engine_of(given["engine"])
+    return options
+
+
+def _found(model: str, given: dict[str, Any]) -> Footprint:
+    from genz.solve.footprint import footprint as count
+    from genz.spec.quantization import GroupQuantization
+
+    options = _options(given)
+    typed = {n: given[n] for n in _SCHEME if given[n] is not None}
+    if given["platform"] is not None:
+        options["platform"] = platform_of(given["platform"])
+    elif given["engine"] is not None:
+        msg = "--engine needs --platform"
+        raise click.UsageError(msg)
+    if given["bits"] is None and typed:
+        msg = f"--{next(iter(typed))} needs --bits"
+        raise click.UsageError(msg)
+    if given["bits"] is None:
+        return count(model_of(model), options.pop("precision", "bf16"), **options)
+    if typed.get("axis") == "tensor":
+        typed = {"group": 0} | typed
+    scheme = GroupQuantization(bits=int(given["bits"]), **typed)
+    return count(model_of(model), scheme, **options)
+
+
+def _fits(found: Footprint, given: dict[str, Any]) -> bool:
+    if given["platform"] is None:
+        return True
+    chip = platform_of(given["platform"]).accelerator
+    capacity = chip.memory_capacity if chip.usable_capacity is None else chip.usable_capacity
+    return float(found.device_total + found.padding_total) <= float(capacity)
+
+
+def _data(found: Footprint) -> dict[str, Any]:
+    names = (
+        "label", "total", "bits_per_weight", "linear_total", "linear_parameter", "device_total",
+        "padding_total", "is_legal", "scale_traffic", "scale_time", "scale_time_ideal",
+    )  # fmt: skip
+    rows = found.to_frame().drop(columns="case").to_dict(orient="records")
+    return {"model": found.model.name, **{n: getattr(found, n) for n in names}, "tensors": rows}
+
+
+def _print(found: Footprint) -> None:
+    frame = found.to_frame()
+    small = (frame.inner == 1).to_numpy()
+    frame["name"] = frame["name"].where(~small, "norms, biases")
+    frame["shape"] = [f"{i:,.0f} x {o:,.0f}" for i, o in zip(frame.inner_local, frame.outer_local, strict=True)]  # fmt: skip
+    frame["shape"] = frame["shape"].where(~small, "")
+    rows = [
+        [
+            name, part.format.iloc[0], " / ".join(part["shape"].unique()), scaled(part.whole.sum(), GB),
+            scaled(part.device.sum(), _MB), scaled(part.padding.sum(), _MB),
+            "yes" if part.legal.all() else "no",
+        ]
+        for name, part in frame.groupby("name", sort=False)
+    ]  # fmt: skip
+    columns = (
+        "tensor", "format", ">in x out,\non a rank", ">GB,\nall layers", ">MB on\na device", ">MB of\npadding", "legal",
+    )  # fmt: skip
+    show(table(columns, rows))
+    say(found.explain())
+
+
+def _fit(model: str, given: dict[str, Any], out: Output) -> int:
+    from genz.solve.quantization_choice import choose_quantization
+
+    for name in ("bits", *_SCHEME):
+        if given[name] is not None:
+            msg = f"--{name} and --fit exclude each other"
+            raise click.UsageError(msg)
+    if given["platform"] is None:
+        msg = "--fit needs --platform"
+        raise click.UsageError(msg)
+    limit = {} if given["limit"] is None else {"limit": given["limit"]}
+    found = choose_quantization(
+        model_of(model),
+        platform_of(given["platform"]),
+        pad=given["pad"],
+        **limit,
+        **_options(given),
+    )
+    out.save(frame=found.to_frame, data=lambda: _choice(found))
+    if not out.quiet:
+        _print_choice(found)
+    return 0 if found.feasible else 1
+
+
+def _choice(found: QuantizationChoice) -> dict[str, Any]:
+    best = {n: q and q.scheme for n, q in (("widest", found.widest), ("fastest", found.fastest))}
+    return {**best, "schemes": found.to_frame().to_dict(orient="records")}
+
+
+def _print_choice(found: QuantizationChoice) -> None:
+    from genz.solve.words import duration
+
+    rows = [
+        [
+            q.scheme, f"{q.bits_per_weight:.2f}", scaled(q.weights, GB), scaled(q.padding, _MB), scaled(q.room, GB),
+            f"{q.max_batch:,}", duration(q.time) if q.time < float("inf") else "", q.reason or "fits",
+        ]
+        for q in found.schemes
+    ]  # fmt: skip
+    columns = (
+        "scheme", ">bits per\nweight", ">GB on\na device", ">MB of\npadding", ">GB\nleft", ">largest\nbatch",
+        ">decode\nstep", "answer",
+    )  # fmt: skip
+    show(table(columns, rows))
+    say(found.explain())
