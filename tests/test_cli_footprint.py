@@ -73,7 +73,7 @@ def test_platform_times_the_scales_and_bounds_the_weights():
     assert "µs of its time" in genz(*ISSUE, "--platform", "a100_sxm_8").stdout
     result = genz("footprint", "llama3_70b", "--platform", "h100_sxm_1")
     assert result.exit_code == 1
-    assert "The weights exceed the memory of h100_sxm_1." in result.stdout
+    assert "Weights and cache do not fit into the memory of h100_sxm_1." in result.stdout
 
 
 def test_schemes_formats_and_channels():

@@ -72,7 +72,7 @@ def footprint(model: str, **given: Any) -> int:
     """Count the bytes of a model's weights by tensor and device, and say which tensors forbid the layout.
 
     MODEL is a name of the database (genz list models), a config.json or its folder, or a TOML file.
-    Exit status 1 if the weights exceed the memory of PLATFORM, or with --fit if no scheme fits.
+    Exit status 1 if PLATFORM does not hold weights and cache, or with --fit if no scheme fits.
     """
     out = Output(given["csv_file"], given["json_file"])
     if given["fit"]:
@@ -87,7 +87,7 @@ def footprint(model: str, **given: Any) -> int:
     if not out.quiet:
         _print(found)
         if not fits:
-            say(f"The weights exceed the memory of {given['platform']}.")
+            say(f"Weights and cache do not fit into the memory of {given['platform']}.")
     return 0 if fits else 1
 
 
@@ -125,11 +125,14 @@ def _found(model: str, given: dict[str, Any]) -> Footprint:
 
 
 def _fits(found: Footprint, given: dict[str, Any]) -> bool:
+    """Whether the platform holds weights, padding and the cache of the batch."""
+    from genz.api import memory
+
     if given["platform"] is None:
         return True
-    chip = platform_of(given["platform"]).accelerator
-    capacity = chip.memory_capacity if chip.usable_capacity is None else chip.usable_capacity
-    return float(found.device_total + found.padding_total) <= float(capacity)
+    options = {**_options(given), "parallel": found.parallel, "precision": found.precision}
+    held = memory(found.model, platform_of(given["platform"]), **options)
+    return bool(held.fits) and float(held.pool - held.cache) >= float(found.padding_total)
 
 
 def _data(found: Footprint) -> dict[str, Any]:

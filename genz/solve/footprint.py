@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genz.api import decode
+from genz.core.errors import InputError
 from genz.core.numberformat import BITS
 from genz.core.typing import BoolArray, FloatArray, FloatLike, IntArray, Num
 from genz.db import registry
@@ -158,7 +159,7 @@ def footprint(
     scheme: GroupQuantization | Precision | str = "bf16",
     *,
     parallel: Parallel | None = None,
-    precision: Precision | str = "bf16",
+    precision: Precision | str | None = None,
     platform: Platform | str | None = None,
     engine: Engine | str | None = None,
     batch: FloatLike = 1,
@@ -175,9 +176,9 @@ def footprint(
         of formats run along the output channel.
     parallel : Parallel, optional
         Layout of a replica, degrees of any shape (...); default one accelerator.
-    precision : Precision or str, default "bf16"
+    precision : Precision or str, optional
         What a ``GroupQuantization`` leaves open: activations, cache, embedding, and mixers or experts that it sets
-        apart from the rest.
+        apart from the rest; default 16 bits.
     platform : Platform or str, optional
         Times the scales.
     engine : Engine or str, optional
@@ -235,7 +236,7 @@ def footprint(
         groups=groups,
         rows=rows,
         group=group,
-        n_parameter=whole * np.array([m.n_parameter for m in rows]),
+        n_parameter=whole.astype(np.int64) * np.array([m.n_parameter for m in rows]),
         whole=whole * np.array([float(_parts(m, formats, groups, one)[0]) for m in rows]),
         device=count * local,
         scales=count * scales,
@@ -246,26 +247,37 @@ def footprint(
 
 
 def formats_of(
-    model: Model, scheme: GroupQuantization | Precision | str, base: Precision | str
+    model: Model,
+    scheme: GroupQuantization | Precision | str,
+    base: Precision | str | None = None,
 ) -> tuple[Precision, GroupQuantization | None, str]:
     """Return the formats of a scheme, the groups that a layout must not cut, and its name.
 
     Raises
     ------
     InputError
-        If the scheme is of another type.
+        If the scheme is of another type, or holds all formats and there is a base too.
     UnknownNameError
         If it is no name of a scheme or of formats.
     """
-    if isinstance(scheme, str) and not re.search("[ _]", scheme):
-        native = scheme == "native"
-        scheme = (model.precision or Precision()) if native else Precision.of(scheme)
-    if isinstance(scheme, Precision):
-        # Of groups a layout feels only size and axis; published ones run along the input channels.
-        groups = GroupQuantization(bits=4, group=scheme.group) if scheme.group else None
-        return scheme, groups, scheme.label
-    found = GroupQuantization.of(scheme)
-    return found.precision(base), found, found.label
+    if not holds_all(scheme):
+        found = GroupQuantization.of(scheme)  # type: ignore[arg-type]
+        return found.precision(base or "bf16"), found, found.label
+    if base is not None:
+        msg = f"precision must be none where scheme holds all formats, got scheme {scheme!r:.80}"
+        raise InputError(msg)
+    native = scheme == "native"
+    formats = (model.precision or Precision()) if native else Precision.of(scheme)  # type: ignore[arg-type]
+    # Of groups a layout feels only size and axis; published ones run along the input channels.
+    groups = GroupQuantization(bits=4, group=formats.group) if formats.group else None
+    return formats, groups, formats.label
+
+
+def holds_all(scheme: object) -> bool:
+    """Whether a scheme is formats or their name, which has no underscore or space."""
+    return isinstance(scheme, Precision) or (
+        isinstance(scheme, str) and re.search("[ _]", scheme) is None
+    )
 
 
 def _rows(model: Model) -> tuple[tuple[Matrix, ...], IntArray]:

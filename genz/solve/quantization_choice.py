@@ -13,7 +13,7 @@ from genz.core import check
 from genz.core.errors import InputError, UnsupportedFormatError
 from genz.core.unit import GB
 from genz.db import registry
-from genz.solve.footprint import Footprint, footprint, formats_of
+from genz.solve.footprint import Footprint, footprint, formats_of, holds_all
 from genz.solve.words import duration
 from genz.spec.deployment import Parallel
 from genz.spec.hardware import Platform
@@ -166,7 +166,7 @@ def choose_quantization(
     pad : bool, default False
         Whether channels of zeros may complete groups that the layout cuts.
     **options
-        ``precision``: all formats that a scheme leaves open, default ``"bf16"``; ``engine``: serving software.
+        ``precision``: what a ``GroupQuantization`` leaves open, default 16 bits; ``engine``: serving software.
 
     Returns
     -------
@@ -223,7 +223,7 @@ class _Trial:
 
     def of(self, scheme: GroupQuantization | Precision | str) -> Quantized:
         """Return what one scheme takes."""
-        base: Precision | str = self.options.get("precision", "bf16")
+        base = None if holds_all(scheme) else self.options.get("precision")
         formats, _, label = formats_of(self.model, scheme, base)
         foot = footprint(self.model, scheme, parallel=self.parallel, precision=base)
         engine = self.options.get("engine")

@@ -215,5 +215,12 @@ def test_what_is_refused():
         footprint("llama2_7b", parallel=Parallel(tensor=64))
     with pytest.raises(InputError, match=r"^parallel.size must be <= 1 accelerators"):
         footprint("llama2_7b", parallel=Parallel(tensor=2), platform="h100_sxm_1")
+    with pytest.raises(
+        InputError,
+        match=r"^precision must be none where scheme holds all formats, got scheme 'fp8'$",
+    ):
+        footprint("llama2_7b", "fp8", precision="bf16")
+    with pytest.raises(InputError, match=r"^parallel must be a Parallel, got 4$"):
+        footprint("llama2_7b", parallel=4)
     with pytest.raises(InputError, match=r"^batch must be a whole number >= 1, got 0$"):
         footprint("llama2_7b", batch=0)

@@ -140,3 +140,13 @@ def test_schemes_are_records_too():
     scheme = GroupQuantization(bits=4)
     found = choose_quantization("llama2_7b", "h100_sxm_1", [scheme], context=1)
     assert found.widest.scheme == scheme.label
+
+
+def test_formats_that_a_scheme_leaves_open():
+    base = Precision(embedding="int8", cache="fp8")
+    found = choose_quantization(
+        "llama3_8b", "h100_sxm_1", ("int4_g128_oc", "bf16"), context=1024, precision=base
+    )
+    plain = choose_quantization("llama3_8b", "h100_sxm_1", ("int4_g128_oc", "bf16"), context=1024)
+    assert plain.schemes[0].weights - found.schemes[0].weights > 128_256 * 4096
+    assert plain.schemes[1] == found.schemes[1]
