@@ -100,7 +100,7 @@ def adadim(
 
     Notes
     -----
-    AdaDim (Heo et al., ICLR 2024, arXiv 2309.15531, section 3.3). For each layer the reference is the output with
+    AdaDim (Heo et al., ICLR 2024, arXiv 2309.15531). For each layer the reference is the output with
     the earlier layers quantised as chosen and this and the later ones as given; each axis is tried in its place; the
     one of less mean squared error stays, ``oc`` if they are equal. The paper judges query, key and value by the output
     of attention, gate and up by that of the feed-forward part, and the projections after them by their own.

@@ -25,7 +25,7 @@ class GroupQuantization(Record):
 
     A weight matrix has output channels (rows) and input channels (columns). Groups along the output channel's row,
     ``axis="oc"``, are ``group`` consecutive input channels of one output channel; groups ``axis="ic"`` are ``group``
-    consecutive output channels of one input channel (Heo et al., ICLR 2024, arXiv 2309.15531, section 3). Both take
+    consecutive output channels of one input channel (Heo et al., ICLR 2024, arXiv 2309.15531). Both take
     the same bits; they differ in which layouts cut no group.
 
     Examples
