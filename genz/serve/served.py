@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
@@ -19,7 +20,7 @@ from genz.spec.deployment import Lengths, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
 
-__all__ = ["Served", "served"]
+__all__ = ["Served", "door_wait", "room_of", "served", "traffic_of", "variation_of"]
 
 _TOLERANCE = 1e-10
 _MOST_STEPS = 200
@@ -94,8 +95,8 @@ def served(
         msg = f"workload must be a Workload or a name, got {workload!r:.80}"
         raise InputError(msg)
     given = _given(rate, n_client, n_request)
-    shape, load = _traffic(at, workload, given)
-    room = np.maximum(_room(at, load, shape), 0.0)
+    shape, load = traffic_of(at, workload, given)
+    room = np.maximum(room_of(at, load, shape), 0.0)
     fits = room >= 1.0
     most = np.maximum(room, 1.0)
     full = _closed(at, load, most)
@@ -131,16 +132,37 @@ def _given(
     return given
 
 
-def _traffic(
-    at: Deployment, workload: Workload, given: dict[str, FloatArray]
+def traffic_of(
+    at: Deployment, workload: Workload, given: Mapping[str, FloatArray]
 ) -> tuple[tuple[int, ...], Traffic]:
+    """Return the shape of the cases, and the requests as the mean value model sees them.
+
+    Parameters
+    ----------
+    at : Deployment
+        What runs where.
+    workload : Workload
+        Lengths.
+    given : mapping
+        Load of the cases, by name; ``n_client`` makes a closed loop.
+
+    Returns
+    -------
+    shape : tuple of int
+    load : Traffic
+
+    Raises
+    ------
+    InputError
+        If a length breaks its rule, or shapes do not broadcast.
+    """
     named = {
         "prompt": check.at_least("prompt", workload.prompt.mean, 1.0, "tokens"),
         "output": check.at_least("output", workload.output.mean, 1.0, "tokens"),
         "cached_share": check.fraction("cached_share", workload.cached_share),
         "beams": check.count("beams", workload.beams),
     }
-    shape = case_shape(at, named | given)
+    shape = case_shape(at, {**named, **given})
     prompt, output, share, beams = (np.broadcast_to(v, shape) for v in named.values())
     new = np.maximum(prompt * (1.0 - share), 1.0)
     group = np.broadcast_to(np.asarray(at.parallel.data, dtype=np.float64), shape)
@@ -149,17 +171,43 @@ def _traffic(
     client = np.broadcast_to(given.get("n_client", np.inf), shape)
     return shape, Traffic(
         new, prompt - new, output, beams, np.broadcast_to(budget, shape), client,
-        np.broadcast_to(_variation(workload.prompt), shape),
+        np.broadcast_to(variation_of(workload.prompt), shape),
     )  # fmt: skip
 
 
-def _variation(lengths: Lengths) -> FloatArray:
-    """Squared coefficient of variation of a length; 0 where its standard deviation is not known [1]."""
+def variation_of(lengths: Lengths) -> FloatArray:
+    """Return the squared coefficient of variation of a length; 0 without its standard deviation [1].
+
+    Parameters
+    ----------
+    lengths : Lengths
+        Statistics.
+
+    Returns
+    -------
+    ndarray
+        Its square. [1]
+    """
     return np.asarray((0.0 if lengths.std is None else lengths.std / lengths.mean) ** 2)
 
 
-def _room(at: Deployment, load: Traffic, shape: tuple[int, ...]) -> FloatArray:
-    """Return the requests in flight at most: what the cache holds, by the engine's rule of admission [1]."""
+def room_of(at: Deployment, load: Traffic, shape: tuple[int, ...]) -> FloatArray:
+    """Return the requests in flight at most: what the cache holds, by the engine's rule of admission [1].
+
+    Parameters
+    ----------
+    at : Deployment
+        What runs where.
+    load : Traffic
+        Requests.
+    shape : tuple of int
+        Shape of the cases.
+
+    Returns
+    -------
+    ndarray, shape ``shape``
+        Requests; below 1 where not one fits. [1]
+    """
     held = 1.0 if at.engine.admission == "whole" else 0.5
     prompt = load.new + load.hit
     uses = memory(
@@ -242,6 +290,29 @@ class _Waits:
         return self.door + self.burst
 
 
+def door_wait(point: Point, most: FloatArray, variation: FloatArray) -> FloatArray:
+    """Return the mean wait for room in the cache where requests arrive at random times [s].
+
+    Parameters
+    ----------
+    point : Point
+        Mean values of the replica.
+    most : ndarray, shape (...)
+        Requests in flight at most. [1]
+    variation : ndarray, shape (...)
+        Squared coefficient of variation of the output. [1]
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Wait; see :func:`served`. [s]
+    """
+    inside = point.batch + point.rate * point.active_ttft
+    use = np.minimum(inside / most, _NEARLY)
+    power = np.sqrt(2.0 * (most + 1.0))
+    return np.asarray((1.0 + variation) / 2.0 / point.rate * use**power / (1.0 - use))
+
+
 def _waits(
     at: Deployment,
     workload: Workload,
@@ -252,11 +323,9 @@ def _waits(
 ) -> _Waits:
     """Return waits at the door and in the first burst, and variances of ttft, tpot and decode time."""
     inside = point.batch + point.rate * point.active_ttft
-    length = _variation(workload.output)
+    length = variation_of(workload.output)
     if np.isinf(load.client).all():
-        use = np.minimum(inside / most, _NEARLY)
-        power = np.sqrt(2.0 * (most + 1.0)) - 1.0
-        door = (1.0 + length) / 2.0 / point.rate * use ** (power + 1.0) / (1.0 - use)
+        door = door_wait(point, most, length)
         door_variance = door**2
     else:
         door = np.maximum(load.client - inside, 0.0) / point.rate

@@ -1,0 +1,185 @@
+"""The least-cost mix of platforms for requests of many sizes, proven and explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from genz.api import default_engine
+from genz.core import check
+from genz.core.typing import FloatLike
+from genz.db import registry
+from genz.solve.fleet.answer import Fleet
+from genz.solve.fleet.arguments import checked_loads, columns_of, problem_of
+from genz.solve.fleet.around import shadows, shortage, singles
+from genz.solve.fleet.columns import Columns
+from genz.solve.fleet.load import Load
+from genz.solve.fleet.programme import Problem, no_plan
+from genz.solve.fleet.reduce import optimum
+from genz.solve.programme import GAP, Certificate
+from genz.spec.deployment import Engine, Objective, Parallel
+from genz.spec.hardware import Platform
+from genz.spec.model import Model
+from genz.spec.precision import Precision
+
+__all__ = ["TIME_LIMIT", "Fleet", "Load", "fleet"]
+
+#: Time of a search unless another is given. [s]
+TIME_LIMIT = 8.0
+
+
+def fleet(
+    load: Load | Sequence[Load],
+    platforms: Sequence[Platform | str] | None = None,
+    *,
+    throughput: Any = None,
+    model: Model | str | None = None,
+    objective: Objective | None = None,
+    parallel: Sequence[Parallel] | Parallel | None = None,
+    precision: Sequence[Precision | str] | Precision | str | None = None,
+    engine: Engine | str | None = None,
+    tpot_from: str | None = None,
+    prices: Mapping[str, float] | None = None,
+    cap: Mapping[str, float] | None = None,
+    minimum: Mapping[str, float] | None = None,
+    budget: float | None = None,
+    headroom: float = 0.0,
+    slice_factor: int | None = None,
+    duration: FloatLike = 1.0,
+    start_cost: float | Mapping[str, float] | None = None,
+    time_limit: float | None = TIME_LIMIT,
+    gap: float = GAP,
+    **options: Any,
+) -> Fleet:
+    r"""Return the cheapest mix of platforms that serves requests of many sizes, with a proof.
+
+    Parameters
+    ----------
+    load : Load or sequence of Load
+        Requests by size; several loads for several models, or limits that differ.
+    platforms : sequence of Platform or str, optional
+        Candidates; default all of the database with a price, or all that ``throughput`` names.
+    throughput : array_like, shape (n_bucket, n_platform), or pandas.DataFrame, optional
+        Measured requests per second of one replica, 0 where it cannot serve a bucket; platforms may then have any names. A
+        frame has the columns ``prompt``, ``output`` and one per platform, or ``platform`` and ``throughput``;
+        default the library's own :func:`genz.serve.capacity.capacity`. [1/s]
+    model, objective
+        What is served, and limits on mean times, for loads that name none.
+    parallel : Parallel or sequence of Parallel, optional
+        Layouts of a replica; default all in which the model divides evenly. With measured throughput, the layout that
+        was measured: its size is the accelerators that a replica rents.
+    precision : Precision or str or a sequence of them, optional
+        Formats; default ``"native"``, the published checkpoint's.
+    engine : Engine or str, optional
+        Serving software; default the newest calibrated one.
+    tpot_from : {"first_token", "arrival"}, optional
+        Whether a limit on the time per token is on the time between tokens, the default, or on latency over tokens, as
+        in [1]_.
+    prices : mapping, optional
+        Platform -> rent of an accelerator per hour; default the platform's own. [currency/h]
+    cap : mapping, optional
+        Platform -> accelerators at most, all loads together.
+    minimum : mapping, optional
+        Platform -> replicas at least.
+    budget : float, optional
+        Cost at most. [currency/h]
+    headroom : float, default 0
+        Share of every replica's throughput that is kept free. [1]
+    slice_factor : int, optional
+        Cut each bucket into so many equal parts, each served by one kind, as in [1]_; default any shares, which
+        never cost more.
+    duration : array_like, shape (n_period,), default 1
+        Lengths of the periods, where rates change over time. [h]
+    start_cost : float or mapping, optional
+        Cost of starting a replica, or platform -> cost: counts then change from period to period, the last one followed by
+        the first. Default: one count for all periods. [currency]
+    time_limit : float or None, default 8
+        Longest time of the search, and of what is solved around its answer; None: no limit. [s]
+    gap : float, default 1e-6
+        Relative gap at which the search ends. [1]
+    **options
+        ``efficiency``, ``routing``, ``adapter`` and ``offload`` of :class:`genz.serve.deployment.Options`.
+
+    Returns
+    -------
+    Fleet
+        Counts, cost, routing, bound and gap, the fleets of one platform, the worth of caps; or why there is none.
+
+    Raises
+    ------
+    InputError
+        If an argument breaks its rule.
+    UnknownNameError
+        If a name is in no database, or no candidate.
+
+    Notes
+    -----
+    With rates :math:`r_{ti}` of bucket i in period t, throughput :math:`\mu_{ij}` of kind j, shares :math:`y`,
+    counts :math:`n` and headroom h
+
+    .. math::
+
+        \min \sum_j p_j n_j, \quad \sum_j y_{tij} = 1, \quad
+        \sum_i y_{tij} r_{ti} / \mu_{ij} \le (1 - h) n_j, \quad n \in \mathbb{N} .
+
+    Replicas of one kind share its buckets, so capacity is pooled by kind, as in [1]_.
+
+    References
+    ----------
+    .. [1] T. Griggs et al., "Mélange: cost efficient large language model serving by exploiting GPU heterogeneity",
+       2024, arXiv:2404.14527.
+
+    Examples
+    --------
+    >>> sizes = Load.of([[200], [2000]], [100, 500], 30 * np.array([[0.2, 0.1], [0.5, 0.2]]))
+    >>> rates = [[2, 20], [1, 20], [5, 40], [2, 20]]
+    >>> found = fleet(sizes, ["A10G", "A100"], throughput=rates, prices={"A10G": 1.01, "A100": 3.67})
+    >>> found.counts, round(found.cost, 2)
+    ({'A10G': 1, 'A100': 1}, 4.68)
+    """
+    how = {
+        "parallel": parallel, "precision": precision, "tpot_from": tpot_from,
+        "model": model if throughput is not None else None,
+        "objective": objective if throughput is not None else None,
+        "engine": engine if throughput is not None else _engine(engine),
+    }  # fmt: skip
+    given = {name: value for name, value in how.items() if value is not None} | options
+    loads = checked_loads(load, model, objective)
+    columns, price = columns_of(loads, platforms, throughput, given)
+    rules = {
+        "prices": prices, "cap": cap, "minimum": minimum, "budget": budget, "headroom": headroom,
+        "slice_factor": slice_factor, "duration": duration, "start_cost": start_cost,
+    }  # fmt: skip
+    problem = problem_of(loads, columns, price, rules)
+    if time_limit is not None:
+        check.positive("time_limit", time_limit, "s")
+    check.fraction("gap", gap)
+    return _answered(loads, columns, problem, list(price), time_limit, gap)
+
+
+def _engine(engine: Engine | str | None) -> Engine:
+    return default_engine() if engine is None else registry.engine(engine)
+
+
+def _answered(
+    loads: tuple[Load, ...],
+    columns: Columns,
+    problem: Problem,
+    names: list[str],
+    time_limit: float | None,
+    gap: float,
+) -> Fleet:
+    """Solve, and look around the answer."""
+    alone = singles(problem, names, time_limit=time_limit, gap=gap)
+    if problem.served.all():
+        plan = optimum(problem, time_limit=time_limit, gap=gap)
+    else:
+        proof = Certificate("infeasible", "a bucket that no platform serves", np.nan, np.inf)
+        plan = no_plan(problem, proof)
+    why = None
+    if plan.certificate.status == "infeasible":
+        why = shortage(problem, columns, loads, names, time_limit)
+    eased = shadows(problem if len(plan.count) else None, names, time_limit=time_limit, gap=gap)
+    return Fleet(loads, columns, problem, plan, alone, eased, why)

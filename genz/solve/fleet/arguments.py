@@ -1,0 +1,267 @@
+"""What was asked, checked, as numbers of the programme."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from genz.core import check
+from genz.core.errors import InputError, UnknownNameError
+from genz.core.typing import FloatArray, FloatLike
+from genz.db import registry
+from genz.solve.fleet.columns import Columns, predicted
+from genz.solve.fleet.load import Load
+from genz.solve.fleet.measured import measured, platforms_of
+from genz.solve.fleet.programme import Problem
+from genz.spec.deployment import Objective, Parallel
+from genz.spec.hardware import Platform
+from genz.spec.model import Model
+from genz.spec.precision import Precision
+
+__all__ = ["checked_loads", "columns_of", "problem_of"]
+
+
+def checked_loads(
+    load: Load | Sequence[Load], model: Model | str | None, objective: Objective | None
+) -> tuple[Load, ...]:
+    """Return the loads, with the model and the limits that they do not name themselves.
+
+    Parameters
+    ----------
+    load : Load or sequence of Load
+        What was given.
+    model, objective
+        For loads that name none.
+
+    Returns
+    -------
+    tuple of Load
+
+    Raises
+    ------
+    InputError
+        If there is none, one is of another type, two have one name, loads of a pool differ in model, or periods differ
+        in number.
+    """
+    loads = (load,) if isinstance(load, Load) else tuple(load)
+    for one in loads:
+        if not isinstance(one, Load):
+            msg = f"load must be a Load or a sequence of them, got {one!r:.80}"
+            raise InputError(msg)
+    names = [one.name for one in loads]
+    if not names or len(set(names)) < len(names):
+        msg = f"load must have at least one member, and names that differ, got {', '.join(names) or 'none'}"
+        raise InputError(msg)
+    found = None if model is None else registry.model(model)
+    full = tuple(
+        replace(one, model=one.model or found, objective=one.objective or objective)
+        for one in loads
+    )
+    for one in full:
+        first = next(o for o in full if o.pool == one.pool)
+        if one.model is not first.model and one.model != first.model:
+            msg = f"loads of pool {one.pool!r} must have one model, got {first.name} and {one.name}"
+            raise InputError(msg)
+    periods = {one.n_period for one in full} - {1}
+    if len(periods) > 1:
+        msg = f"load must have one number of periods, got {' and '.join(map(str, sorted(periods)))}"
+        raise InputError(msg)
+    return full
+
+
+def columns_of(
+    loads: tuple[Load, ...],
+    platforms: Sequence[Platform | str] | None,
+    throughput: Any,
+    given: Mapping[str, Any],
+) -> tuple[Columns, dict[str, float | None]]:
+    """Return the kinds of replicas, and the price of an accelerator of each platform [currency/h].
+
+    Parameters
+    ----------
+    loads : tuple of Load
+        What is served.
+    platforms, throughput
+        See :func:`genz.fleet`.
+    given : mapping
+        Further keywords of :func:`genz.fleet` that say how throughput is predicted; those not given are absent.
+
+    Returns
+    -------
+    columns : Columns
+    price : dict
+        Platform -> price, None where it has none.
+
+    Raises
+    ------
+    InputError
+        If an argument breaks its rule, or says how to predict what was measured.
+    """
+    several = None if platforms is None else _listed(platforms)
+    if throughput is None:
+        return _predicted(loads, several, dict(given))
+    for name in given:
+        if name != "parallel":
+            msg = f"{name} is for predicted throughput, got it together with a measured one"
+            raise InputError(msg)
+    parallel = given.get("parallel", Parallel())
+    if not isinstance(parallel, Parallel):
+        msg = f"parallel must be the layout of the measured replicas, got {parallel!r:.80}"
+        raise InputError(msg)
+    some = platforms_of(throughput) if several is None else several
+    names = [p.name if isinstance(p, Platform) else str(p) for p in some]
+    _differ(names)
+    known = set(registry.list_platforms())
+    price: dict[str, float | None] = {}
+    for name, one in zip(names, some, strict=True):
+        record = one if isinstance(one, Platform) else None
+        record = registry.platform(name) if record is None and name in known else record
+        price[name] = None if record is None or record.price is None else float(record.price)
+    return measured(throughput, loads, names, int(parallel.size)), price
+
+
+def _predicted(
+    loads: tuple[Load, ...], some: list[Platform | str] | None, given: dict[str, Any]
+) -> tuple[Columns, dict[str, float | None]]:
+    for one in loads:
+        if one.model is None:
+            msg = f"model must be given where throughput is not, load {one.name!r} names none"
+            raise InputError(msg)
+    if some is None:
+        every = [registry.platform(p) for p in registry.list_platforms()]
+        found = [p for p in every if p.price is not None and p.accelerator.generation != "concept"]
+    else:
+        found = [registry.platform(p) for p in some]
+    _differ([p.name for p in found])
+    precision = given.pop("precision", "native")
+    formats = [precision] if isinstance(precision, (str, Precision)) else list(precision)
+    columns = predicted(
+        loads, found, formats, given.pop("parallel", None), given.pop("tpot_from", "first_token"), given
+    )  # fmt: skip
+    return columns, {p.name: None if p.price is None else float(p.price) for p in found}
+
+
+def _listed(platforms: Sequence[Platform | str] | Platform | str) -> list[Platform | str]:
+    some = [platforms] if isinstance(platforms, (str, Platform)) else list(platforms)
+    if not some:
+        msg = "platforms must name at least one platform, got none"
+        raise InputError(msg)
+    return some
+
+
+def _differ(names: Sequence[str]) -> None:
+    twice = [n for n in names if list(names).count(n) > 1]
+    if twice:
+        msg = f"platforms must differ, got {twice[0]!r} twice"
+        raise InputError(msg)
+
+
+def problem_of(
+    loads: tuple[Load, ...],
+    columns: Columns,
+    price: Mapping[str, float | None],
+    rules: Mapping[str, Any],
+) -> Problem:
+    """Return the numbers of the programme.
+
+    Parameters
+    ----------
+    loads : tuple of Load
+        What is served.
+    columns : Columns
+        Kinds of replicas.
+    price : mapping
+        Platform -> price of an accelerator. [currency/h]
+    rules : mapping
+        ``prices``, ``cap``, ``minimum``, ``budget``, ``headroom``, ``slice_factor``, ``duration`` and ``start_cost`` of
+        :func:`genz.fleet`.
+
+    Returns
+    -------
+    Problem
+
+    Raises
+    ------
+    InputError
+        If an argument breaks its rule.
+    UnknownNameError
+        If one names no candidate.
+    """
+    names = list(price)
+    each = _prices(price, rules["prices"])
+    group = np.array([names.index(o.platform) for o in columns.options], dtype=np.int64)
+    size = np.array([o.n_accelerator for o in columns.options], dtype=np.int64)
+    n_period = max(load.n_period for load in loads)
+    hours = _hours(rules["duration"], n_period)
+    slices, budget = rules["slice_factor"], rules["budget"]
+    return Problem(
+        demand=np.hstack([np.broadcast_to(o.rate, (n_period, o.n_bucket)) for o in loads]),
+        rate=columns.rate,
+        price=each[group] * size,
+        size=size,
+        group=group,
+        share=hours / hours.sum(),
+        usable=_usable(rules["headroom"]),
+        cap=_by_place("cap", rules["cap"], names, whole=False),
+        minimum=_by_place("minimum", rules["minimum"], names, whole=True),
+        budget=None if budget is None else float(check.positive("budget", budget, "currency/h")),
+        slices=None if slices is None else int(check.count("slice_factor", slices)),
+        start=_starts(rules["start_cost"], names, group, float(hours.sum())),
+    )
+
+
+def _prices(price: Mapping[str, float | None], given: Mapping[str, float] | None) -> FloatArray:
+    known = {n: float(check.positive(f"price of {n}", p)) for n, p in (given or {}).items()}
+    for name in known:
+        if name not in price:
+            raise UnknownNameError("platform among the candidates", name, price)
+    out = []
+    for name, own in price.items():
+        value = known.get(name, own)
+        if value is None:
+            msg = f"prices must name {name}, which has no price of its own"
+            raise InputError(msg)
+        out.append(value)
+    return np.array(out)
+
+
+def _by_place(
+    name: str, given: Mapping[str, float] | None, names: Sequence[str], *, whole: bool
+) -> dict[int, float]:
+    out: dict[int, float] = {}
+    for platform, value in (given or {}).items():
+        if platform not in names:
+            raise UnknownNameError("platform among the candidates", platform, names)
+        text = f"{name} of {platform}"
+        number = check.count(text, value, 0.0) if whole else check.at_least(text, value, 0.0)
+        out[names.index(platform)] = float(number)
+    return out
+
+
+def _hours(duration: FloatLike, n_period: int) -> FloatArray:
+    hours = np.atleast_1d(check.positive("duration", duration, "h"))
+    if hours.shape not in ((1,), (n_period,)):
+        msg = f"duration must have one value, or one for each of {n_period} periods, got shape {hours.shape}"
+        raise InputError(msg)
+    return np.array(np.broadcast_to(hours, (n_period,)))
+
+
+def _usable(headroom: float) -> float:
+    share = check.number("headroom", headroom)
+    ok = np.asarray((share >= 0.0) & (share < 1.0))
+    return 1.0 - float(check.require(ok, share, "headroom", "must be in [0, 1)"))
+
+
+def _starts(given: Any, names: Sequence[str], group: Any, hours: float) -> FloatArray | None:
+    """Return the cost of a start of each kind, spread over the horizon [currency/h]."""
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        table = _by_place("start_cost", given, names, whole=False)
+        each = np.array([table.get(place, 0.0) for place in range(len(names))])
+    else:
+        each = np.full(len(names), float(check.at_least("start_cost", given, 0.0, "currency")))
+    return np.asarray(each[group] / hours)

@@ -1,0 +1,175 @@
+"""What may be rented: platforms in layouts and formats, each for a pool of loads, with its throughput."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from genz.core.typing import FloatArray, IntArray
+from genz.serve.capacity import LIMITS, capacity
+from genz.solve.candidates import Candidates
+from genz.solve.fleet.load import Load
+from genz.spec.deployment import Lengths, Objective, Parallel, Workload
+from genz.spec.hardware import Platform
+from genz.spec.model import Model
+from genz.spec.precision import Precision
+
+__all__ = ["Columns", "Option", "predicted"]
+
+_BLOCK = 16_384  # cases that stay in the processor's cache
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A kind of replica that may be rented.
+
+    Attributes
+    ----------
+    platform : str
+        Name.
+    layout, precision : str
+        Layout and formats of a replica; empty where throughput was measured.
+    n_accelerator : int
+        Accelerators of a replica.
+    pool : str
+        Loads that it serves.
+    """
+
+    platform: str
+    layout: str
+    precision: str
+    n_accelerator: int
+    pool: str
+
+    @property
+    def label(self) -> str:
+        """Short name; parts that go without saying are left out."""
+        parts = (self.platform, "" if self.layout == "TP1" else self.layout)
+        return " ".join(p for p in parts if p)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """Kinds of replicas and what each serves.
+
+    Attributes
+    ----------
+    options : tuple of Option
+        Kinds.
+    rate : ndarray, shape (n_row, n_option)
+        Requests of a bucket that one replica serves per second; 0 where it cannot. [1/s]
+    binding : ndarray of int, shape (n_row, n_option)
+        Index into ``LIMITS`` of what forbids more, one beyond where throughput was measured.
+    skipped : mapping
+        Candidate -> why it was left out.
+    """
+
+    options: tuple[Option, ...]
+    rate: FloatArray
+    binding: IntArray
+    skipped: Mapping[str, str]
+
+    def reasons(self, row: int, pool: str) -> dict[str, str]:
+        """Return why no kind serves a bucket: platform -> what a single request breaks there."""
+        words = (*LIMITS, "measured as 0")
+        pairs = zip(self.options, self.binding[row], strict=True)
+        return {o.platform: words[k] for o, k in pairs if o.pool == pool}
+
+
+def predicted(
+    loads: Sequence[Load],
+    platforms: Sequence[Platform],
+    precisions: Sequence[Precision | str],
+    parallel: Any,
+    tpot_from: str,
+    options: Mapping[str, Any],
+) -> Columns:
+    """Return all kinds of replicas with the library's own throughput.
+
+    Parameters
+    ----------
+    loads : sequence of Load
+        Each with model and limits.
+    platforms : sequence of Platform
+        With scalar fields.
+    precisions : sequence of Precision or str
+        Formats.
+    parallel : Parallel, sequence of Parallel or None
+        Layouts; None: all in which a model divides evenly.
+    tpot_from : str
+        See :func:`genz.serve.capacity.capacity`.
+    options : mapping
+        Further keywords of :class:`genz.serve.deployment.Options`.
+
+    Returns
+    -------
+    Columns
+    """
+    kinds: list[Option] = []
+    rates: list[FloatArray] = []
+    bindings: list[IntArray] = []
+    skipped: dict[str, str] = {}
+    n_row = sum(load.n_bucket for load in loads)
+    for pool in dict.fromkeys(load.pool for load in loads):
+        model = next(o.model for o in loads if o.pool == pool and o.model is not None)
+        for precision in precisions:
+            cases = Candidates.of(
+                model, Workload.of(1, 1), Objective(), list(platforms),
+                _formats(model, precision), parallel, dict(options),
+            )  # fmt: skip
+            skipped |= cases.skipped
+            if not cases.n_case:
+                continue
+            rate = np.zeros((n_row, cases.n_case))
+            why = np.zeros((n_row, cases.n_case), dtype=np.int64)
+            start = 0
+            for load in loads:
+                end = start + load.n_bucket
+                if load.pool == pool:
+                    rate[start:end], why[start:end] = _served(cases, load, tpot_from)
+                start = end
+            kinds += _kinds(cases, pool)
+            rates.append(rate)
+            bindings.append(why)
+    empty = np.zeros((n_row, 0))
+    return Columns(
+        tuple(kinds), np.hstack([empty, *rates]), np.hstack([empty.astype(np.int64), *bindings]), skipped
+    )  # fmt: skip
+
+
+def _formats(model: Model, precision: Precision | str) -> Precision:
+    return (model.precision or Precision()) if precision == "native" else Precision.of(precision)
+
+
+def _kinds(cases: Candidates, pool: str) -> list[Option]:
+    found = []
+    for case, place in enumerate(cases.index):
+        layout = Parallel(**{name: int(v[case]) for name, v in cases.degrees.items()})
+        name = cases.platforms[place].name
+        found.append(Option(name, layout.label, cases.precision.label, int(layout.size), pool))
+    return found
+
+
+def _served(cases: Candidates, load: Load, tpot_from: str) -> tuple[FloatArray, IntArray]:
+    """Return rate and binding limit of each bucket on each kind, in blocks of buckets."""
+    platform, parallel = cases.take(np.arange(cases.n_case))
+    step = max(_BLOCK // cases.n_case, 1)
+    rates, bindings = [], []
+    for start in range(0, load.n_bucket, step):
+        part = slice(start, start + step)
+        workload = Workload(
+            prompt=Lengths(mean=load.prompt[part, None]),
+            output=Lengths(mean=load.output[part, None]),
+            cached_share=load.cached_share,
+        )
+        found = capacity(
+            cases.model, platform, workload, load.objective or Objective(), tpot_from=tpot_from,
+            parallel=parallel, precision=cases.precision, **cases.options,
+        )  # fmt: skip
+        shape = (len(load.prompt[part]), cases.n_case)
+        rates.append(np.broadcast_to(found.rate, shape))
+        bindings.append(np.broadcast_to(found.binding_index, shape))
+    return np.vstack(rates), np.vstack(bindings)

@@ -1,0 +1,98 @@
+"""A fleet in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from genz.solve.fleet.answer import Fleet, Shortage, Unserved
+
+__all__ = ["explained"]
+
+_LISTED = 3
+_SAME = 1e-6
+
+
+def explained(answer: Fleet) -> str:
+    """Return what was found and why, as a few sentences."""
+    if answer.infeasible is not None:
+        return _why_not(answer.infeasible)
+    if not answer.found:
+        return f"No fleet was found, and none is ruled out: {answer.certificate.reason}."
+    lines = [_what(answer), _proof(answer), _beside(answer), *_caps(answer)]
+    return "\n".join(line for line in lines if line)
+
+
+def _what(answer: Fleet) -> str:
+    mix = " + ".join(f"{n:,} x {kind}" for kind, n in answer.counts.items())
+    frame = answer.to_frame()
+    busy = frame.groupby("platform", sort=False)["used"].max()
+    used = ", ".join(f"{name} {100.0 * share:.0f} %" for name, share in busy.items())
+    periods = f"; the most of {len(answer.count)} periods" if len(answer.count) > 1 else ""
+    return f"{mix}{periods}: {answer.cost:,.2f} per hour. In use at the busiest: {used}."
+
+
+def _proof(answer: Fleet) -> str:
+    proof = answer.certificate
+    if proof.status == "optimal":
+        return (
+            f"Proven: no fleet costs less than {proof.bound:,.2f} per hour (gap {proof.gap:.1g})."
+        )
+    return (
+        f"Not proven the best ({proof.reason}): no fleet costs less than {proof.bound:,.2f} per hour, "
+        f"a gap of {100.0 * proof.gap:.2g} %."
+    )
+
+
+def _beside(answer: Fleet) -> str:
+    parts = []
+    for row in _rows(answer.single):
+        if np.isfinite(row.cost):
+            less = 1.0 - answer.cost / row.cost
+            saving = f"the mix saves {100.0 * less:.1f} %" if less > _SAME else "the same"
+            parts.append(f"{row.n_replica:,} x {row.platform} {row.cost:,.2f} ({saving})")
+        else:
+            parts.append(f"{row.platform} {row.reason}")
+    return f"One platform alone: {'; '.join(parts)}."
+
+
+def _caps(answer: Fleet) -> list[str]:
+    lines = []
+    for row in _rows(answer.shadow):
+        saved = answer.cost - row.cost
+        what = f"the {row.constraint} of {row.limit:g} on {row.platform}"
+        if saved > _SAME * answer.cost:
+            unit = "more" if row.constraint == "cap" else "less"
+            lines.append(f"Binding: {what}; {row.step:g} {unit} would save {saved:,.2f} per hour.")
+        else:
+            lines.append(f"Not worth easing by one: {what}.")
+    return lines
+
+
+def _rows(frame: pd.DataFrame) -> Iterator[Any]:
+    """Yield rows whose fields have no type: pandas knows none."""
+    yield from frame.itertuples()
+
+
+def _why_not(why: Shortage) -> str:
+    if why.unserved:
+        first = "; ".join(_bucket(u) for u in why.unserved[:_LISTED])
+        more = len(why.unserved) - _LISTED
+        return f"No fleet: no platform serves {first}" + (
+            f"; and {more:,} more buckets." if more > 0 else "."
+        )
+    together = " and ".join(why.constraints)
+    if len(why.constraints) == 1:
+        return f"No fleet: {together} cannot be met."
+    proof = "no smaller set conflicts" if why.smallest else "a smaller set may conflict too"
+    return f"No fleet: {together} cannot all hold ({proof})."
+
+
+def _bucket(one: Unserved) -> str:
+    reasons = ", ".join(f"{name}: {limit}" for name, limit in one.reasons.items())
+    return f"prompt {one.prompt:,.0f}, output {one.output:,.0f} of {one.load} ({reasons})"
