@@ -10,8 +10,9 @@ import numpy as np
 from genz.core.errors import InputError
 from genz.core.typing import BoolArray, FloatArray, IntArray, Num
 from genz.serve.deployment import Deployment, Options
-from genz.serve.served import door_wait, room_of, traffic_of, variation_of
+from genz.serve.served import served
 from genz.serve.stationary import Point, Traffic, point_at
+from genz.serve.traffic import door_wait, room_of, traffic_of, variation_of
 from genz.spec.deployment import Objective, Workload, check_choice
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
@@ -24,6 +25,7 @@ LIMITS = ("ttft", "tpot", "latency", "memory", "prompts")
 TPOT_FROM = ("first_token", "arrival")
 
 _LEAST, _MOST = 1e-9, 1.0 - 1e-9  # share of the prompts per step at which every step is full
+_IDLE = 1e-9  # rate of a replica that is all but idle [1/s]
 _STEPS = 36  # halvings of that range in the logarithm: a relative width of 3e-10
 
 
@@ -95,7 +97,7 @@ def capacity(
     -----
     Requests arrive at random times. All of :func:`genz.serve.stationary.point_at` grows with the prompts that pass
     per step, so the largest number of them at which limits and cache hold is found by bisection, for all cases at
-    once, and no fixed point need be solved.
+    once, and no fixed point need be solved. The rate is below :attr:`genz.serve.served.Served.stable_rate`.
 
     References
     ----------
@@ -123,8 +125,8 @@ def capacity(
         ok = cases.within(point_at(at, load, np.exp(middle)))
         low, top = np.where(ok, middle, low), np.where(ok, top, middle)
     point = point_at(at, load, np.exp(low))
-    possible = (lightest <= 1.0) & (room >= 1.0)
-    return _result(cases, point, possible, room)
+    stable = served(model, platform, workload, rate=_IDLE, **options).stable_rate
+    return _result(cases, point, np.where(lightest <= 1.0, stable, 0.0), room)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,19 +158,21 @@ class _Cases:
         return np.asarray((self.excess(point) <= 1.0).all(axis=0))
 
 
-def _result(cases: _Cases, point: Point, possible: BoolArray, room: FloatArray) -> Capacity:
+def _result(cases: _Cases, point: Point, stable: FloatArray, room: FloatArray) -> Capacity:
+    """Put the parts together; ``stable`` is the largest rate that the replica holds, 0 where a limit is broken at once."""
     shape = room.shape
+    possible = (stable > 0.0) & (room >= 1.0)
+    full = possible & (point.rate >= stable * _MOST)
     excess = np.broadcast_to(cases.excess(point), (4, *shape))
-    nearest = np.argmax(excess, axis=0)
     slack = np.max(excess, axis=0) < 1.0 - 1e-6
-    binding = np.where(possible & slack, len(LIMITS) - 1, nearest)
-    binding = np.where(room < 1.0, LIMITS.index("memory"), binding)
+    binding = np.where(possible & slack, LIMITS.index("prompts"), np.argmax(excess, axis=0))
+    binding = np.where((room < 1.0) | (full & ~slack), LIMITS.index("memory"), binding)
 
     def fit(value: Num) -> Num:
         return np.array(np.broadcast_to(value, shape))[()]
 
     return Capacity(
-        rate=fit(np.where(possible, point.rate, 0.0)),
+        rate=fit(np.where(possible, np.minimum(point.rate, stable * _MOST), 0.0)),
         batch=fit(np.where(possible, point.batch, 0.0)),
         ttft=fit(cases.times(point)[0]),
         tpot=fit(point.tau),

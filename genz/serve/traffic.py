@@ -1,0 +1,133 @@
+"""What arrives at a replica, what it has room for, and how long arrivals wait for room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from genz.core import check
+from genz.core.typing import FloatArray
+from genz.serve.deployment import Deployment, case_shape
+from genz.serve.memory import memory
+from genz.serve.stationary import BUDGET, Point, Traffic
+from genz.spec.deployment import Lengths, Workload
+
+__all__ = ["door_wait", "room_of", "traffic_of", "variation_of"]
+
+#: Share of the slots in use beyond which the wait for one is not evaluated. [1]
+_NEARLY = 1.0 - 1e-6
+#: Requests in flight where neither memory nor engine bounds them. [1]
+_MOST_REQUESTS = 2.0**20
+
+
+def traffic_of(
+    at: Deployment, workload: Workload, given: Mapping[str, FloatArray]
+) -> tuple[tuple[int, ...], Traffic]:
+    """Return the shape of the cases, and the requests as the mean value model sees them.
+
+    Parameters
+    ----------
+    at : Deployment
+        What runs where.
+    workload : Workload
+        Lengths.
+    given : mapping
+        Load of the cases, by name; ``n_client`` makes a closed loop.
+
+    Returns
+    -------
+    shape : tuple of int
+    load : Traffic
+
+    Raises
+    ------
+    InputError
+        If a length breaks its rule, or shapes do not broadcast.
+    """
+    named = {
+        "prompt": check.at_least("prompt", workload.prompt.mean, 1.0, "tokens"),
+        "output": check.at_least("output", workload.output.mean, 1.0, "tokens"),
+        "cached_share": check.fraction("cached_share", workload.cached_share),
+        "beams": check.count("beams", workload.beams),
+    }
+    shape = case_shape(at, {**named, **given})
+    prompt, output, share, beams = (np.broadcast_to(v, shape) for v in named.values())
+    new = np.maximum(prompt * (1.0 - share), 1.0)
+    group = np.broadcast_to(np.asarray(at.parallel.data, dtype=np.float64), shape)
+    limit = at.engine.max_token
+    budget = np.maximum(new, BUDGET * group) if limit is None else np.asarray(limit) * group
+    client = np.broadcast_to(given.get("n_client", np.inf), shape)
+    return shape, Traffic(
+        new, prompt - new, output, beams, np.broadcast_to(budget, shape), client,
+        np.broadcast_to(variation_of(workload.prompt), shape),
+    )  # fmt: skip
+
+
+def variation_of(lengths: Lengths) -> FloatArray:
+    """Return the squared coefficient of variation of a length; 0 without its standard deviation [1].
+
+    Parameters
+    ----------
+    lengths : Lengths
+        Statistics.
+
+    Returns
+    -------
+    ndarray
+        Its square. [1]
+    """
+    return np.asarray((0.0 if lengths.std is None else lengths.std / lengths.mean) ** 2)
+
+
+def room_of(at: Deployment, load: Traffic, shape: tuple[int, ...]) -> FloatArray:
+    """Return the requests in flight at most: what the cache holds, by the engine's rule of admission [1].
+
+    Parameters
+    ----------
+    at : Deployment
+        What runs where.
+    load : Traffic
+        Requests.
+    shape : tuple of int
+        Shape of the cases.
+
+    Returns
+    -------
+    ndarray, shape ``shape``
+        Requests; below 1 where not one fits. [1]
+    """
+    held = 1.0 if at.engine.admission == "whole" else 0.5
+    prompt = load.new + load.hit
+    uses = memory(
+        at.model,
+        at.platform,
+        context=prompt + held * load.output,
+        beams=load.beams,
+        shared=prompt,
+        **at.options,
+    )
+    return np.broadcast_to(np.minimum(uses.max_batch, _MOST_REQUESTS), shape)
+
+
+def door_wait(point: Point, most: FloatArray, variation: FloatArray) -> FloatArray:
+    """Return the mean wait for room in the cache where requests arrive at random times [s].
+
+    Parameters
+    ----------
+    point : Point
+        Mean values of the replica.
+    most : ndarray, shape (...)
+        Requests in flight at most. [1]
+    variation : ndarray, shape (...)
+        Squared coefficient of variation of the output. [1]
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Wait; see :func:`genz.serve.served.served`. [s]
+    """
+    inside = point.batch + point.rate * point.active_ttft
+    use = np.minimum(inside / most, _NEARLY)
+    power = np.sqrt(2.0 * (most + 1.0))
+    return np.asarray((1.0 + variation) / 2.0 / point.rate * use**power / (1.0 - use))

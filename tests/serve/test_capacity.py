@@ -1,0 +1,89 @@
+"""The greatest rate within limits, against the model of a replica at a given rate."""
+
+import numpy as np
+import pytest
+
+import genz
+from genz.core.errors import InputError
+from genz.serve.capacity import LIMITS, capacity
+
+ENGINE = genz.engine("vllm_0_15")
+MODEL, PLATFORM = genz.model("llama3_8b"), genz.platform("a100_sxm_1")
+LIMIT = {"ttft": 0.2, "tpot": 0.020, "latency": 4.0}
+
+
+def served(rate, prompt=1000, output=200, **fields):
+    return genz.served(
+        MODEL, PLATFORM, genz.Workload.of(prompt, output), rate=rate, engine=ENGINE, **fields
+    )
+
+
+def found(prompt=1000, output=200, **limits):
+    options = {k: limits.pop(k) for k in ("tpot_from",) if k in limits}
+    workload = genz.Workload.of(prompt, output)
+    return capacity(MODEL, PLATFORM, workload, genz.Objective(**limits), engine=ENGINE, **options)
+
+
+@pytest.mark.parametrize("name", LIMIT)
+def test_just_below_it_the_limit_is_met_and_just_above_it_is_not(name):
+    """A second formulation: the stationary load at a given rate, found by another solver."""
+    most = found(**{name: LIMIT[name]})
+    assert most.binding == name
+    assert getattr(served(most.rate * (1 - 1e-4)), name) <= LIMIT[name]
+    assert getattr(served(most.rate * (1 + 1e-4)), name) > LIMIT[name]
+
+
+@pytest.mark.parametrize(("prompt", "output"), [(1000, 200), (16000, 500), (100, 2000)])
+def test_without_limits_it_is_the_largest_stable_rate(prompt, output):
+    most = found(prompt, output)
+    assert most.binding in ("memory", "prompts")
+    stable = float(served(1e-3, prompt, output).stable_rate)
+    assert stable * 0.98 <= most.rate < stable
+
+
+def test_time_per_token_from_arrival_is_latency_over_tokens():
+    most = found(tpot=0.020, tpot_from="arrival")
+    at = served(most.rate * (1 - 1e-6))
+    assert float(at.latency) / 200 == pytest.approx(0.020, rel=1e-3)
+    assert most.rate < found(tpot=0.020).rate
+
+
+def test_nothing_is_served_where_one_request_breaks_a_limit_or_does_not_fit():
+    slow = found(tpot=1e-4)
+    assert (slow.rate, slow.batch, slow.binding) == (0.0, 0.0, "tpot")
+    assert (found(ttft=1e-3).rate, found(ttft=1e-3).binding) == (0.0, "ttft")
+    large = capacity(
+        genz.model("llama3_70b"),
+        PLATFORM,
+        genz.Workload.of(100, 10),
+        genz.Objective(),
+        engine=ENGINE,
+    )
+    assert (large.rate, large.binding) == (0.0, "memory")
+
+
+def test_arrays_are_their_elements_bit_for_bit():
+    prompt, output, limit = np.array([[100.0], [4000.0]]), np.array([50.0, 400.0]), 0.03
+    workload = genz.Workload(prompt=genz.Lengths(mean=prompt), output=genz.Lengths(mean=output))
+    many = capacity(MODEL, PLATFORM, workload, genz.Objective(tpot=limit), engine=ENGINE)
+    for i in range(2):
+        for j in range(2):
+            one = found(prompt[i, 0], output[j], tpot=limit)
+            assert many.rate[i, j] == one.rate
+            assert many.binding[i, j] == one.binding
+
+
+def test_a_looser_limit_never_serves_less():
+    limits = np.geomspace(0.008, 0.2, 12)
+    rate = found(tpot=limits).rate
+    assert (np.diff(rate) >= 0.0).all()
+    assert set(found(tpot=limits).binding) <= set(LIMITS)
+
+
+def test_errors():
+    with pytest.raises(
+        InputError, match="tpot_from must be one of first_token, arrival, got 'last'"
+    ):
+        found(tpot_from="last")
+    with pytest.raises(InputError, match="objective must be a Objective, got 3"):
+        capacity(MODEL, PLATFORM, genz.Workload.of(1, 1), 3, engine=ENGINE)
