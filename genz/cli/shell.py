@@ -12,6 +12,7 @@ from genz import __version__
 from genz.cli.calibrate import calibrate
 from genz.cli.estimate import estimate
 from genz.cli.figures import figures
+from genz.cli.fleet import fleet
 from genz.cli.footprint import footprint
 from genz.cli.listing import listing
 from genz.cli.requirements import requirements
@@ -103,5 +104,7 @@ def main(*, traceback: bool) -> None:
     del traceback
 
 
-for _command in (size, estimate, requirements, footprint, figures, listing, validate, calibrate):
+for _command in (
+    size, fleet, footprint, estimate, requirements, figures, listing, validate, calibrate,
+):  # fmt: skip
     main.add_command(_command)

@@ -26,7 +26,7 @@ TPOT_FROM = ("first_token", "arrival")
 
 _LEAST, _MOST = 1e-9, 1.0 - 1e-9  # share of the prompts per step at which every step is full
 _IDLE = 1e-9  # rate of a replica that is all but idle [1/s]
-_STEPS = 36  # halvings of that range in the logarithm: a relative width of 3e-10
+_STEPS = 25  # halvings of that range in the logarithm: a relative width of 6e-7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,7 +150,11 @@ class _Cases:
     def excess(self, point: Point) -> FloatArray:
         """Return each time over its limit, and requests in flight over those that fit [1]."""
         inside = point.batch + point.rate * point.active_ttft
-        ratio = [t / self.limit[n] for n, t in zip(LIMITS, self.times(point), strict=False)]
+        with np.errstate(invalid="ignore"):  # an endless wait where there is no limit
+            ratio = [
+                np.where(np.isinf(self.limit[n]), 0.0, time / self.limit[n])
+                for n, time in zip(LIMITS, self.times(point), strict=False)
+            ]
         return np.stack(np.broadcast_arrays(*ratio, inside / self.room))
 
     def within(self, point: Point) -> BoolArray:

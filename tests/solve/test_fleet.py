@@ -340,7 +340,7 @@ class TestSingle:
         assert alone.cost["A10G"] == inf
         assert alone.reason["A10G"] == "cannot serve 1 of 4 buckets"
         assert alone.reason["A100"] == "more than its cap"
-        assert "A10G cannot serve 1 of 4 buckets" in found.explain()
+        assert "A10G: cannot serve 1 of 4 buckets" in found.explain()
 
 
 class TestInfeasible:

@@ -19,7 +19,7 @@ from genz.spec.precision import Precision
 
 __all__ = ["Columns", "Option", "predicted"]
 
-_BLOCK = 16_384  # cases that stay in the processor's cache
+_BLOCK = 1024  # cases that stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,14 +50,18 @@ def _proof(answer: Fleet) -> str:
 
 
 def _beside(answer: Fleet) -> str:
+    """Return the cheapest fleets of one platform, and the first reasons where there is none."""
+    able = sorted((r for r in _rows(answer.single) if np.isfinite(r.cost)), key=lambda r: r.cost)
     parts = []
-    for row in _rows(answer.single):
-        if np.isfinite(row.cost):
-            less = 1.0 - answer.cost / row.cost
-            saving = f"the mix saves {100.0 * less:.1f} %" if less > _SAME else "the same"
-            parts.append(f"{row.n_replica:,} x {row.platform} {row.cost:,.2f} ({saving})")
-        else:
-            parts.append(f"{row.platform} {row.reason}")
+    for row in able[:_LISTED]:
+        less = 1.0 - answer.cost / row.cost
+        saving = f"the mix saves {100.0 * less:.1f} %" if less > _SAME else "the same"
+        parts.append(f"{row.n_replica:,} x {row.platform} {row.cost:,.2f} ({saving})")
+    parts += [f"{len(able) - _LISTED:,} more are dearer"] if len(able) > _LISTED else []
+    unable = [r for r in _rows(answer.single) if not np.isfinite(r.cost)]
+    parts += [f"{row.platform}: {row.reason}" for row in unable[:_LISTED]]
+    more = len(unable) - _LISTED
+    parts += [f"{more:,} more cannot either"] if more > 0 else []
     return f"One platform alone: {'; '.join(parts)}."
 
 

@@ -1,0 +1,235 @@
+"""``genz fleet``: the least-cost mix of platforms for requests of many sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from genz.cli.inputs import (
+    layout_of,
+    model_of,
+    names,
+    objective_of,
+    platform_of,
+    software_of,
+    workload_of,
+)
+from genz.cli.options import (
+    LIMIT,
+    WHOLE,
+    CommandWithFiles,
+    layout_options,
+    limit_options,
+    output_options,
+    software_options,
+    traffic_options,
+)
+from genz.cli.output import Output, say, show, table
+from genz.cli.units import COUNT, MONEY, RATE, SHARE, Dimension, Number, parsed
+from genz.cli.words import figure, money
+from genz.core.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from genz.solve.fleet import Fleet, Load
+    from genz.spec.deployment import Objective
+
+__all__ = ["fleet"]
+
+_EXAMPLES = """\b
+Examples:
+  genz fleet llama2_7b --rate 20 --prompt 500 --output 250 --tpot 120ms --platform l4_1,a10g_1,a100_pcie_1
+  genz fleet llama3_1_8b --rate 40 --workload sharegpt --tpot 50ms --platform l4_1,h100_sxm_1 --cap l4_1=8
+  genz fleet --buckets sizes.csv --throughput measured.csv --price A10G=1.01 --price A100=3.67
+"""
+
+
+@click.command(
+    cls=CommandWithFiles,
+    short_help="Least-cost mix of platforms for requests of many sizes.",
+    epilog=_EXAMPLES,
+)
+@click.argument("model", metavar="[MODEL]", required=False)
+@click.option("--rate", type=Number(RATE, above=True), help="Requests per second: 8, 480/min.")
+@traffic_options
+@click.option(
+    "--buckets", metavar="FILE", help="Sizes as CSV with the columns prompt, output, rate (per s)."
+)
+@limit_options
+@click.option(
+    "--tpot-from",
+    type=click.Choice(["first_token", "arrival"]),
+    help="Where the time per token starts to count; default first_token.",
+)
+@click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    metavar="NAME",
+    help="Candidates by name or TOML file, repeated or joined by commas; default all with a price.",
+)
+@click.option(
+    "--throughput",
+    metavar="FILE",
+    help="Measured requests per second as CSV: prompt, output, and a column per platform.",
+)
+@click.option("--price", "prices", multiple=True, metavar="NAME=AMOUNT", help="Rent per hour.")
+@click.option("--cap", "caps", multiple=True, metavar="NAME=N", help="Accelerators at most.")
+@click.option("--minimum", "minima", multiple=True, metavar="NAME=N", help="Replicas at least.")
+@click.option(
+    "--budget", type=Number(MONEY, above=True), metavar="AMOUNT", help="Cost per hour at most."
+)
+@click.option(
+    "--headroom",
+    type=Number(SHARE, 0.0, 0.99),
+    default=0.0,
+    metavar="SHARE",
+    help="Kept free: 10%.",
+)
+@click.option(
+    "--slice",
+    "slices",
+    type=WHOLE,
+    metavar="N",
+    help="Cut each size into N equal parts; default any.",
+)
+@click.option("--time-limit", type=LIMIT, metavar="TIME", help="Longest search; default 8s.")
+@software_options("Candidates such as bf16,w8a8,native; default the checkpoint's own.")
+@layout_options
+@output_options(html=False)
+def fleet(model: str | None, **given: Any) -> int:
+    """Find the cheapest mix of platforms that serves requests of many sizes, with a proof.
+
+    MODEL is a name of the database (genz list models), a config.json or its folder, or a TOML file; it is left out with
+    --throughput.
+    """
+    out = Output(given["csv_file"], given["json_file"])
+    answer = _answer(model, given)
+    out.save(frame=answer.to_frame if answer.found else lambda: answer.single, data=answer.to_dict)
+    if not out.quiet:
+        _print(answer)
+    return 0 if answer.found else 1
+
+
+def _answer(model: str | None, given: Mapping[str, Any]) -> Fleet:
+    from genz.solve.fleet import TIME_LIMIT
+    from genz.solve.fleet import fleet as solved
+
+    load, objective = _load(given)
+    options: dict[str, Any] = software_of(given)
+    candidates = names(given["platforms"])
+    if given["throughput"] is None:
+        if model is None:
+            msg = "missing argument 'MODEL': throughput comes from it, or from --throughput"
+            raise click.UsageError(msg)
+        options |= {
+            "model": model_of(model), "objective": objective, "tpot_from": given["tpot_from"],
+            "platforms": [platform_of(name) for name in candidates] or None,
+        }  # fmt: skip
+    else:
+        _refuse(model, given)
+        options |= {
+            "throughput": _frame("--throughput", given["throughput"]),
+            "platforms": candidates or None,
+        }
+    return solved(
+        load,
+        parallel=layout_of(given),
+        precision=names(given["precision"]) or None,
+        prices=_pairs("--price", given["prices"], MONEY),
+        cap=_pairs("--cap", given["caps"], COUNT),
+        minimum=_pairs("--minimum", given["minima"], COUNT),
+        budget=given["budget"],
+        headroom=given["headroom"],
+        slice_factor=given["slices"],
+        time_limit=given["time_limit"] or TIME_LIMIT,
+        **options,
+    )
+
+
+def _refuse(model: str | None, given: Mapping[str, Any]) -> None:
+    """Refuse what says how to predict a throughput that was measured."""
+    typed = ["MODEL"] if model is not None else []
+    typed += [
+        f"--{n.replace('_', '-')}"
+        for n in ("ttft", "tpot", "latency", "tpot_from")
+        if given[n] is not None
+    ]
+    if typed:
+        msg = f"--throughput and {typed[0]} exclude each other"
+        raise click.UsageError(msg)
+
+
+def _load(given: Mapping[str, Any]) -> tuple[Load, Objective]:
+    """Return the requests, and the limits on them."""
+    from genz.solve.fleet import Load
+    from genz.spec.deployment import Workload
+
+    if given["buckets"] is None:
+        if given["rate"] is None:
+            msg = "missing option '--rate': requests come from --rate and sizes, or from --buckets"
+            raise click.UsageError(msg)
+        workload = workload_of(given)
+        return Load.of_workload(workload, given["rate"]), objective_of(given, workload)
+    typed = [n for n in ("rate", "prompt", "output", "workload") if given[n] is not None]
+    if typed:
+        msg = f"--buckets and --{typed[0]} exclude each other"
+        raise click.UsageError(msg)
+    frame = _frame("--buckets", given["buckets"])
+    for column in ("prompt", "output", "rate"):
+        if column not in frame:
+            msg = (
+                f"--buckets must have a column {column!r}, got {', '.join(map(str, frame.columns))}"
+            )
+            raise InputError(msg)
+    share = 0.0 if given["cached_share"] is None else given["cached_share"]
+    load = Load.of(frame["prompt"], frame["output"], frame["rate"], cached_share=share)
+    return load, objective_of(given, Workload.of(1, 1))
+
+
+def _frame(option: str, name: str) -> pd.DataFrame:
+    import pandas as pd
+
+    path = Path(name)
+    if not path.is_file():
+        msg = f"{option} must be a CSV file, got {name!r:.200}, which does not exist"
+        raise InputError(msg)
+    try:
+        return pd.read_csv(path, comment="#", skipinitialspace=True)
+    except (ValueError, UnicodeDecodeError) as error:
+        msg = f"{option} must be a CSV file, {name!r:.200} is not: {error}"
+        raise InputError(msg) from None
+
+
+def _pairs(option: str, texts: tuple[str, ...], dimension: Dimension) -> dict[str, float] | None:
+    """Return what was typed as NAME=NUMBER."""
+    found: dict[str, float] = {}
+    for text in texts:
+        name, equals, number = text.partition("=")
+        if not equals or not name.strip():
+            msg = f"{option} must be NAME=NUMBER, got {text!r:.80}"
+            raise InputError(msg)
+        found[name.strip()] = parsed(option, number, dimension)
+    return found or None
+
+
+def _print(answer: Fleet) -> None:
+    load = answer.loads[0]
+    say(f"{figure(load.rate.sum())} requests/s in {load.n_bucket:,} sizes.")
+    if answer.found:
+        rows = [
+            [
+                row["platform"], row["layout"], str(row["n_replica"]), str(row["n_accelerator"]),
+                money(row["cost"]), f"{100.0 * row['used']:.0f}",
+            ]
+            for row in answer.to_frame().to_dict("records")
+        ]  # fmt: skip
+        show(table(_COLUMNS, rows))
+    say(answer.explain())
+
+
+_COLUMNS = ("platform", "layout", ">replicas", ">accel-\nerators", ">cost\n/h", ">in use\n%")
