@@ -1,0 +1,119 @@
+"""``genz fleet``: its answers, its files, and every way to fail."""
+
+import json
+from io import StringIO
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from genz.cli import main
+
+SIZES = "prompt,output,rate\n200,100,6\n200,500,3\n2000,100,15\n2000,500,6\n"
+MEASURED = "prompt,output,A10G,A100\n200,100,2,20\n200,500,1,20\n2000,100,5,40\n2000,500,2,20\n"
+PRICES = ["--price", "A10G=1.01", "--price", "A100=3.67"]
+ONE = ["--rate", "20", "--prompt", "500", "--output", "250"]
+SMALL = ["--platform", "l4_1,a100_pcie_1"]
+
+
+def genz(*args):
+    return CliRunner().invoke(main, ["fleet", *[str(a) for a in args]])
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "sizes.csv").write_text(SIZES, encoding="utf-8")
+    (tmp_path / "measured.csv").write_text(MEASURED, encoding="utf-8")
+    return ["--buckets", tmp_path / "sizes.csv", "--throughput", tmp_path / "measured.csv"]
+
+
+def test_help_has_examples():
+    result = genz("--help")
+    assert result.exit_code == 0
+    assert "genz fleet llama2_7b --rate 20" in result.stdout
+
+
+def test_measured_table(files):
+    result = genz(*files, *PRICES)
+    assert result.exit_code == 0
+    assert "1 x A10G + 1 x A100: 4.68 per hour" in result.stdout
+    assert "Proven" in result.stdout
+
+
+def test_slices_csv_and_json(files):
+    result = genz(*files, *PRICES, "--slice", 1, "--csv")
+    frame = pd.read_csv(StringIO(result.stdout), comment="#")
+    assert frame.set_index("platform").n_replica.to_dict() == {"A10G": 3, "A100": 1}
+    data = json.loads(genz(*files, *PRICES, "--json").stdout)
+    assert data["counts"] == {"A10G": 1, "A100": 1}
+    assert data["certificate"]["status"] == "optimal"
+    assert data["infeasible"] is None
+
+
+def test_headroom_minimum_and_budget(files):
+    assert "2 x A10G + 1 x A100" in genz(*files, *PRICES, "--minimum", "A10G=2").stdout
+    spare = json.loads(genz(*files, *PRICES, "--headroom", "50%", "--json").stdout)
+    assert spare["cost"] == pytest.approx(9.36)
+    assert genz(*files, *PRICES, "--budget", 5).exit_code == 0
+
+
+def test_no_fleet_is_status_1(files):
+    result = genz(*files, *PRICES, "--cap", "A100=0", "--cap", "A10G=2")
+    assert result.exit_code == 1
+    assert "cannot all hold" in result.stdout
+    data = json.loads(genz(*files, *PRICES, "--cap", "A100=0", "--json").stdout)
+    assert data["cost"] == pytest.approx(12 * 1.01)  # 6/2 + 3/1 + 15/5 + 6/2 replicas
+
+
+def test_own_throughput():
+    result = genz("llama2_7b", *ONE, "--tpot", "120ms", *SMALL, "--tpot-from", "arrival")
+    assert result.exit_code == 0
+    assert "20 requests/s in 1 sizes." in result.stdout
+    slow = genz("llama2_7b", *ONE, "--tpot", "1ms", *SMALL)
+    assert slow.exit_code == 1
+    assert (
+        "no platform serves prompt 500, output 250 of workload (l4_1: tpot, a100_pcie_1: tpot)"
+        in (slow.stdout.replace("\n", " ").replace("  ", " "))
+    )
+
+
+def test_buckets_with_a_model(files):
+    result = genz(
+        "llama2_7b", *files[:2], *SMALL, "--tpot", "100ms", "--tensor", 1, "--precision", "fp16"
+    )
+    assert result.exit_code == 0
+    assert "30 requests/s in 4 sizes." in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["llama2_7b"], "missing option '--rate'"),
+        ([*ONE], "missing argument 'MODEL'"),
+        (["llama2_7b", "--rate", "1"], "missing option '--prompt'"),
+        (["llama2_7b", "--buckets", "none.csv"], "--buckets must be a CSV file, got 'none.csv', which does not exist"),
+        (["llama2_7b", *ONE, "--cap", "l4_1"], "--cap must be NAME=NUMBER, got 'l4_1'"),
+        (["llama2_7b", *ONE, "--cap", "l4_1=x"], "--cap must be a whole number such as 300 or 2k, got 'x'"),
+        (["llama2_7b", *ONE, *SMALL, "--cap", "b200_8=1"], "no platform among the candidates named 'b200_8'"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_status_2(words, text):
+    result = genz(*words)
+    assert result.exit_code == 2
+    assert text in result.stderr
+
+
+def test_files_that_exclude_options(files, tmp_path):
+    for words, text in (
+        ((*files, "--rate", 3), "--buckets and --rate exclude each other"),
+        (("llama2_7b", *files), "--throughput and MODEL exclude each other"),
+        ((*files, "--tpot", "50ms"), "--throughput and --tpot exclude each other"),
+        ((*files, "--engine", "ideal", *PRICES), "engine is for predicted throughput"),
+    ):
+        result = genz(*words)
+        assert result.exit_code == 2, words
+        assert text in result.stderr
+    (tmp_path / "sizes.csv").write_text("prompt,rate\n1,1\n", encoding="utf-8")
+    assert "--buckets must have a column 'output', got prompt, rate" in genz(*files, *PRICES).stderr
+    (tmp_path / "sizes.csv").write_bytes(b"\xff\xfe\x00")
+    assert "--buckets must be a CSV file" in genz(*files, *PRICES).stderr
