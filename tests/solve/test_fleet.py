@@ -252,7 +252,6 @@ class TestOrder:
 class TestSeveral:
     def test_pools_share_nothing_but_the_cap(self):
         """Two services of 0.6 replicas each: one replica for both, or one each."""
-        rate = {"a": 1.0, "b": 1.0}
         frame = pd.DataFrame(
             {"load": ["x", "y"], "prompt": [1, 1], "output": [10, 10], "a": [1.0, 1.0], "b": [1.0, 1.0]}
         )  # fmt: skip
@@ -265,7 +264,6 @@ class TestSeveral:
         assert tight.cost == pytest.approx(2.5)
         (row,) = tight.shadow.itertuples()
         assert tight.cost - row.cost == pytest.approx(0.5)
-        assert rate
 
     def test_minimum_is_kept_and_has_a_price(self):
         found = example(minimum={"A10G": 3})
@@ -416,6 +414,17 @@ class TestStopped:
         assert found.certificate.status == "feasible"
         assert found.certificate.reason == "time limit"
         assert 0 < found.certificate.gap < 1
+        check_plan(found)
+
+    def test_all_searches_together_keep_the_time(self):
+        """Caps on all kinds: the fleets around the answer take their share of the time, not a multiple."""
+        rng = np.random.default_rng(2)
+        price = rng.uniform(0.5, 10.0, 12)
+        rate = price * np.exp(rng.normal(0, 0.5, (200, 12)))
+        cap = {f"p{j}": 3 for j in range(12)}
+        found = solved(rng.uniform(0, 0.05, 200), rate, price, cap=cap, time_limit=0.5)
+        assert found.found
+        assert len(found.shadow) == 12
         check_plan(found)
 
     def test_nothing_found_and_nothing_ruled_out(self, monkeypatch):

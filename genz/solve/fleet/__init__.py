@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,8 @@ __all__ = ["TIME_LIMIT", "Fleet", "Load", "fleet"]
 
 #: Time of a search unless another is given. [s]
 TIME_LIMIT = 8.0
+#: Share of it for fleets of one platform, and for limits eased by one.
+_AROUND, _MOMENT = 0.25, 0.05
 
 
 def fleet(
@@ -96,7 +99,7 @@ def fleet(
         Cost of starting a replica, or platform -> cost: counts then change from period to period, the last one followed by
         the first. Default: one count for all periods. [currency]
     time_limit : float or None, default 8
-        Longest time of the search, and of what is solved around its answer; None: no limit. [s]
+        Longest time of all searches together, those around the answer included; None: no limit. [s]
     gap : float, default 1e-6
         Relative gap at which the search ends. [1]
     **options
@@ -172,14 +175,29 @@ def _answered(
     gap: float,
 ) -> Fleet:
     """Solve, and look around the answer."""
-    alone = singles(problem, names, time_limit=time_limit, gap=gap)
+    clock = _Clock(time_limit)
+    alone = singles(problem, names, time_limit=clock.left(_AROUND), gap=gap)
     if problem.served.all():
-        plan = optimum(problem, time_limit=time_limit, gap=gap)
+        limited = bool(problem.cap or problem.minimum)
+        share = 1.0 - _AROUND if limited else 1.0
+        plan = optimum(problem, time_limit=clock.left(share), gap=gap)
     else:
         proof = Certificate("infeasible", "a bucket that no platform serves", np.nan, np.inf)
         plan = no_plan(problem, proof)
     why = None
     if plan.certificate.status == "infeasible":
-        why = shortage(problem, columns, loads, names, time_limit)
-    eased = shadows(problem if len(plan.count) else None, names, time_limit=time_limit, gap=gap)
+        why = shortage(problem, columns, loads, names, clock.left(1.0))
+    found = problem if len(plan.count) else None
+    eased = shadows(found, names, time_limit=clock.left(1.0), gap=gap)
     return Fleet(loads, columns, problem, plan, alone, eased, why)
+
+
+class _Clock:
+    """Shares out the time that is left."""
+
+    def __init__(self, time_limit: float | None) -> None:
+        self._end = None if time_limit is None else time.monotonic() + time_limit
+
+    def left(self, share: float) -> float | None:
+        """Return a share of it, and a moment at least [s]."""
+        return None if self._end is None else max(share * (self._end - time.monotonic()), _MOMENT)
