@@ -25,6 +25,7 @@ LIMITS = ("ttft", "tpot", "latency", "memory", "prompts")
 TPOT_FROM = ("first_token", "arrival")
 
 _LEAST, _MOST = 1e-9, 1.0 - 1e-9  # share of the prompts per step at which every step is full
+_NEAR = 1e-3  # distance from a limit at which it counts as reached
 _IDLE = 1e-9  # rate of a replica that is all but idle [1/s]
 _STEPS = 25  # halvings of that range in the logarithm: a relative width of 6e-7
 
@@ -66,7 +67,7 @@ def capacity(
     tpot_from: str = "first_token",
     **options: Unpack[Options],
 ) -> Capacity:
-    r"""Return the greatest rate of requests that one replica serves with mean times within limits.
+    r"""Return what one replica serves at the largest load with mean times within limits.
 
     Parameters
     ----------
@@ -168,7 +169,7 @@ def _result(cases: _Cases, point: Point, stable: FloatArray, room: FloatArray) -
     possible = (stable > 0.0) & (room >= 1.0)
     full = possible & (point.rate >= stable * _MOST)
     excess = np.broadcast_to(cases.excess(point), (4, *shape))
-    slack = np.max(excess, axis=0) < 1.0 - 1e-6
+    slack = np.max(excess, axis=0) < 1.0 - _NEAR
     binding = np.where(possible & slack, LIMITS.index("prompts"), np.argmax(excess, axis=0))
     binding = np.where((room < 1.0) | (full & ~slack), LIMITS.index("memory"), binding)
 
