@@ -25,7 +25,6 @@ LIMITS = ("ttft", "tpot", "latency", "memory", "prompts")
 TPOT_FROM = ("first_token", "arrival")
 
 _LEAST, _MOST = 1e-9, 1.0 - 1e-9  # share of the prompts per step at which every step is full
-_NEAR = 1e-3  # distance from a limit at which it counts as reached
 _IDLE = 1e-9  # rate of a replica that is all but idle [1/s]
 _STEPS = 25  # halvings of that range in the logarithm: a relative width of 6e-7
 
@@ -125,9 +124,10 @@ def capacity(
         middle = (low + top) / 2.0
         ok = cases.within(point_at(at, load, np.exp(middle)))
         low, top = np.where(ok, middle, low), np.where(ok, top, middle)
-    point = point_at(at, load, np.exp(low))
+    point, beyond = (point_at(at, load, np.exp(end)) for end in (low, top))
     stable = served(model, platform, workload, rate=_IDLE, **options).stable_rate
-    return _result(cases, point, np.where(lightest <= 1.0, stable, 0.0), room)
+    stable = np.where(lightest <= 1.0, stable, 0.0)
+    return _result(cases, point, cases.excess(beyond), stable, room)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,15 +163,20 @@ class _Cases:
         return np.asarray((self.excess(point) <= 1.0).all(axis=0))
 
 
-def _result(cases: _Cases, point: Point, stable: FloatArray, room: FloatArray) -> Capacity:
-    """Put the parts together; ``stable`` is the largest rate that the replica holds, 0 where a limit is broken at once."""
+def _result(
+    cases: _Cases, point: Point, beyond: FloatArray, stable: FloatArray, room: FloatArray
+) -> Capacity:
+    """Put the parts together.
+
+    ``beyond`` holds the excess of times and memory at a load just too large, ``stable`` the largest rate that the replica holds, 0
+    where a limit is broken at once.
+    """
     shape = room.shape
     possible = (stable > 0.0) & (room >= 1.0)
-    full = possible & (point.rate >= stable * _MOST)
-    excess = np.broadcast_to(cases.excess(point), (4, *shape))
-    slack = np.max(excess, axis=0) < 1.0 - _NEAR
-    binding = np.where(possible & slack, LIMITS.index("prompts"), np.argmax(excess, axis=0))
-    binding = np.where((room < 1.0) | (full & ~slack), LIMITS.index("memory"), binding)
+    beyond = np.broadcast_to(beyond, (len(LIMITS) - 1, *shape))
+    ends = np.max(beyond, axis=0) <= 1.0  # no limit ends the search, but the time of full steps
+    binding = np.where(ends, LIMITS.index("prompts"), np.argmax(beyond, axis=0))
+    binding = np.where(room < 1.0, LIMITS.index("memory"), binding)
 
     def fit(value: Num) -> Num:
         return np.array(np.broadcast_to(value, shape))[()]
