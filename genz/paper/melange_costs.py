@@ -82,7 +82,8 @@ def _draw_staircase(frame: pd.DataFrame) -> Any:
     encoding = Encoding(x="rate", y="cost", color="fleet", titles={"rate": "Rate of requests"})
     rows = [(name, _EXAMPLE, cost) for name, cost in _PRINTED.items()]
     points = table("fleet rate cost", rows, _STAIR_UNITS)
-    return lines(frame, encoding, title=STAIRCASE.title, points=points)
+    figure = lines(frame, encoding, title=STAIRCASE.title, points=points)
+    return figure.update_traces(line_shape="vh", selector={"mode": "lines"})
 
 
 def _costs() -> pd.DataFrame:

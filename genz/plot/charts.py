@@ -134,6 +134,8 @@ def bars(
     canvas = _Canvas(frame, encoding, title)
     canvas.add(frame, lambda look: _bar_style(look, stacked=stacked), kind=go.Bar)
     canvas.figure.update_layout(barmode="stack" if stacked else "group")
+    if frame[encoding.x].dtype.kind not in "iuf":  # plotly would take "32" for a number
+        canvas.figure.update_xaxes(type="category")
     if points is not None:
         canvas.add_points(points, lambda look: _bar_point_style(look, stacked=stacked))
         canvas.figure.update_layout(scattermode="overlay" if stacked else "group")
