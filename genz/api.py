@@ -10,7 +10,7 @@ import numpy as np
 
 from genz.core.errors import InputError
 from genz.db import registry
-from genz.perf.efficiency import kernel_of
+from genz.perf.efficiency import LIBRARY, kernel_of
 from genz.serve import generate as _generate
 from genz.serve import memory as _memory
 from genz.serve import served as _served
@@ -181,9 +181,11 @@ def _stacked_kernels(chips: Sequence[Accelerator]) -> dict[str, dict[str, Kernel
     """Kernel constants as arrays, with priors for devices that have none."""
     pairs = {(k, f): None for c in chips for k, formats in c.kernel.items() for f in formats}
     out: dict[str, dict[str, Kernel]] = {}
-    for kernel, number_format in pairs:
-        each = [kernel_of(c, kernel, number_format) for c in chips]
+    for kernel, key in pairs:
+        variant, _, library = key.partition("-")
+        number_format = variant.partition("_")[0]
+        each = [kernel_of(c, kernel, number_format, variant, library or LIBRARY) for c in chips]
         names = Kernel.__dataclass_fields__
         stacked = Kernel(**{n: np.array([getattr(e, n) for e in each]) for n in names})
-        out.setdefault(kernel, {})[number_format] = stacked
+        out.setdefault(kernel, {})[key] = stacked
     return out

@@ -96,6 +96,7 @@ def attention_core(
         flop=2.0 * request * stream.beams * pairs * query_head * depth,
         cache=reader * read * kv_head * depth * site.precision.cache_width,
         activation=site.act * site.rows(stream) * query_head * depth,
+        variant=site.precision.attention_variant,
         **serial_parts(
             mixer, stream, request, pairs * query_head,
             kv_head, keys, depth * kv_head * site.precision.cache_width,

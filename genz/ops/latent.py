@@ -91,12 +91,13 @@ def naive_core(
     depth = mixer.nope_dim + mixer.rope_dim + mixer.value_dim
     return Operator(
         name="attention_prefill",
-        kernel="attention_prefill",
+        kernel="latent_prefill",
         number_format=site.precision.attention_format,
         group=group,
         count=count,
         flop=2.0 * request * pairs * head * depth,
         activation=site.act * head * (site.rows(stream) + stream.batch * keys) * depth,
+        variant=site.precision.attention_variant,
         **serial_parts(_bound(mixer), stream, request, pairs * head, head, keys, 0.0),
     )
 
@@ -125,13 +126,14 @@ def absorbed_core(
     width = latent * site.precision.cache_width
     return Operator(
         name="attention_decode",
-        kernel="attention_decode",
+        kernel="latent_decode",
         number_format=site.precision.attention_format,
         group=group,
         count=count,
         flop=2.0 * (request * stream.beams) * pairs * head * (latent + mixer.kv_rank),
         cache=request * read * width,
         activation=site.act * site.rows(stream) * head * (latent + mixer.kv_rank),
+        variant=site.precision.attention_variant,
         **serial_parts(
             _bound(mixer), stream, request, 0.0, np.ceil(np.divide(head, 64.0)), keys, width
         ),

@@ -45,6 +45,7 @@ def gemm(
         side=side * row * inner if side else 0.0,
         depth=np.minimum(inner, SERIAL_DEPTH),
         output=row * outer,
+        variant=site.precision.variant(kind),
     )
 
 

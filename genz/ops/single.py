@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from genz.core.numberformat import BITS
@@ -115,12 +117,24 @@ def _array(value: FloatLike) -> FloatArray:
     return np.atleast_1d(np.asarray(value, dtype=np.float64))
 
 
+#: Formats of products and weights that one number format does not name -> their precision.
+_MIXED: dict[str, dict[str, Any]] = {
+    "fp4": {"weight": "fp4", "compute": "fp4", "group": 16, "scale_bits": 8},  # nvfp4
+    "fp8_block": {"weight": "fp8", "compute": "fp8", "group": 128 * 128, "scale_bits": 32},
+    "fp8_mxfp4": {"weight": "mxfp4", "compute": "fp8"},
+    "bf16_mxfp4": {"weight": "mxfp4"},
+    "bf16_int4": {"weight": "int4", "group": 128},
+    "bf16_int8": {"weight": "int8"},
+}
+
+
 def _linear(number_format: str) -> Precision:
     """Return the formats of a served linear layer: narrow weights and products, 16-bit activations."""
+    if number_format in _MIXED:
+        return Precision(**_MIXED[number_format])
     if BITS[number_format] >= 16:
         return Precision(weight=number_format, activation=number_format)
-    group = 16 if number_format == "fp4" else 0  # nvfp4: an 8-bit scale for 16 weights
-    return Precision(weight=number_format, compute=number_format, group=group, scale_bits=8)
+    return Precision(weight=number_format, compute=number_format)
 
 
 def _stream(phase: str, batch: FloatLike, new: FloatLike, cached: FloatLike) -> Stream:

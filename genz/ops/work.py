@@ -23,7 +23,8 @@ class Operator:
     name : str
         For example ``"gate_up"``.
     kernel : str
-        Kernel class: gemm, attention_prefill, attention_decode, experts, scan, elementwise.
+        Kernel class: gemm, attention_prefill, attention_decode, latent_prefill, latent_decode, experts, scan,
+        elementwise.
     number_format : str
         Format that the matrix unit computes in.
     group : int
@@ -45,10 +46,13 @@ class Operator:
         query tile walks, pairs of request and key-value head in decode. [1]
     output : array_like, shape (...)
         Outputs of a product, rows times columns, which tiles are cut from. [1]
+    variant : str
+        Formats by which constants are known where ``number_format`` alone does not say it, for example
+        ``"fp8_block"``, or ``"bf16_fp8"`` for 16-bit attention to an fp8 cache; empty: ``number_format``.
 
     Notes
     -----
-    The last five are no part of the ideal bound; they count where a device has constants for them, see
+    The amounts from ``padding`` on are no part of the ideal bound; they count where a device has constants for them, see
     :class:`genz.spec.hardware.Kernel`.
     """
 
@@ -66,6 +70,7 @@ class Operator:
     exponential: Num = 0.0
     depth: Num = 0.0
     output: Num = 0.0
+    variant: str = ""
 
     @property
     def traffic(self) -> FloatArray:

@@ -12,12 +12,12 @@ import numpy as np
 
 from genz.core.typing import FloatArray, Num
 from genz.ops.work import Message
+from genz.perf.efficiency import LIBRARY
 from genz.perf.protocols import common_constants, library_time, link_share
 from genz.spec.hardware import Network
 
 __all__ = [
     "ALGORITHMS",
-    "LIBRARY",
     "collective_time",
     "direct_all_gather_time",
     "direct_all_to_all_time",
@@ -113,9 +113,6 @@ def send_time(size: Num, n_rank: Num, latency: Num, bandwidth: Num) -> FloatArra
     some = np.minimum(n_rank - 1.0, 1.0)
     return np.asarray(some * (latency + size / bandwidth))
 
-
-#: Software whose all-reduce steps use unless told otherwise.
-LIBRARY = "vllm"
 
 Algorithm = Callable[[Num, Num, Num, Num], FloatArray]
 _DIRECT, _ROUND = ("switch", "full"), ("ring", "bus")

@@ -11,7 +11,15 @@ from genz.core.typing import FloatArray, Num
 from genz.ops.work import Operator
 from genz.spec.hardware import Accelerator, Kernel
 
-__all__ = ["PRIOR", "KernelConstants", "kernel_constants", "kernel_of", "kernels_of"]
+__all__ = [
+    "LIBRARY",
+    "PRIOR",
+    "RELATIVE",
+    "KernelConstants",
+    "kernel_constants",
+    "kernel_of",
+    "kernels_of",
+]
 
 
 def _prior(compute: float, memory: float, overhead: float, sharpness: float) -> Kernel:
@@ -36,6 +44,12 @@ PRIOR: dict[str, Kernel] = {
 }
 
 
+#: Class -> the class whose constants it takes where a device has none of its own.
+RELATIVE = {"latent_prefill": "attention_prefill", "latent_decode": "attention_decode"}
+#: Software library whose constants are taken unless told otherwise; they are those without a library's name.
+LIBRARY = "vllm"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class KernelConstants:
     """Constants of operators, each of shape (n_op, 1, ...) or (n_op, ...)."""
@@ -55,7 +69,7 @@ def kernel_constants(
 ) -> KernelConstants:
     """Return the constants of each operator on a device.
 
-    A format without constants of its own takes those of bf16, a class without any the prior.
+    See :func:`kernel_of` for what stands in where a device has none.
 
     Parameters
     ----------
@@ -80,22 +94,58 @@ def kernel_constants(
     return KernelConstants(*(column([getattr(k, n) for k in kernels], ndim) for n in names))
 
 
-def kernels_of(accelerator: Accelerator, operators: Sequence[Operator]) -> list[Kernel]:
-    """Return the constants of each operator, as records."""
-    known: dict[tuple[str, str], Kernel] = {}
+def kernels_of(
+    accelerator: Accelerator, operators: Sequence[Operator], library: str = LIBRARY
+) -> list[Kernel]:
+    """Return the constants of each operator in a software library, as records."""
+    known: dict[tuple[str, str, str], Kernel] = {}
+    found = []
     for o in operators:
-        kind = o.kernel, o.number_format
+        kind = o.kernel, o.number_format, o.variant
         if kind not in known:
-            known[kind] = kernel_of(accelerator, *kind)
-    return [known[o.kernel, o.number_format] for o in operators]
+            known[kind] = kernel_of(accelerator, *kind, library)
+        found.append(known[kind])
+    return found
 
 
-def kernel_of(accelerator: Accelerator, kernel: str, number_format: str) -> Kernel:
-    """Return the constants of a kernel class and format, or what stands in for them."""
+def kernel_of(
+    accelerator: Accelerator,
+    kernel: str,
+    number_format: str,
+    variant: str = "",
+    library: str = LIBRARY,
+) -> Kernel:
+    """Return the constants of a kernel class and format in a software library, or what stands in for them.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+        The device.
+    kernel : str
+        Class.
+    number_format, variant : str
+        As in :class:`genz.ops.work.Operator`.
+    library : str
+        Software: vllm, trtllm or sglang.
+
+    Returns
+    -------
+    Kernel
+        Of the variant, else of the number format, else of bf16; of each in the library, else in the one that was
+        fitted first. A class without constants takes those of its relative, or the prior.
+    """
     known = accelerator.kernel.get(kernel)
+    if not known and kernel in RELATIVE:
+        kernel = RELATIVE[kernel]
+        known = accelerator.kernel.get(kernel)
     if not known:
         return PRIOR[kernel]
-    return known.get(number_format) or known.get("bf16") or next(iter(known.values()))
+    for name in (variant, number_format, f"bf16_{number_format}", "bf16"):
+        if name:
+            found = known.get(f"{name}-{library}") or known.get(name)
+            if found:
+                return found
+    return next(iter(known.values()))
 
 
 def column(values: Sequence[Num], ndim: int) -> FloatArray:

@@ -23,6 +23,7 @@ from genz.ops.single import (
     experts_operator,
     gemm_operator,
 )
+from genz.perf.efficiency import LIBRARY
 from genz.perf.latent_kernels import DEEPSEEK, latent_decode_time, latent_prefill_time
 from genz.perf.launch import kernel_time, timed
 from genz.spec.deployment import Routing
@@ -49,6 +50,7 @@ def gemm_time(
     number_format: str = "bf16",
     *,
     ideal: bool = False,
+    library: str = LIBRARY,
 ) -> FloatArray:
     r"""Return the time of a linear layer: y[m, n] = x[m, k] W[n, k]^T.
 
@@ -62,6 +64,8 @@ def gemm_time(
         Format of weights and product; activations are of 16 bits, and those of narrower products are quantised first.
     ideal : bool, default False
         Whether the kernel reaches the roofline itself.
+    library : str
+        Software whose kernel it is.
 
     Returns
     -------
@@ -83,7 +87,9 @@ def gemm_time(
     .. [1] Williams, Waterman, Patterson, "Roofline," CACM 52(4), 2009, doi:10.1145/1498765.1498785
     .. [2] NVIDIA AIConfigurator, operator tables, https://github.com/ai-dynamo/aiconfigurator (Apache-2.0)
     """
-    return timed(accelerator, gemm_operator(m, n, k, number_format), m, n, k, ideal=ideal)
+    return timed(
+        accelerator, gemm_operator(m, n, k, number_format), m, n, k, ideal=ideal, library=library
+    )
 
 
 def prefill_attention_time(
@@ -99,6 +105,7 @@ def prefill_attention_time(
     cache_format: str | None = None,
     *,
     ideal: bool = False,
+    library: str = LIBRARY,
 ) -> FloatArray:
     r"""Return the time of causal attention of new tokens to themselves and to those before them.
 
@@ -120,6 +127,8 @@ def prefill_attention_time(
         Format of keys and values; default ``number_format``.
     ideal : bool, default False
         Whether the kernel reaches the roofline itself.
+    library : str
+        Software whose kernel it is.
 
     Returns
     -------
@@ -144,7 +153,7 @@ def prefill_attention_time(
         window=window, number_format=number_format, cache_format=cache_format or number_format,
     )  # fmt: skip
     given = (batch, new, cached, n_head, n_kv_head, head_dim)
-    return timed(accelerator, operator, *given, ideal=ideal)
+    return timed(accelerator, operator, *given, ideal=ideal, library=library)
 
 
 def decode_attention_time(
@@ -159,6 +168,7 @@ def decode_attention_time(
     cache_format: str | None = None,
     *,
     ideal: bool = False,
+    library: str = LIBRARY,
 ) -> FloatArray:
     r"""Return the time of attention of one new token of each request.
 
@@ -180,6 +190,8 @@ def decode_attention_time(
         Format of keys and values; default ``number_format``.
     ideal : bool, default False
         Whether the kernel reaches the roofline itself.
+    library : str
+        Software whose kernel it is.
 
     Returns
     -------
@@ -205,7 +217,7 @@ def decode_attention_time(
         window=window, number_format=number_format, cache_format=cache_format or number_format,
     )  # fmt: skip
     given = (batch, context, n_head, n_kv_head, head_dim)
-    return timed(accelerator, operator, *given, ideal=ideal)
+    return timed(accelerator, operator, *given, ideal=ideal, library=library)
 
 
 def experts_time(
@@ -222,6 +234,7 @@ def experts_time(
     *,
     gated: bool = True,
     ideal: bool = False,
+    library: str = LIBRARY,
 ) -> FloatArray:
     r"""Return the time of the routed experts of the busiest rank.
 
@@ -245,6 +258,8 @@ def experts_time(
         Whether experts have a gate projection.
     ideal : bool, default False
         Whether the kernel reaches the roofline itself.
+    library : str
+        Software whose kernel it is.
 
     Returns
     -------
@@ -268,11 +283,16 @@ def experts_time(
         routing=routing or Routing(), number_format=number_format, gated=gated,
     )  # fmt: skip
     given = (token, width, inner, tensor, expert)
-    return timed(accelerator, operator, *given, ideal=ideal)
+    return timed(accelerator, operator, *given, ideal=ideal, library=library)
 
 
 def elementwise_time(
-    accelerator: Accelerator, value: FloatLike, number_format: str = "bf16", *, ideal: bool = False
+    accelerator: Accelerator,
+    value: FloatLike,
+    number_format: str = "bf16",
+    *,
+    ideal: bool = False,
+    library: str = LIBRARY,
 ) -> FloatArray:
     r"""Return the time of a norm, a rotary embedding, an activation or an addition.
 
@@ -286,6 +306,8 @@ def elementwise_time(
         Their format.
     ideal : bool, default False
         Whether the kernel reaches the roofline itself.
+    library : str
+        Software whose kernel it is.
 
     Returns
     -------
@@ -301,4 +323,6 @@ def elementwise_time(
     ----------
     .. [1] Agrawal et al., "Vidur," arXiv 2405.05465; its profiling data (MIT)
     """
-    return timed(accelerator, elementwise_operator(value, number_format), value, ideal=ideal)
+    return timed(
+        accelerator, elementwise_operator(value, number_format), value, ideal=ideal, library=library
+    )

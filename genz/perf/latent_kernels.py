@@ -6,6 +6,7 @@ import numpy as np
 
 from genz.core.typing import FloatArray, FloatLike
 from genz.ops.single import latent_operator
+from genz.perf.efficiency import LIBRARY
 from genz.perf.launch import timed
 from genz.spec.hardware import Accelerator
 from genz.spec.model import LatentAttention
@@ -29,6 +30,7 @@ def latent_prefill_time(
     mixer: LatentAttention = DEEPSEEK,
     *,
     ideal: bool = False,
+    library: str = LIBRARY,
 ) -> FloatArray:
     r"""Return the time of latent attention in prefill, on expanded keys and values.
 
@@ -46,6 +48,8 @@ def latent_prefill_time(
         Widths; its head count is not used.
     ideal : bool, default False
         Whether the kernel reaches the roofline itself.
+    library : str
+        Software whose kernel it is.
 
     Returns
     -------
@@ -68,7 +72,7 @@ def latent_prefill_time(
         number_format=number_format, cache_format=cache_format or number_format,
     )  # fmt: skip
     given = (batch, new, cached, n_head)
-    return timed(accelerator, operator, *given, ideal=ideal)
+    return timed(accelerator, operator, *given, ideal=ideal, library=library)
 
 
 def latent_decode_time(
@@ -81,6 +85,7 @@ def latent_decode_time(
     mixer: LatentAttention = DEEPSEEK,
     *,
     ideal: bool = False,
+    library: str = LIBRARY,
 ) -> FloatArray:
     r"""Return the time of latent attention in decode, on the latents themselves.
 
@@ -100,6 +105,8 @@ def latent_decode_time(
         Widths; its head count is not used.
     ideal : bool, default False
         Whether the kernel reaches the roofline itself.
+    library : str
+        Software whose kernel it is.
 
     Returns
     -------
@@ -123,4 +130,4 @@ def latent_decode_time(
         number_format=number_format, cache_format=cache_format or number_format,
     )  # fmt: skip
     given = (batch, context, n_head)
-    return timed(accelerator, operator, *given, ideal=ideal)
+    return timed(accelerator, operator, *given, ideal=ideal, library=library)

@@ -8,7 +8,7 @@ import numpy as np
 
 from genz.core.typing import FloatArray, FloatLike, Num
 from genz.ops.work import Operator, stack
-from genz.perf.efficiency import KernelConstants, column, kernel_constants, kernels_of
+from genz.perf.efficiency import LIBRARY, KernelConstants, column, kernel_constants, kernels_of
 from genz.perf.roofline import OperatorTime, ideal_time, operator_time
 from genz.perf.waves import wave_factor
 from genz.spec.hardware import Accelerator, Kernel
@@ -35,6 +35,7 @@ def launch_time(
     bandwidth: Num,
     calibrated: bool,
     ndim: int,
+    library: str = LIBRARY,
 ) -> tuple[OperatorTime, KernelConstants | None]:
     r"""Return the time of one launch of each operator, without its fixed time.
 
@@ -54,6 +55,8 @@ def launch_time(
         Whether kernels have the device's constants, or reach the roofline itself.
     ndim : int
         Axes of the cases.
+    library : str
+        Software whose kernels they are.
 
     Returns
     -------
@@ -72,7 +75,7 @@ def launch_time(
     """
     if not calibrated:
         return ideal_time(flop, traffic, peak, bandwidth), None
-    kernels = kernels_of(accelerator, operators)
+    kernels = kernels_of(accelerator, operators, library)
     constants = kernel_constants(accelerator, operators, ndim, kernels)
     rows = _further(operators, kernels, accelerator.memory_bandwidth)
     time = operator_time(
@@ -156,7 +159,9 @@ def _with_rows(values: FloatArray, rows: Rows) -> FloatArray:
     return total
 
 
-def kernel_time(accelerator: Accelerator, operator: Operator, *, ideal: bool = False) -> FloatArray:
+def kernel_time(
+    accelerator: Accelerator, operator: Operator, *, ideal: bool = False, library: str = LIBRARY
+) -> FloatArray:
     """Return the time of one launch of an operator, its fixed time included.
 
     Parameters
@@ -167,6 +172,8 @@ def kernel_time(accelerator: Accelerator, operator: Operator, *, ideal: bool = F
         Work.
     ideal : bool, default False
         Whether the kernel reaches the roofline itself.
+    library : str
+        Software whose kernel it is.
 
     Returns
     -------
@@ -186,15 +193,20 @@ def kernel_time(accelerator: Accelerator, operator: Operator, *, ideal: bool = F
         bandwidth=accelerator.memory_bandwidth,
         calibrated=not ideal,
         ndim=ndim,
+        library=library,
     )
     total = time.roof if constants is None else time.roof + constants.overhead
     return np.asarray(total[0])
 
 
 def timed(
-    accelerator: Accelerator, operator: Operator, *given: FloatLike, ideal: bool
+    accelerator: Accelerator,
+    operator: Operator,
+    *given: FloatLike,
+    ideal: bool,
+    library: str = LIBRARY,
 ) -> FloatArray:
     """Return the time in the shape that the arguments broadcast to."""
-    time = kernel_time(accelerator, operator, ideal=ideal)
+    time = kernel_time(accelerator, operator, ideal=ideal, library=library)
     shape = np.broadcast_shapes(*(np.shape(v) for v in given), *accelerator.shapes)
     return np.broadcast_to(time, shape) if shape else time.reshape(())

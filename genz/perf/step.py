@@ -10,7 +10,7 @@ from genz.core.typing import FloatArray, Num
 from genz.ops.stages import stage_layers
 from genz.ops.work import FIRST, LAST, Message, Work, stack
 from genz.perf.collectives import message_time
-from genz.perf.efficiency import KernelConstants
+from genz.perf.efficiency import LIBRARY, KernelConstants
 from genz.perf.launch import launch_time, peak_rates
 from genz.perf.offload import effective_bandwidth
 from genz.perf.roofline import OperatorTime
@@ -81,6 +81,7 @@ def pass_time(
     fixed: Num,
     ndim: int,
     slow: SlowTier | None = None,
+    library: str = LIBRARY,
 ) -> PassTime:
     """Return the time of one forward pass.
 
@@ -98,6 +99,8 @@ def pass_time(
         Axes of the cases; fields of the hardware may have more of them than the work.
     slow : SlowTier, optional
         Slow tier in use.
+    library : str
+        Software whose kernels and collectives they are.
 
     Returns
     -------
@@ -117,13 +120,14 @@ def pass_time(
         bandwidth=bandwidth,
         calibrated=calibrated,
         ndim=ndim,
+        library=library,
     )
     launch = np.zeros((len(flop),) + (1,) * ndim) if constants is None else constants.overhead
     count = work.count.reshape(-1, *(1,) * ndim)
     roofs = count * operator.roof
     roof = row_sum(roofs)
     compute = row_sum(np.where(operator.compute_bound, roofs, 0.0))
-    message = _message_times(work.messages, network, ideal=not calibrated)
+    message = _message_times(work.messages, network, library, ideal=not calibrated)
     network_time = _sum_messages(work.messages, message)
     launched = row_sum(count * launch)
     overhead = np.asarray(launched + fixed)
@@ -165,7 +169,7 @@ _SMALL = 2000
 
 
 def _message_times(
-    messages: tuple[Message, ...], network: tuple[Network, ...], *, ideal: bool
+    messages: tuple[Message, ...], network: tuple[Network, ...], library: str, *, ideal: bool
 ) -> tuple[FloatArray, ...]:
     """Time of one occurrence of each message; equal messages are evaluated once."""
     known: dict[tuple[str, int, int, int], FloatArray] = {}
@@ -174,7 +178,9 @@ def _message_times(
         key = (m.collective, id(m.size), id(m.n_rank), id(m.stride))
         if key not in known:
             alone = not network or np.asarray(m.n_rank).max() <= 1.0
-            known[key] = _NOTHING if alone else message_time(m, network, ideal=ideal)
+            known[key] = (
+                _NOTHING if alone else message_time(m, network, ideal=ideal, library=library)
+            )
         times.append(known[key])
     return tuple(times)
 

@@ -39,6 +39,9 @@ SPLIT: dict[str, tuple[str, ...]] = {
     "gemm": ("n", "k"),
     "attention_prefill": _HEADS,
     "attention_decode": _HEADS,
+    "latent_prefill": ("n_head",),
+    "latent_decode": ("n_head",),
+    "elementwise": ("model",),
     "experts": ("width:hidden_size", "inner:inter_size", "n_expert:num_experts", "n_active:topk"),
 } | dict.fromkeys(COLLECTIVES, ("size",))
 _RUN_SPLIT = ("model", "tensor", "data", "expert")
@@ -203,7 +206,7 @@ def _operators(
         try:
             predicted = predicted_time(own, platform, software)
             ideal = ideal_time(own, platform)
-            error = log_error(platform, kernel, number_format, software)
+            error = log_error(platform, kernel, number_format, software, stored)
         except GenzError as reason:
             skipped.append(f"{kernel} {number_format}, {table.name}: {reason}")
             continue

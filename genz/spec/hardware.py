@@ -123,7 +123,9 @@ class Accelerator(Record):
     )
     released: dt.date | None = schema.day("day of general availability", default=None)
     kernel: Mapping[str, Mapping[str, Kernel]] = schema.nested(
-        Kernel, "constants by kernel class and format; absent: priors of unmeasured devices"
+        Kernel,
+        "constants by kernel class and format, those of one software library as format-library; "
+        "absent: priors of unmeasured devices",
     )
     sources: tuple[Source, ...] = schema.records(Source, "where the values were read", default=())
 

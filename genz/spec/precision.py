@@ -145,9 +145,17 @@ class Precision(Record):
         """Return the format in which matrix products with the weights of a kind of layer run."""
         return self._kinds[kind][1]
 
+    def variant(self, kind: str) -> str:
+        """Return the formats by which constants of products with the weights of a kind of layer are known.
+
+        Empty where the format of the products says it all; else the format and what is special about the weights:
+        ``"fp8_block"`` for fp8 with scales of groups, ``"bf16_int4"`` for 4-bit weights that are widened first.
+        """
+        return self._kinds[kind][2]
+
     @cached_property
-    def _kinds(self) -> dict[str, tuple[float, str]]:
-        """Width of a weight and format of its products, for each kind of layer."""
+    def _kinds(self) -> dict[str, tuple[float, str, str]]:
+        """Width of a weight, format of its products, and variant of it, for each kind of layer."""
         found = {}
         for kind in ("mixer", "dense", "expert", "embedding", "norm"):
             weight = self.weight_format(kind)
@@ -156,7 +164,11 @@ class Precision(Record):
             name = max(weight, self.activation, key=BITS.__getitem__)
             if self.compute is not None and narrow:
                 name = self.compute
-            found[kind] = byte_width(weight) + scale / 8.0, _PEAK_FORMAT.get(name, name)
+            unit, stored = _PEAK_FORMAT.get(name, name), _PEAK_FORMAT.get(weight, weight)
+            variant = f"{unit}_{weight}" if BITS[stored] < BITS[unit] else ""
+            if unit == stored == "fp8" and scale:
+                variant = "fp8_block"
+            found[kind] = byte_width(weight) + scale / 8.0, unit, variant
         return found
 
     @cached_property
@@ -164,6 +176,12 @@ class Precision(Record):
         """Format in which attention multiplies: the wider of activations and cache."""
         name = max(self.activation, self.cache, key=BITS.__getitem__)
         return _PEAK_FORMAT.get(name, name)
+
+    @cached_property
+    def attention_variant(self) -> str:
+        """Formats by which constants of attention are known: those of product and cache; empty if they agree."""
+        name = self.attention_format
+        return f"{name}_{self.cache}" if BITS[self.cache] < BITS[name] else ""
 
 
 _SCHEMES: dict[str, dict[str, Any]] = {

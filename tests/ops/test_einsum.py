@@ -136,7 +136,8 @@ def reference(model, *, batch, new, cached, beams=1, shared=0, head=1, absorbed=
 
 
 def is_product(operator):
-    return operator.kernel in ("gemm", "experts", "attention_prefill", "attention_decode")
+    products = "gemm", "experts", "attention_prefill", "attention_decode"
+    return operator.kernel in (*products, "latent_prefill", "latent_decode")
 
 
 SOFTMAX = ["mha", "gqa", "mqa", "window", "chunk", "experts", "shared"]

@@ -114,6 +114,23 @@ def test_constants_of_a_format_fall_back_to_bf16_and_then_to_the_prior(device):
     assert kernel_of(known, "experts", "bf16") == PRIOR["experts"]
 
 
+def test_constants_of_a_library_and_of_a_variant_come_first(device):
+    own = {
+        "fp8": FP8,
+        "fp8-trtllm": FP8.replace(overhead=2e-6),
+        "fp8_block": FP8.replace(overhead=3e-6),
+    }
+    known = device.replace(kernel={"gemm": {"bf16": GEMM} | own})
+    overhead = lambda *a: kernel_of(known, "gemm", *a).overhead  # noqa: E731
+    assert overhead("fp8") == overhead("fp8", "", "sglang") == 1e-6
+    assert overhead("fp8", "", "trtllm") == 2e-6
+    assert overhead("fp8", "fp8_block") == overhead("fp8", "fp8_block", "trtllm") == 3e-6
+    assert overhead("bf16", "bf16_int4", "trtllm") == 1e-6
+    cache = device.replace(kernel={"attention_decode": {"bf16": GEMM, "bf16_fp8": FP8}})
+    assert kernel_of(cache, "attention_decode", "fp8") == FP8
+    assert kernel_of(cache, "latent_decode", "bf16", "bf16_fp8") == FP8
+
+
 def test_constants_have_operators_on_the_first_axis(device, zoo):
     from genz.ops.work import Operator
 

@@ -130,7 +130,8 @@ def _operators(rows: pd.DataFrame, place: Platform, *, prior: bool, n_fold: int)
     number_format = rows["format"].where(~message, "any")  # bytes count, whatever they hold
     last = rows["kernel"] == "all_reduce"  # the links take its constants, where it was measured
     rows = rows.assign(format=number_format).loc[last.sort_values(kind="stable").index]
-    for _, own in rows.groupby(["kernel", "format"], sort=False):
+    cache = rows["cache_format"].fillna("") if "cache_format" in rows else pd.Series("", rows.index)
+    for _, own in rows.groupby(["kernel", "format", cache], sort=False):
         one = fit_class(own, place, prior=prior, n_fold=n_fold)
         done = merged(one, done)
         parts.append(one.rows)

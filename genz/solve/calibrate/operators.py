@@ -17,7 +17,8 @@ from genz.solve.accuracy import conformal_error
 from genz.solve.calibrate.fit import Folds, Parameter, fit, held_out_residuals
 from genz.solve.calibrate.flags import flags
 from genz.solve.measured.operators import COLLECTIVES, SHAPES
-from genz.solve.measured.predict import format_on, ideal_time, predicted_time
+from genz.solve.measured.predict import ideal_time, predicted_time
+from genz.solve.measured.work import format_on, unit_of_format, variant_of
 from genz.spec.hardware import Accelerator, Kernel, Platform
 
 __all__ = ["Fitted", "fit_class", "merged", "start_kernel", "with_kernel"]
@@ -70,7 +71,7 @@ def start_kernel(accelerator: Accelerator, kernel: str, number_format: str) -> K
         Class and format.
     """
     if accelerator.kernel.get(kernel):
-        return kernel_of(accelerator, kernel, number_format)
+        return kernel_of(accelerator, kernel, unit_of_format(number_format), number_format)
     found = []
     for name in registry.list_accelerators():
         other = registry.accelerator(name)
@@ -79,7 +80,7 @@ def start_kernel(accelerator: Accelerator, kernel: str, number_format: str) -> K
         ):
             found.append(other.kernel[kernel][number_format])
     if not found:
-        return kernel_of(accelerator, kernel, number_format)
+        return kernel_of(accelerator, kernel, unit_of_format(number_format), number_format)
     names = [n for n in Kernel.__dataclass_fields__ if all(_number(getattr(k, n)) for k in found)]
     means = {n: float(np.mean([getattr(k, n) for k in found])) for n in names}
     return found[0].replace(**(means | {"error": max(means["error"], 0.2)}))
@@ -123,6 +124,10 @@ def fit_class(
         If no row is left to fit on.
     """
     kernel, number_format = str(rows["kernel"].iloc[0]), str(rows["format"].iloc[0])
+    if kernel not in COLLECTIVES:
+        format_on(platform.accelerator, number_format)
+        cache = str(rows["cache_format"].iloc[0]) if "cache_format" in rows else ""
+        number_format = variant_of(number_format, "" if cache == "nan" else cache)
     model = _links(platform) if kernel in COLLECTIVES else _kernel(platform, kernel, number_format)
     before = predicted_time(rows, platform)
     ideal = ideal_time(rows, platform)
@@ -190,8 +195,7 @@ class _Constants:
     error: float
 
 
-def _kernel(platform: Platform, kernel: str, number_format: str) -> _Constants:
-    name = format_on(platform.accelerator, kernel, number_format)
+def _kernel(platform: Platform, kernel: str, name: str) -> _Constants:
     start = start_kernel(platform.accelerator, kernel, name)
     parameters = []
     for field, info in Kernel.__dataclass_fields__.items():
@@ -240,6 +244,5 @@ def merged(one: Fitted, platform: Platform) -> Platform:
     """Return a platform that also has the constants of a class."""
     if one.kernel in COLLECTIVES:
         return platform.replace(network=(one.platform.network[0], *platform.network[1:]))
-    name = format_on(one.platform.accelerator, one.kernel, one.format)
-    constants = one.platform.accelerator.kernel[one.kernel][name]
-    return with_kernel(platform, one.kernel, name, constants)
+    constants = one.platform.accelerator.kernel[one.kernel][one.format]
+    return with_kernel(platform, one.kernel, one.format, constants)

@@ -27,6 +27,9 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "attention_decode": (
         "batch", "context", "n_head", "n_kv_head", "head_dim", "window", "cache_format",
     ),
+    "latent_prefill": ("batch", "new", "cached", "n_head", "cache_format"),
+    "latent_decode": ("batch", "context", "n_head", "cache_format"),
+    "elementwise": ("value",),
     "experts": (
         "token", "width", "inner", "n_expert", "n_active", "tensor", "expert", "skew", "gated",
     ),
@@ -190,6 +193,57 @@ def _decode(frame: pd.DataFrame) -> pd.DataFrame:
     return _rows("attention_decode", _MICRO * frame["latency_us"], shape)
 
 
+def _latent_prefill(frame: pd.DataFrame) -> pd.DataFrame:
+    shape = {"new": frame["isl"], "cached": frame["step"]}
+    return _latent(frame, "latent_prefill", shape)
+
+
+def _latent_decode(frame: pd.DataFrame) -> pd.DataFrame:
+    return _latent(frame, "latent_decode", {"context": frame["isl"] + frame["step"]})
+
+
+def _latent_layout(frame: pd.DataFrame) -> pd.DataFrame:
+    """Prompts have new tokens only, decoding one of them: no table has both."""
+    return _latent_decode(frame) if (frame["isl"] == 1.0).all() else _latent_prefill(frame)
+
+
+def _latent(frame: pd.DataFrame, kernel: str, token: dict[str, pd.Series]) -> pd.DataFrame:
+    """TensorRT-LLM on the widths of DeepSeek-V3."""
+    number = {"batch": frame["batch_size"], "n_head": frame["num_heads"], **token}
+    shape: dict[str, object] = {c: v.to_numpy(dtype=np.float64) for c, v in number.items()}
+    shape["format"] = _formats(frame["attn_dtype"]).to_numpy()
+    shape["cache_format"] = _formats(frame["kv_cache_dtype"]).to_numpy()
+    return _rows(kernel, _MICRO * frame["latency_us"], shape)
+
+
+#: Width, inner width, heads and key-value heads of the models of the Vidur profiles, whose head is 128 wide (phi-2: 80).
+_VIDUR = {
+    "Llama-2-7b-hf": (4096, 11008, 32, 32, 128),
+    "Llama-2-70b-hf": (8192, 28672, 64, 8, 128),
+    "Meta-Llama-3-8B": (4096, 14336, 32, 8, 128),
+    "Meta-Llama-3-70B": (8192, 28672, 64, 8, 128),
+    "phi-2": (2560, 10240, 32, 32, 80),
+}
+
+
+def _elementwise(frame: pd.DataFrame) -> pd.DataFrame:
+    """Vidur: norms, rotary embedding, gated activation and addition; values read and written."""
+    rows = frame[frame["model"].isin(_VIDUR) & (frame["op"] != "emb")]
+    widths = np.array([_VIDUR[m] for m in rows["model"]], dtype=np.float64).reshape(-1, 5)
+    width, inner, head, kept, size = widths.T
+    tensor, gated = rows["tp"].to_numpy(dtype=np.float64), (rows["model"] != "phi-2").to_numpy()
+    value = {
+        "attn_rope": 2.0 * (head + np.maximum(kept, tensor)) * size / tensor,
+        "mlp_act": np.where(gated, 3.0, 2.0) * inner / tensor,
+        "add": 3.0 * width,
+    }
+    norm = 2.0 * width  # not fused with the addition
+    each = np.select([rows["op"].to_numpy() == op for op in value], list(value.values()), norm)
+    shape: dict[str, object] = {"value": rows["tokens"].to_numpy(dtype=np.float64) * each}
+    extra = {c: rows[c].to_numpy() for c in ("device", "model", "tp", "op")}
+    return _rows("elementwise", _MICRO * rows["median_us"], {"format": "fp16", **shape, **extra})
+
+
 def _experts(frame: pd.DataFrame) -> pd.DataFrame:
     names = {
         "token": "num_tokens",
@@ -241,6 +295,8 @@ Convert = Callable[[pd.DataFrame], pd.DataFrame]
 _LAYOUTS: tuple[tuple[tuple[str, ...], Convert], ...] = (
     (("m", "n", "k", "dtype", "latency_us"), _gemm),
     (("m", "n", "k", "median_us"), _gemm_profile),
+    (("op", "tokens", "median_us"), _elementwise),
+    (("isl", "step", "num_heads", "batch_size", "attn_dtype", "latency_us"), _latent_layout),
     (("num_heads", "kv_heads", "seq_len", "attn_dtype", "latency_us"), _prefill),
     (("num_heads", "kv_heads", "kv_len", "attn_dtype", "latency_us"), _decode),
     (("num_tokens", "num_experts", "topk", "dtype", "latency_us"), _experts),
