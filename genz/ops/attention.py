@@ -96,12 +96,23 @@ def attention_core(
         flop=2.0 * request * stream.beams * pairs * query_head * depth,
         cache=reader * read * kv_head * depth * site.precision.cache_width,
         activation=site.act * site.rows(stream) * query_head * depth,
-        variant=site.precision.attention_variant,
+        variant=_variant(site, depth),
         **serial_parts(
             mixer, stream, request, pairs * query_head,
             kv_head, keys, depth * kv_head * site.precision.cache_width,
         ),
     )  # fmt: skip
+
+
+#: Width of a head beyond which libraries run other kernels, whose constants are named ``..._wide``. [1]
+WIDE_HEAD = 256.0
+
+
+def _variant(site: Site, depth: Num) -> str:
+    name = site.precision.attention_variant
+    if np.max(depth) <= 2.0 * WIDE_HEAD:
+        return name
+    return f"{name or site.precision.attention_format}_wide"
 
 
 def serial_parts(

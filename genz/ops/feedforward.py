@@ -90,6 +90,7 @@ def routed_experts(
         weight=used * held,
         activation=site.act * pairs * (2.0 * width + inner_traffic),
         side=site.act * pairs * width,
+        depth=used,
         variant=site.precision.variant("expert"),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from genz.core.typing import FloatArray, Num
-from genz.ops.attention import serial_parts
+from genz.ops.attention import QUERY_TILE, serial_parts
 from genz.ops.linear import elementwise, gemm, heads
 from genz.ops.site import Site
 from genz.ops.stream import Stream, attended_pairs
@@ -54,6 +54,10 @@ def latent_attention(
     return operators, messages
 
 
+#: Queries and keys of a prefill tile, and heads of a decode tile, of latent kernels, which move whole ones.
+_TILE = 64.0
+
+
 def _bound(mixer: LatentAttention) -> Attention:
     """Return what a query sees: all, or what the index keeps."""
     return Attention(n_head=1, n_kv_head=1, head_dim=1, window=mixer.index_top or None)
@@ -85,6 +89,8 @@ def naive_core(
 ) -> Operator:
     """Return scores, softmax and weighted sum over expanded keys and values."""
     pairs, keys = _visible(mixer, stream)
+    missing = _TILE * np.ceil(stream.new / _TILE) - stream.new
+    padded = _TILE * np.ceil(keys / _TILE) - keys
     if not site.causal_skip and not mixer.index_top:
         pairs = np.asarray(stream.new * keys)
     request = stream.batch / site.sequence
@@ -98,7 +104,9 @@ def naive_core(
         flop=2.0 * request * pairs * head * depth,
         activation=site.act * head * (site.rows(stream) + stream.batch * keys) * depth,
         variant=site.precision.attention_variant,
-        **serial_parts(_bound(mixer), stream, request, pairs * head, head, keys, 0.0),
+        padding=site.act * head * stream.batch * (missing + padded) * depth,
+        exponential=request * pairs * head,
+        depth=np.minimum(stream.new, QUERY_TILE) + stream.cached,
     )
 
 
@@ -124,6 +132,7 @@ def absorbed_core(
     own = stream.cached - stream.shared + stream.new
     read = (keys - own) + stream.beams * own if not mixer.index_top else stream.beams * keys
     width = latent * site.precision.cache_width
+    tile = np.ceil(np.divide(head, _TILE))
     return Operator(
         name="attention_decode",
         kernel="latent_decode",
@@ -134,9 +143,8 @@ def absorbed_core(
         cache=request * read * width,
         activation=site.act * site.rows(stream) * head * (latent + mixer.kv_rank),
         variant=site.precision.attention_variant,
-        **serial_parts(
-            _bound(mixer), stream, request, 0.0, np.ceil(np.divide(head, 64.0)), keys, width
-        ),
+        exponential=request * stream.beams * pairs * tile * _TILE,
+        **serial_parts(_bound(mixer), stream, request, 0.0, tile, keys, width),
     )
 
 

@@ -43,7 +43,7 @@ class Operator:
         Exponentials of the softmax. [1]
     depth : array_like, shape (...)
         Steps that do not overlap: channels that a product sums up before it is split among cores, keys that a
-        query tile walks, pairs of request and key-value head in decode. [1]
+        query tile walks, pairs of request and key-value head in decode, experts in use. [1]
     output : array_like, shape (...)
         Outputs of a product, rows times columns, which tiles are cut from. [1]
     variant : str

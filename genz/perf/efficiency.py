@@ -131,8 +131,9 @@ def kernel_of(
     Returns
     -------
     Kernel
-        Of the variant, else of the number format, else of bf16; of each in the library, else in the one that was
-        fitted first. A class without constants takes those of its relative, or the prior.
+        Of the variant, else of the variant less its last word, else of the number format, else of bf16; of each in
+        the library, else in the one that was fitted first. A class without constants takes those of its relative,
+        or the prior.
     """
     known = accelerator.kernel.get(kernel)
     if not known and kernel in RELATIVE:
@@ -140,7 +141,8 @@ def kernel_of(
         known = accelerator.kernel.get(kernel)
     if not known:
         return PRIOR[kernel]
-    for name in (variant, number_format, f"bf16_{number_format}", "bf16"):
+    shorter = variant.rpartition("_")[0]
+    for name in (variant, shorter, number_format, f"bf16_{number_format}", "bf16"):
         if name:
             found = known.get(f"{name}-{library}") or known.get(name)
             if found:

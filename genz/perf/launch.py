@@ -70,7 +70,8 @@ def launch_time(
     With the constants of :class:`genz.spec.hardware.Kernel` a launch takes
     :math:`(c^p + m^p)^{1/p} + u\,S/B + \tau_x X + \tau_d D + t_0`, where :math:`c = W F / (e_c P)`,
     :math:`m = (Q + g\,G) / (e_m B)`; G is ``padding``, S ``side``, X ``exponential`` and D ``depth`` of the
-    operator, W :func:`genz.perf.waves.wave_factor` where the kernel works in waves, else 1. No term is
+    operator, W :func:`genz.perf.waves.wave_factor` where the kernel works in waves, else 1, and grows by
+    :math:`h\,t/(t + 1\,\mathrm{ms})` with ``throttle`` h and :math:`t = F/(e_c P)`. No term is
     negative and the shares are at most 1, so that it never falls below the ideal bound.
     """
     if not calibrated:
@@ -78,6 +79,8 @@ def launch_time(
     kernels = kernels_of(accelerator, operators, library)
     constants = kernel_constants(accelerator, operators, ndim, kernels)
     rows = _further(operators, kernels, accelerator.memory_bandwidth)
+    if any(_counts(k.throttle) for k in kernels):
+        rows["idle"] += _throttled(kernels, flop, peak)
     time = operator_time(
         _with_rows(flop, rows["idle"]),
         _with_rows(traffic, rows["padding"]),
@@ -92,6 +95,7 @@ def launch_time(
 
 
 Rows = list[tuple[int, Num]]
+_LASTING = 1e-3  # half of the throttling is reached [s]
 _TERMS = ("padding", "side_cost", "exponential_time", "depth_time", "wave_core")
 
 
@@ -123,6 +127,17 @@ def _further(
         if "depth_time" in terms and _counts(o.depth):
             apart.append(k.depth_time * o.depth)
         rows["apart"] += [(i, time) for time in apart]
+    return rows
+
+
+def _throttled(kernels: Sequence[Kernel], flop: FloatArray, peak: Num) -> Rows:
+    """Return arithmetic that takes as long as the power limit costs [flop]."""
+    rate = np.broadcast_to(peak, (len(flop), *np.shape(peak)[1:]))
+    rows: Rows = []
+    for i, k in enumerate(kernels):
+        if _counts(k.throttle):
+            time = flop[i] / (rate[i] * k.compute_efficiency)
+            rows.append((i, k.throttle * flop[i] * time / (time + _LASTING)))
     return rows
 
 

@@ -1,19 +1,24 @@
-"""The split of measurements into rows that a fit may use and rows that judge it."""
+"""The split of measurements into rows to fit on, rows that the stated error comes from, and rows that judge both."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from genz.core.typing import BoolArray
+from genz.core.typing import BoolArray, FloatArray
 
-__all__ = ["HELD_OUT_SHARE", "held_out"]
+__all__ = ["CALIBRATION_SHARE", "HELD_OUT_SHARE", "PARTS", "held_out", "part_of"]
 
 #: Share of the shapes that judge a fit.
 HELD_OUT_SHARE = 0.3
+#: Share of the shapes on which the error of a fit is measured that its intervals then state.
+CALIBRATION_SHARE = 0.2
+#: Names of the parts.
+PARTS = ("fit", "calibration", "held_out")
 
 
 def held_out(
@@ -49,13 +54,43 @@ def held_out(
     >>> held_out(rows, ["n", "k"]).tolist()
     [False, False, False, True]
     """
+    return np.asarray(_hashes(frame, columns) < share)
+
+
+def part_of(frame: pd.DataFrame, columns: Sequence[str]) -> Any:
+    """Return the part of each row, one of :data:`PARTS`, by whole shapes.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Measurements.
+    columns : sequence of str
+        Columns that make up a shape.
+
+    Returns
+    -------
+    ndarray of str, shape (n_row,)
+        ``held_out`` for the rows of :func:`held_out`, ``calibration`` for those whose CRC-32 comes next, else ``fit``.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"n": [1, 1, 1], "k": [1, 2, 3]})
+    >>> part_of(rows, ["n", "k"]).tolist()
+    ['fit', 'calibration', 'held_out']
+    """
+    place = _hashes(frame, columns)
+    edges = (HELD_OUT_SHARE, HELD_OUT_SHARE + CALIBRATION_SHARE)
+    return np.array(PARTS[::-1], dtype=object)[np.searchsorted(edges, place, side="right")]
+
+
+def _hashes(frame: pd.DataFrame, columns: Sequence[str]) -> FloatArray:
+    """CRC-32 of the shape of each row, as a share of the greatest."""
     keys = frame[list(columns)].drop_duplicates()
     texts = [_text(columns, row) for row in keys.itertuples(index=False, name=None)]
-    limit = share * 2.0**32
-    chosen = [zlib.crc32(text.encode()) < limit for text in texts]
+    hashes = np.array([zlib.crc32(text.encode()) / 2.0**32 for text in texts])
     code = pd.MultiIndex.from_frame(keys)
     index = code.get_indexer(pd.MultiIndex.from_frame(frame[list(columns)]))
-    return np.asarray(chosen, dtype=np.bool_)[index]
+    return np.asarray(hashes[index], dtype=np.float64)
 
 
 def _text(columns: Sequence[str], row: tuple[object, ...]) -> str:

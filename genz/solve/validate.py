@@ -16,10 +16,11 @@ from genz.core.typing import BoolArray, FloatArray
 from genz.db import registry
 from genz.solve.accuracy import accuracy, coverage
 from genz.solve.measured.files import PUBLISHED, Table, platform_name, read_folder, read_table
-from genz.solve.measured.operators import COLLECTIVES
-from genz.solve.measured.predict import cache_bytes, ideal_time, log_error, predicted_time
+from genz.solve.measured.kinds import kinds, parts
+from genz.solve.measured.predict import ideal_time, log_error, predicted_time
 from genz.solve.measured.run_times import RunTimes, run_times
-from genz.solve.split import held_out
+from genz.solve.measured.work import wide_head
+from genz.solve.split import PARTS, held_out
 from genz.spec.hardware import Platform
 
 __all__ = ["COLUMNS", "DATA_VARIABLE", "Compared", "Validation", "compare", "validate"]
@@ -32,18 +33,6 @@ COLUMNS = (
 #: Environment variable that names the folder of measurements.
 DATA_VARIABLE = "GENZ_DATA"
 
-_HEADS = ("n_head", "n_kv_head", "head_dim")
-#: Kernel class -> columns that make a shape; whole shapes are held out of fits. A split depends on the names that
-#: it hashes: those of a table's own columns follow a colon.
-SPLIT: dict[str, tuple[str, ...]] = {
-    "gemm": ("n", "k"),
-    "attention_prefill": _HEADS,
-    "attention_decode": _HEADS,
-    "latent_prefill": ("n_head",),
-    "latent_decode": ("n_head",),
-    "elementwise": ("model",),
-    "experts": ("width:hidden_size", "inner:inter_size", "n_expert:num_experts", "n_active:topk"),
-} | dict.fromkeys(COLLECTIVES, ("size",))
 _RUN_SPLIT = ("model", "tensor", "data", "expert")
 
 
@@ -59,8 +48,8 @@ class Compared:
         Times [s].
     error : float or ndarray
         Standard deviation of the log error that the prediction states; NaN: none. [1]
-    held_out : ndarray of bool, shape (n_row,)
-        Rows that no fit has seen.
+    part : ndarray of str, shape (n_row,)
+        ``fit``, ``calibration`` (rows that stated errors come from) or ``held_out`` (rows that judge both).
     """
 
     kind: str
@@ -71,11 +60,12 @@ class Compared:
     predicted: FloatArray
     ideal: FloatArray
     error: Any
-    held_out: BoolArray
+    part: Any
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield one row of the table per split that has any."""
-        for split, chosen in (("fit", ~self.held_out), ("held_out", self.held_out)):
+        for split in PARTS:
+            chosen = np.asarray(self.part == split)
             if not chosen.any():
                 continue
             measured, predicted = self.measured[chosen], self.predicted[chosen]
@@ -129,7 +119,7 @@ def validate(data: str | Path | None = None) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns ``class``, ``device``, ``format``, ``engine``, ``split`` (rows that fits have used, or ``held_out``),
+        Columns ``class``, ``device``, ``format``, ``engine``, ``split`` (rows that fits have used, that stated errors come from, or ``held_out``),
         ``n_row``, ``mape``, ``median`` and ``bias`` of predicted over measured time less one, ``coverage_90`` the share
         of rows inside the 90 % interval (NaN where no error is stated), and ``ideal_mape``, the mean error of the
         roofline at the peaks on the same rows.
@@ -201,12 +191,13 @@ def _operators(
     for column in ("engine", "library"):
         engine = rows.get(column, engine)
     cache = rows["cache_format"].fillna("") if "cache_format" in rows else pd.Series("", rows.index)
-    for key, own in rows.groupby(["kernel", "format", engine, cache], sort=False):
-        kernel, number_format, software, stored = map(str, key)
+    wide = pd.Series(wide_head(rows), rows.index)
+    for key, own in rows.groupby(["kernel", "format", engine, cache, wide], sort=False):
+        kernel, number_format, software, stored = map(str, key[:4])
         try:
             predicted = predicted_time(own, platform, software)
             ideal = ideal_time(own, platform)
-            error = log_error(platform, kernel, number_format, software, stored)
+            error = log_error(platform, kernel, number_format, software, stored, wide=bool(key[4]))
         except GenzError as reason:
             skipped.append(f"{kernel} {number_format}, {table.name}: {reason}")
             continue
@@ -236,8 +227,8 @@ def _parts(
     """Split a class where its rows differ in kind: small products, caches that fit the last level."""
     predicted, ideal, error = times
     measured = rows["time"].to_numpy(dtype=np.float64)
-    out = _held_out(rows, ("model",) if "model" in rows else SPLIT[kernel])
-    kind = _kinds(kernel, rows, platform)
+    part = parts(rows)
+    kind = kinds(rows, platform)
     for name in dict.fromkeys(kind):
         own = kind == name
         yield Compared(
@@ -249,43 +240,10 @@ def _parts(
             predicted=predicted[own],
             ideal=ideal[own],
             error=error,
-            held_out=out[own],
+            part=part[own],
         )
     if {"model", "op", "tp"} <= set(rows.columns) and kernel == "gemm":
-        yield from _layers(rows, platform, number_format, engine, predicted, ideal, out)
-
-
-def _held_out(rows: pd.DataFrame, columns: tuple[str, ...]) -> BoolArray:
-    names = {c.split(":")[0]: c.split(":")[-1] for c in columns}
-    return held_out(rows[list(names)].rename(columns=names), list(names.values()))
-
-
-_SMALL = 256.0  # physics: products with a narrower side run other kernels
-
-
-def _kinds(kernel: str, rows: pd.DataFrame, platform: Platform) -> Any:
-    """Class of each row, as the table prints it."""
-    kind = np.full(len(rows), kernel, dtype=object)
-    if kernel == "gemm":
-        kind[((rows["n"] < _SMALL) | (rows["k"] < _SMALL)).to_numpy()] = "gemm_narrow"
-    if kernel == "experts":
-        kind[(rows["expert"].fillna(1.0) > 1.0).to_numpy()] = "experts_parallel"
-    if kernel == "attention_decode":
-        kind[_warm(rows, platform)] = "attention_decode_warm"
-    if kernel.startswith("attention"):
-        kind[(rows["window"].fillna(0.0) > 0.0).to_numpy()] = f"{kernel}_window"
-    return kind
-
-
-_CACHED, _VISIBLE = 2.0, 1e-6  # times the last level; time at the memory bandwidth [s]
-
-
-def _warm(rows: pd.DataFrame, platform: Platform) -> BoolArray:
-    """Whether the last level may serve a cache when a benchmark repeats itself, and reading it takes time at all."""
-    size = cache_bytes(rows)
-    held = platform.accelerator.on_chip_capacity
-    seen = size / platform.accelerator.memory_bandwidth > _VISIBLE
-    return np.asarray(seen & (size < _CACHED * (0.0 if held is None else held)))
+        yield from _layers(rows, platform, number_format, engine, predicted, ideal, part)
 
 
 def _layers(
@@ -295,11 +253,11 @@ def _layers(
     engine: str,
     predicted: FloatArray,
     ideal: FloatArray,
-    out: BoolArray,
+    part: Any,
 ) -> Iterator[Compared]:
     """Add up the products of a layer, where all of them were measured."""
     frame = rows[["model", "tp", "m", "op", "time"]].assign(
-        predicted=predicted, ideal=ideal, out=out
+        predicted=predicted, ideal=ideal, part=part
     )
     grouped = frame.groupby(["model", "tp", "m"], sort=False)
     whole = grouped["op"].transform("nunique") == frame["op"].nunique()
@@ -316,7 +274,7 @@ def _layers(
         predicted=total["predicted"].to_numpy(),
         ideal=total["ideal"].to_numpy(),
         error=float("nan"),
-        held_out=sums["out"].first().to_numpy(dtype=bool),
+        part=sums["part"].first().to_numpy(),
     )
 
 
@@ -329,9 +287,7 @@ def _runs(
         skipped += [f"{table.name}: {text}" for text in times.skipped]
         ideal = run_times(own, platform, "ideal")
         out = (
-            own["held_out"].to_numpy(dtype=bool)
-            if "held_out" in own
-            else _held_out(own, _RUN_SPLIT)
+            own["held_out"].to_numpy(dtype=bool) if "held_out" in own else held_out(own, _RUN_SPLIT)
         )
         for kind in dict.fromkeys(times.kind):
             chosen = times.kind == kind
@@ -366,5 +322,5 @@ def _run_parts(
                 predicted=predicted[own],
                 ideal=getattr(ideal, name)[own],
                 error=times.error[own],
-                held_out=out[own],
+                part=np.where(out[own], "held_out", "fit"),
             )

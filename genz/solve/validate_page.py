@@ -78,7 +78,8 @@ def _parity(found: Validation, kind: str, place: int) -> Markup:
 
 def _points(one: Compared) -> pd.DataFrame:
     """Rows outside the fit, or all where there are none, thinned evenly."""
-    at = np.flatnonzero(one.held_out) if one.held_out.any() else np.arange(len(one.measured))
+    out = np.flatnonzero(one.part == "held_out")
+    at = out if len(out) else np.arange(len(one.measured))
     at = at[:: max(len(at) // _MOST_POINTS, 1)]
     return pd.DataFrame(
         {

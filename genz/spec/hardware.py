@@ -26,7 +26,7 @@ _PEAK_FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp6", "
 class Kernel(Record):
     """Constants of one kernel class and format: shares of the peaks, fixed times, knee, error.
 
-    The last five weigh amounts of :class:`genz.ops.work.Operator` beside flop and traffic, and are optional.
+    The last six weigh amounts of :class:`genz.ops.work.Operator` beside flop and traffic, and are optional.
     """
 
     compute_efficiency: Num = schema.quantity(
@@ -57,6 +57,12 @@ class Kernel(Record):
     )
     depth_time: Num = schema.quantity(
         "s", "time per step that does not overlap", high=1e-3, default=0.0
+    )
+    throttle: Num = schema.quantity(
+        "1",
+        "share by which arithmetic that lasts slows under the power limit; half of it after 1 ms; 0: none",
+        high=10.0,
+        default=0.0,
     )
     wave_core: Num = schema.quantity(
         "1",

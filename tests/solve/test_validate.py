@@ -41,7 +41,7 @@ def test_columns_and_classes_of_the_published_subset(subset):
         frame["class"]
     )
     assert {"ttft_dense", "tpot_dense", "ttft_dense_batch"} <= set(frame["class"])
-    assert set(frame["split"]) == {"fit", "held_out"}
+    assert set(frame["split"]) == {"fit", "calibration", "held_out"}
     rows = sum(len(one.measured) for one in subset.compared)
     assert frame["n_row"].sum() == rows
 

@@ -27,6 +27,7 @@ from genz.solve.measured.work import (
     shape_of,
     unit_of_format,
     variant_of,
+    wide_head,
 )
 from genz.spec.hardware import Platform
 
@@ -34,7 +35,13 @@ __all__ = ["cache_bytes", "ideal_time", "library_of", "log_error", "predicted_ti
 
 
 def log_error(
-    platform: Platform, kernel: str, number_format: str, software: str = "", cache: str = ""
+    platform: Platform,
+    kernel: str,
+    number_format: str,
+    software: str = "",
+    cache: str = "",
+    *,
+    wide: bool = False,
 ) -> float:
     """Return the standard deviation of the log error that a class states, NaN if it states none.
 
@@ -46,13 +53,15 @@ def log_error(
         Class, and formats of products and cache; the latter empty where it is the same.
     software : str
         Software, a version may follow.
+    wide : bool, default False
+        Whether heads are wide, see :func:`genz.solve.measured.work.wide_head`.
     """
     if kernel in COLLECTIVES:
         known = platform.network[0].kernel.get(kernel, {}) if platform.network else {}
         stated = known.get(library_of(software)) or known.get("nccl")
         return float("nan") if stated is None else float(stated.error)
     format_on(platform.accelerator, number_format)
-    names = unit_of_format(number_format), variant_of(number_format, cache)
+    names = unit_of_format(number_format), variant_of(number_format, cache, wide=wide)
     return float(kernel_of(platform.accelerator, kernel, *names, library_of(software)).error)
 
 
@@ -84,7 +93,12 @@ def predicted_time(rows: pd.DataFrame, platform: Platform, software: str = "") -
     if kernel in COLLECTIVES:
         return _message_time(kernel, shape_of(rows), platform, ideal=False, library=library)
     format_on(platform.accelerator, number_format)
-    return kernel_time(platform.accelerator, row_operator(rows), library=library)
+    wide, time = wide_head(rows), np.empty(len(rows))
+    for own in (~wide, wide):
+        if own.any():
+            work = row_operator(rows[own])
+            time[own] = kernel_time(platform.accelerator, work, library=library)
+    return time
 
 
 def _message_time(

@@ -11,8 +11,9 @@ import pandas as pd
 
 from genz.core.errors import UnsupportedFormatError
 from genz.core.numberformat import BITS
-from genz.core.typing import FloatArray
+from genz.core.typing import BoolArray, FloatArray
 from genz.ops import single
+from genz.ops.attention import WIDE_HEAD
 from genz.ops.work import Operator
 from genz.perf.latent_kernels import DEEPSEEK
 from genz.solve.measured.operators import OPTIONAL, SHAPES
@@ -28,6 +29,7 @@ __all__ = [
     "shape_of",
     "unit_of_format",
     "variant_of",
+    "wide_head",
 ]
 
 #: Format of a table -> formats of product and weights, as constants are named after them.
@@ -59,16 +61,27 @@ def unit_of_format(number_format: str) -> str:
     return canonical(number_format).partition("_")[0]
 
 
-def variant_of(number_format: str, cache: str = "") -> str:
+def wide_head(rows: pd.DataFrame) -> BoolArray:
+    """Return which rows have heads so wide that libraries run other kernels."""
+    if "head_dim" not in rows:
+        return np.zeros(len(rows), dtype=np.bool_)
+    return np.asarray(rows["head_dim"] > WIDE_HEAD)
+
+
+def variant_of(number_format: str, cache: str = "", *, wide: bool = False) -> str:
     """Return the name by which constants are known, with the format of the cache where that is narrower.
 
     Parameters
     ----------
     number_format, cache : str
         Measured formats; the cache's is empty where it is the same, or where there is none.
+    wide : bool, default False
+        Whether it is about attention with heads wider than :data:`genz.ops.attention.WIDE_HEAD`.
     """
     unit, stored = unit_of_format(number_format), unit_of_format(cache or number_format)
-    return f"{unit}_{stored}" if BITS[stored] < BITS[unit] else canonical(number_format)
+    narrow = stored in BITS and BITS[stored] < BITS[unit]
+    name = f"{unit}_{stored}" if narrow else canonical(number_format)
+    return f"{name}_wide" if wide else name
 
 
 def format_on(accelerator: Accelerator, number_format: str) -> str:
@@ -111,7 +124,7 @@ def row_operator(rows: pd.DataFrame) -> Operator:
     Parameters
     ----------
     rows : DataFrame
-        Own columns, one kernel class, one format and one format of the cache.
+        Own columns, one kernel class and one variant.
 
     Returns
     -------
@@ -143,7 +156,7 @@ def by(shape: Shape, columns: tuple[str, ...], value: Callable[[Shape], FloatArr
 def _joined(shape: Shape, columns: tuple[str, ...], build: Callable[[Shape], Operator]) -> Operator:
     """Build operators of groups of rows, and put their amounts together."""
     n_row = len(next(iter(shape.values())))
-    amount = {a: np.zeros(n_row) for a in _AMOUNTS}
+    amount: dict[str, Any] = {a: np.zeros(n_row) for a in _AMOUNTS}
     for index in _groups(shape, columns):
         part = {c: v[index] for c, v in shape.items()}
         one = build(part | {c: part[c][0] for c in columns})

@@ -1,0 +1,276 @@
+"""Constants of one kernel class, variant and library of a device, and the error that their intervals state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from genz.core.errors import GenzError
+from genz.core.typing import FloatArray, IntArray
+from genz.ops.work import Operator
+from genz.perf.efficiency import kernel_of
+from genz.perf.launch import kernel_time
+from genz.solve.accuracy import accuracy, conformal_error, coverage
+from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals
+from genz.solve.measured.kinds import LAUNCHED, SPLIT, kinds, parts
+from genz.solve.measured.predict import ideal_time, library_of
+from genz.solve.measured.work import format_on, row_operator, unit_of_format
+from genz.spec.hardware import Accelerator, Kernel, Platform
+
+__all__ = ["Refit", "refit"]
+
+_MOST_ROWS = 6000
+_LEAST_ROWS = 60
+_SEED = 0
+_FOLDS = 5
+#: Mean error on the rows of the fit beyond which the model does not describe them, and stand-ins do no worse. [1]
+_WORST = 0.5
+#: Class -> further constants, with start, least and most.
+_FURTHER: dict[str, dict[str, tuple[float, float, float]]] = {
+    "gemm": {"depth_time": (5e-10, 1e-12, 1e-8)},
+    "attention_prefill": {
+        "exponential_time": (2e-13, 1e-15, 1e-11),
+        "depth_time": (5e-9, 1e-11, 1e-6),
+    },
+    "attention_decode": {"depth_time": (5e-9, 1e-12, 1e-6), "padding": (0.5, 1e-3, 1.0)},
+    "latent_prefill": {
+        "padding": (0.5, 1e-3, 1.0),
+        "exponential_time": (2e-13, 1e-15, 1e-11),
+        "depth_time": (5e-9, 1e-11, 1e-6),
+    },
+    "latent_decode": {
+        "exponential_time": (2e-14, 1e-16, 1e-11),
+        "depth_time": (5e-9, 1e-12, 1e-6),
+        "padding": (0.5, 1e-3, 1.0),
+    },
+    "experts": {"side_cost": (2.0, 1e-3, 50.0), "depth_time": (1e-7, 1e-10, 1e-5)},
+}
+_THROTTLED = {"throttle": (0.5, 1e-3, 5.0)}
+_QUANTISED = {"side_cost": (1.0, 1e-3, 50.0)}
+_BASE: dict[str, tuple[float, float]] = {
+    "compute_efficiency": (0.01, 1.0),
+    "memory_efficiency": (0.01, 1.0),
+    "overhead": (1e-7, 1e-3),
+    "sharpness": (1.0, 20.0),
+}
+#: Where searches begin beside the constants in the database: compute- and memory-bound kernels.
+_STARTS = ({"compute_efficiency": 0.8, "memory_efficiency": 0.85, "sharpness": 2.5},
+           {"compute_efficiency": 0.2, "memory_efficiency": 0.85, "sharpness": 4.0})  # fmt: skip
+_FAINT_SPREAD = 30.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Refit:
+    """Constants of one class, format and library.
+
+    Attributes
+    ----------
+    kernel, key : str
+        Class, and format with the library's name where it needs one.
+    software : str
+        Software with its version.
+    constants : Kernel
+        What was fitted, with the error that calibration rows gave.
+    errors : dict
+        Rows and mean error of each part, median, bias and share inside the 90 % interval of those held out.
+    """
+
+    kernel: str
+    key: str
+    software: str
+    constants: Kernel
+    errors: dict[str, float]
+
+    def sentence(self) -> str:
+        """Return what a note says about it."""
+        e = self.errors
+        name = f"{self.kernel} {self.key.partition('-')[0]}: {self.software}, {e['n_row']:.0f} rows"
+        if np.isnan(e["held_out"]):
+            return f"{name}, {e['fit']:.1%}, nothing held out"
+        return (
+            f"{name}, {100 * e['fit']:.1f} / {100 * e['held_out']:.1f} % (median {100 * e['median']:.1f} %, "
+            f"mean bias {100 * e['bias']:+.0f} %)"
+        )
+
+
+def refit(
+    rows: pd.DataFrame, platform: Platform, kernel: str, variant: str, software: str
+) -> Refit | None:
+    """Fit one class, variant and library of a device; None where there are too few rows.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        All rows of it, in the own columns.
+    platform : Platform
+        Where they ran.
+    kernel, variant, software : str
+        Class, formats, and software with its version.
+    """
+    try:
+        format_on(platform.accelerator, str(rows["format"].iloc[0]))
+    except GenzError:
+        return None
+    chosen = rows[_fit_for(rows, platform)].reset_index(drop=True)
+    part = parts(chosen) if len(chosen) else np.array([])
+    if np.count_nonzero(part == "fit") < _LEAST_ROWS:
+        return None
+    problem = _problem(rows, chosen, platform, kernel, variant, software)
+    own = np.flatnonzero(part == "fit")
+    values = problem.best(_thinned(own))
+    predicted = problem.time(values)
+    residual = np.log(problem.measured / predicted)
+    apart = np.concatenate([residual[part == "calibration"], problem.folds(own, values, chosen)])
+    known = apart[np.isfinite(apart)]
+    error = conformal_error(known if len(known) else residual)
+    constants = _rounded(values | {"error": error})
+    errors = _errors(problem.measured, predicted, part, error)
+    if errors["fit"] > _WORST:
+        return None
+    return Refit(kernel, variant, software, constants, errors)
+
+
+def _fit_for(rows: pd.DataFrame, platform: Platform) -> Any:
+    """Whether rows are of the kind that constants are fitted on, and possible."""
+    kernel = str(rows["kernel"].iloc[0])
+    fair = np.isin(kinds(rows, platform), (kernel, f"{kernel}_wide"))
+    fair &= rows["time"].to_numpy(dtype=np.float64) >= ideal_time(rows, platform)
+    return fair
+
+
+def _thinned(at: Any) -> Any:
+    if len(at) <= _MOST_ROWS:
+        return at
+    return np.sort(np.random.default_rng(_SEED).choice(at, _MOST_ROWS, replace=False))
+
+
+def _rows_of(operator: Operator, at: Any) -> Operator:
+    """Return some of the rows of an operator."""
+    changes = {}
+    for name in Operator.__dataclass_fields__:
+        value = getattr(operator, name)
+        if np.ndim(value) == 1:
+            changes[name] = np.broadcast_to(value, np.shape(operator.traffic))[at]
+    return Operator(**{n: getattr(operator, n) for n in Operator.__dataclass_fields__} | changes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Problem:
+    """What is fitted: rows as one operator, and constants with their bounds, from several starts.
+
+    ``apart`` are constants that are not fitted.
+    """
+
+    accelerator: Accelerator
+    kernel: str
+    operator: Operator
+    measured: FloatArray
+    starts: tuple[list[Parameter], ...]
+    apart: dict[str, float]
+
+    def time(self, values: Mapping[str, float], at: IntArray | None = None) -> FloatArray:
+        """Return the time of rows under constants [s]."""
+        one = Kernel(**{"error": 0.1} | self.apart | dict(values))
+        only = self.accelerator.replace(kernel={self.kernel: {"bf16": one}}, sources=())
+        return kernel_time(only, self.operator if at is None else _rows_of(self.operator, at))
+
+    def best(self, at: IntArray) -> dict[str, float]:
+        """Return the constants of the best of several searches."""
+        part, measured = _rows_of(self.operator, at), self.measured[at]
+        one = _Problem(self.accelerator, self.kernel, part, measured, self.starts, self.apart)
+        found, least = {}, np.inf
+        for free in self.starts:
+            values = fit(one.time, measured, free, prior=False)
+            off = np.log(measured / one.time(values))
+            loss = float(np.mean(np.sqrt(1.0 + (off / 0.1) ** 2)))
+            if loss < least - 1e-4:
+                found, least = values, loss
+        return found | self.apart
+
+    def folds(self, at: IntArray, start: Mapping[str, float], rows: pd.DataFrame) -> FloatArray:
+        """Return the residuals of rows under constants that whole other shapes gave."""
+        at = _thinned(at)
+        part, measured = _rows_of(self.operator, at), self.measured[at]
+        one = _Problem(self.accelerator, self.kernel, part, measured, self.starts, self.apart)
+        columns = ["model"] if "model" in rows else [c.split(":")[0] for c in SPLIT[self.kernel]]
+        shape = rows.iloc[at].groupby(columns, sort=False).ngroup().to_numpy(dtype=np.int64)
+
+        def fitted(chosen: IntArray) -> dict[str, float]:
+            def times(values: Mapping[str, float]) -> FloatArray:
+                return one.time(values, chosen)
+
+            return fit(times, measured[chosen], self.starts[0], prior=False, start=start)
+
+        return held_out_residuals(fitted, one.time, measured, shape, _FOLDS).residual
+
+
+def _problem(
+    rows: pd.DataFrame,
+    chosen: pd.DataFrame,
+    platform: Platform,
+    kernel: str,
+    variant: str,
+    software: str,
+) -> _Problem:
+    """Where short rows tell the time of a launch from the host, the fixed time stays that of the format itself."""
+    launched = bool(np.any(kinds(rows, platform) == LAUNCHED))
+    unit = unit_of_format(variant)
+    name = unit if launched else variant
+    base = kernel_of(platform.accelerator, kernel, unit, name, library_of(software))
+    operator = row_operator(chosen)
+    more = dict(_FURTHER.get(kernel, {}))
+    if kernel == "gemm" and np.any(operator.side):
+        more |= _QUANTISED
+    if kernel == "gemm" and base.throttle:  # as waves, where an entry has it
+        more |= _THROTTLED
+    apart = {"wave_core": float(base.wave_core)} if base.wave_core else {}
+    if launched:
+        apart["overhead"] = float(base.overhead)
+    starts = tuple(
+        [p for p in _parameters(base, more, start) if p.name not in apart]
+        for start in ({}, *_STARTS)
+    )
+    measured = chosen["time"].to_numpy(dtype=np.float64)
+    return _Problem(platform.accelerator, kernel, operator, measured, starts, apart)
+
+
+def _parameters(
+    base: Kernel, more: Mapping[str, tuple[float, float, float]], start: Mapping[str, float]
+) -> list[Parameter]:
+    found = []
+    for name, (low, high) in _BASE.items():
+        value = start.get(name, float(getattr(base, name)))
+        found.append(Parameter(name, float(np.clip(value, low, high)), low, high, _FAINT_SPREAD))
+    for name, (value, low, high) in more.items():
+        own = float(getattr(base, name)) if not start else 0.0
+        found.append(
+            Parameter(name, float(np.clip(own or value, low, high)), low, high, _FAINT_SPREAD)
+        )
+    return found
+
+
+def _rounded(values: Mapping[str, float]) -> Kernel:
+    """Three figures; terms that are next to nothing are left out."""
+    small = {"depth_time": 2e-12, "exponential_time": 2e-15, "padding": 2e-3, "side_cost": 2e-3}
+    kept = {k: float(f"{v:.3g}") for k, v in values.items() if v > small.get(k, 0.0)}
+    return Kernel(**kept)
+
+
+def _errors(
+    measured: FloatArray, predicted: FloatArray, part: Any, error: float
+) -> dict[str, float]:
+    inside, out = part == "fit", part == "held_out"
+    judged = accuracy(measured[out], predicted[out])
+    residual = np.log(measured[out] / predicted[out])
+    return {
+        "n_row": float(len(measured)),
+        "fit": accuracy(measured[inside], predicted[inside])["mape"],
+        "held_out": judged["mape"],
+        "median": judged["median"],
+        "bias": judged["bias"],
+        "coverage": coverage(residual, error),
+    }

@@ -1,0 +1,100 @@
+"""Kinds of measured rows: which of a class belong together, and which parts of them a fit may see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from genz.core.typing import BoolArray
+from genz.perf.efficiency import PRIOR
+from genz.solve.measured.operators import COLLECTIVES
+from genz.solve.measured.predict import cache_bytes
+from genz.solve.measured.work import wide_head
+from genz.solve.split import part_of
+from genz.spec.hardware import Platform
+
+__all__ = ["LAUNCHED", "SPLIT", "kinds", "parts"]
+
+_HEADS = ("n_head", "n_kv_head", "head_dim")
+#: Kernel class -> columns that make a shape; whole shapes are held out of fits. A split depends on the names that
+#: it hashes: those of a table's own columns follow a colon.
+SPLIT: dict[str, tuple[str, ...]] = {
+    "gemm": ("n", "k"),
+    "attention_prefill": _HEADS,
+    "attention_decode": _HEADS,
+    "latent_prefill": ("batch", "new"),
+    "latent_decode": ("batch", "context"),
+    "elementwise": ("model",),
+    "experts": ("n_expert", "n_active", "width", "inner"),
+} | dict.fromkeys(COLLECTIVES, ("size",))
+
+_SMALL = 256.0  # physics: products with a narrower side run other kernels
+#: Products that were launched one by one from the host, whose time is that of the launch.
+LAUNCHED = "gemm_launched"
+_LOWEST, _NEAR, _SLOW, _MANY = 0.05, 2.0, 6.0, 1000  # share of rows, floors, fixed times, rows
+_CACHED, _VISIBLE = 2.0, 1e-6  # times the last level; time at the memory bandwidth [s]
+
+
+def parts(rows: pd.DataFrame) -> Any:
+    """Return the part of each row, ``fit``, ``calibration`` or ``held_out``, by whole shapes or whole models.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Own columns, one kernel class.
+    """
+    columns = ("model",) if "model" in rows else SPLIT[str(rows["kernel"].iloc[0])]
+    names = {c.split(":")[0]: c.split(":")[-1] for c in columns}
+    return part_of(rows[list(names)].rename(columns=names), list(names.values()))
+
+
+def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
+    """Return the class of each row as tables of errors print it.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Own columns, one kernel class.
+    platform : Platform
+        Where they ran.
+
+    Notes
+    -----
+    Rows that a class's constants are not fitted on are a kind of their own, so that nothing is dropped unseen:
+    products narrower than 256 (``gemm_narrow``), windows (``…_window``), caches that the last level holds because the
+    benchmark repeats itself (``attention_decode_warm``; twice the level, and reading them takes more than 1 us),
+    products timed with their launch from the host (``gemm_launched``: up to twice a floor of over 30 us), and experts dealt
+    to several ranks (``experts_parallel``). Heads wider than 256 (``…_wide``) have constants of their own.
+    """
+    kernel = str(rows["kernel"].iloc[0])
+    kind = np.full(len(rows), kernel, dtype=object)
+    if kernel == "gemm":
+        kind[_launched(rows)] = LAUNCHED
+        kind[((rows["n"] < _SMALL) | (rows["k"] < _SMALL)).to_numpy()] = "gemm_narrow"
+    if kernel == "experts":
+        kind[(rows["expert"].fillna(1.0) > 1.0).to_numpy()] = "experts_parallel"
+    if kernel == "attention_decode":
+        kind[_warm(rows, platform)] = "attention_decode_warm"
+    if kernel.startswith("attention"):
+        kind[wide_head(rows) & (kind == kernel)] = f"{kernel}_wide"
+        kind[(rows["window"].fillna(0.0) > 0.0).to_numpy()] = f"{kernel}_window"
+    return kind
+
+
+def _launched(rows: pd.DataFrame) -> BoolArray:
+    """Whether the launch from the host may be what was measured: the floor of time is that of no product."""
+    time = rows["time"].to_numpy(dtype=np.float64)
+    floor = float(np.quantile(time, _LOWEST))
+    return np.asarray(
+        (time < _NEAR * floor) & (floor > _SLOW * PRIOR["gemm"].overhead) & (len(time) >= _MANY)
+    )
+
+
+def _warm(rows: pd.DataFrame, platform: Platform) -> BoolArray:
+    """Whether the last level may serve a cache when a benchmark repeats itself, and reading it takes time at all."""
+    size = cache_bytes(rows)
+    held = platform.accelerator.on_chip_capacity
+    seen = size / platform.accelerator.memory_bandwidth > _VISIBLE
+    return np.asarray(seen & (size < _CACHED * (0.0 if held is None else held)))
