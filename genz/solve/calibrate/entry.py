@@ -23,7 +23,7 @@ def rewritten(
     text: str,
     tables: Mapping[str, Mapping[str, float]],
     sentences: Mapping[str, Sequence[str]],
-    before: str,
+    after: str,
 ) -> str:
     """Return the text of an entry with other tables of constants.
 
@@ -36,12 +36,12 @@ def rewritten(
     sentences : mapping
         Title of the source that the constants come from -> what its note says of each class; sentences of the old
         note about other classes stay.
-    before : str
-        New tables come before the first table whose head starts with this, such as ``[[sources]]``.
+    after : str
+        New tables follow the first table whose head starts with this, such as ``[[network]]``.
     """
     above = {name.rpartition(".")[0] for name in tables}
     blocks = [b for b in _blocks(text) if _name(b).rpartition(".")[0] not in above]
-    place = next((i for i, b in enumerate(blocks) if b.startswith(before)), len(blocks))
+    place = next((i + 1 for i, b in enumerate(blocks) if b.startswith(after)), len(blocks))
     blocks[place:place] = [_table(name, values) for name, values in tables.items()]
     blocks = _sorted(blocks)
     return "".join(_noted(b, sentences) for b in blocks)

@@ -197,7 +197,8 @@ class _Problem:
         part, measured = _rows_of(self.operator, at), self.measured[at]
         one = _Problem(self.accelerator, self.kernel, part, measured, self.starts, self.apart)
         columns = ["model"] if "model" in rows else [c.split(":")[0] for c in SPLIT[self.kernel]]
-        shape = rows.iloc[at].groupby(columns, sort=False).ngroup().to_numpy(dtype=np.int64)
+        number = rows.iloc[at].groupby(columns, sort=False).ngroup()
+        shape: IntArray = np.asarray(number, dtype=np.int64)
 
         def fitted(chosen: IntArray) -> dict[str, float]:
             def times(values: Mapping[str, float]) -> FloatArray:

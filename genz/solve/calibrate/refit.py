@@ -2,39 +2,53 @@
 
 Every kernel class, format and software library that the tables of a device hold gets the constants that come closest in
 the logarithm on the rows of :func:`genz.solve.measured.kinds.parts` named ``fit``, and the error that holds 90 % of the
-rows named ``calibration``. Rows named ``held_out`` take part in neither; what they say goes into the note.
+rows named ``calibration`` and of folds of whole shapes. Rows named ``held_out`` take part in neither; what they say goes into the note.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from genz.core.errors import GenzError
 from genz.db import registry
 from genz.db.paths import data_root
 from genz.perf.efficiency import PRIOR, RELATIVE
+from genz.solve.calibrate.collective_fit import (
+    FittedCollective,
+    fit_collective,
+    mean_error,
+    with_constants,
+)
 from genz.solve.calibrate.entry import rewritten
 from genz.solve.calibrate.kernel_fit import Refit, refit
 from genz.solve.measured.files import platform_name, read_folder
 from genz.solve.measured.operators import COLLECTIVES
-from genz.solve.measured.predict import library_of
+from genz.solve.measured.predict import library_of, version_key
 from genz.solve.measured.work import variant_of, wide_head
-from genz.spec.hardware import Kernel
+from genz.spec.hardware import Collective, Kernel, Platform
 
-__all__ = ["groups", "main"]
+__all__ = ["groups", "main", "refit_kernels", "refit_links"]
 
 #: Libraries in the order in which one of them gives the constants that carry no library's name.
 _ORDER = ("vllm", "trtllm", "sglang", "vidur")
-Key = tuple[str, str, str]
+#: Formats whose bytes stand for those of all in fits of collectives.
+_BYTES = ("fp16", "bf16")
+#: Mean error of the constants of a library on another of its versions, over that of its own, from which on the version
+#: gets constants of its own.
+_OTHER = 1.5
+Rows = dict[tuple[str, str, str], pd.DataFrame]
 
 
-def groups(data: str | Path, devices: Sequence[str] = ()) -> dict[str, dict[Key, pd.DataFrame]]:
+def groups(data: str | Path, devices: Sequence[str] = ()) -> dict[str, Rows]:
     """Return the rows to fit and judge on, by platform and then by class, variant and software.
 
     Parameters
@@ -44,7 +58,7 @@ def groups(data: str | Path, devices: Sequence[str] = ()) -> dict[str, dict[Key,
     devices : sequence of str
         Accelerators of the database; none: all.
     """
-    found: dict[str, dict[Key, list[pd.DataFrame]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[str, Rows] = defaultdict(dict)
     for table in read_folder(data):
         rows = table.rows
         if "kernel" not in rows:
@@ -52,10 +66,11 @@ def groups(data: str | Path, devices: Sequence[str] = ()) -> dict[str, dict[Key,
         device = rows["device"] if "device" in rows else pd.Series(table.device, rows.index)
         for name, own in rows.groupby(device, sort=False):
             platform = platform_name(str(name))
-            for key, one in _grouped(own, table.engine):
-                if _wanted(platform, devices):
-                    found[platform][key].append(one)
-    return {p: {k: pd.concat(v) for k, v in g.items()} for p, g in found.items()}
+            if _wanted(platform, devices):
+                for key, one in _grouped(own, table.engine):
+                    known = found[platform].get(key)
+                    found[platform][key] = one if known is None else pd.concat([known, one])
+    return found
 
 
 def _wanted(platform: str, devices: Sequence[str]) -> bool:
@@ -66,14 +81,59 @@ def _wanted(platform: str, devices: Sequence[str]) -> bool:
     return not devices or name in devices
 
 
-def _grouped(rows: pd.DataFrame, software: str) -> list[tuple[Key, pd.DataFrame]]:
-    rows = rows[~rows["kernel"].isin(COLLECTIVES)]
+def _grouped(rows: pd.DataFrame, engine: str) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:
+    if "library" in rows:  # collectives: bytes count, and what graphs replay
+        fair = rows["format"].isin(_BYTES) & ~rows["library"].str.endswith(" eager")
+        each = rows[fair].groupby(["kernel", "library"], sort=False)
+        return [((str(k), "any", str(software)), own) for (k, software), own in each]
     cache = rows["cache_format"].fillna("") if "cache_format" in rows else pd.Series("", rows.index)
     wide = pd.Series(wide_head(rows), rows.index)
     return [
-        ((str(k), variant_of(str(f), str(c), wide=bool(w)), software), own)
+        ((str(k), variant_of(str(f), str(c), wide=bool(w)), engine), own)
         for (k, f, c, w), own in rows.groupby(["kernel", "format", cache, wide], sort=False)
     ]
+
+
+def refit_kernels(rows: Rows, platform: Platform) -> list[Refit]:
+    """Return the constants of the kernels of a device, each under the name that its table gets."""
+    found = [
+        one
+        for key, own in rows.items()
+        if key[0] not in COLLECTIVES and (one := refit(own, platform, *key)) is not None
+    ]
+    return _named(found)
+
+
+def refit_links(rows: Rows, platform: Platform) -> list[FittedCollective]:
+    """Return the constants of the collectives of a platform: of NCCL, then of each library's newest version.
+
+    An older version has constants of its own where those of the newest do much worse on it.
+    """
+    mine = {k: own for k, own in rows.items() if k[0] in COLLECTIVES}
+    if not mine or not platform.network:
+        return []
+    links, found = platform.network[0].replace(kernel={}), []
+    order = sorted(
+        mine, key=lambda k: (k[2] != "nccl", library_of(k[2]), _version(k[2])), reverse=True
+    )
+    order.sort(key=lambda k: k[2] != "nccl")
+    newest: dict[tuple[str, str], FittedCollective] = {}
+    for collective, _, software in ((k[0], k[1], k[2]) for k in order):
+        own, library = mine[collective, "any", software], library_of(software)
+        first = newest.get((collective, library))
+        name = library if first is None else version_key(software)
+        one = fit_collective(own, links, name, software)
+        if first is None:
+            newest[collective, library] = one
+        elif one.errors["fit"] * _OTHER > mean_error(own, links, library):
+            continue
+        found.append(one)
+        links = with_constants(links, one)
+    return found
+
+
+def _version(software: str) -> list[int]:
+    return [int(n) for n in re.findall(r"\d+", software)]
 
 
 def _named(found: Sequence[Refit]) -> list[Refit]:
@@ -99,42 +159,70 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dry", action="store_true", help="print only")
     given = parser.parse_args(arguments)
     for name, tables in groups(given.data, given.device).items():
+        rows = {k: v for k, v in tables.items() if not given.kernel or k[0] in given.kernel}
         platform = registry.platform(name)
-        found = []
-        for (kernel, variant, software), rows in tables.items():
-            if given.kernel and kernel not in given.kernel:
-                continue
-            one = refit(rows, platform, kernel, variant, software)
-            if one is not None:
-                found.append(one)
-        named = _named(found)
-        for one in named:
-            e = one.errors
-            sys.stdout.write(
-                f"{platform.accelerator.name:18} {one.kernel:18} {one.key:16} {one.software:18} n {e['n_row']:6.0f} "
-                f"fit {100 * e['fit']:5.1f} out {100 * e['held_out']:5.1f} med {100 * e['median']:5.1f} "
-                f"bias {100 * e['bias']:+5.1f} cov {100 * e['coverage']:5.1f}  {one.constants.error:.3f}\n"
-            )
+        kernels, links = refit_kernels(rows, platform), refit_links(rows, platform)
+        for one in kernels:
+            _print(platform.accelerator.name, one.kernel, one.key, one)
+        for link in links:
+            _print(name, link.collective, link.library, link)
         if not given.dry:
-            _write(platform.accelerator.name, named)
+            _write_kernels(platform.accelerator.name, kernels)
+            _write_links(name, links)
 
 
-_TITLES = {"vidur": "Vidur profiling data", "": "NVIDIA AIConfigurator operator tables"}
+def _print(place: str, kind: str, key: str, one: Refit | FittedCollective) -> None:
+    e = {k: v if k == "n_row" else 100.0 * v for k, v in one.errors.items()}
+    sys.stdout.write(
+        f"{place:19} {kind:18} {key:18} {one.software:17} n {e['n_row']:6.0f} fit {e['fit']:5.1f} "
+        f"out {e['held_out']:5.1f} med {e['median']:5.1f} bias {e['bias']:+5.1f} cov {e['coverage']:5.1f} "
+        f"error {one.constants.error:.3f}\n"
+    )
 
 
-def _write(device: str, named: Sequence[Refit]) -> None:
-    path = Path(str(data_root("hardware_db"))) / "accelerators" / f"{device}.toml"
-    tables = {f"kernel.{one.kernel}.{one.key}": _plain(one.constants) for one in named}
+_TABLES, _PROFILES = "NVIDIA AIConfigurator operator tables", "Vidur profiling data"
+_LINKS = "NVIDIA AIConfigurator collective tables"
+
+
+def _write_kernels(device: str, fitted: Sequence[Refit]) -> None:
     sentences: dict[str, list[str]] = defaultdict(list)
-    for one in named:
-        sentences[_TITLES.get(library_of(one.software), _TITLES[""])].append(one.sentence())
-    text = path.read_text(encoding="utf-8")
-    path.write_text(rewritten(text, tables, sentences, "[[sources]]"), encoding="utf-8")
+    for one in fitted:
+        sentences[_PROFILES if one.software == "vidur" else _TABLES].append(one.sentence())
+    tables = {f"kernel.{one.kernel}.{one.key}": _plain(one.constants) for one in fitted}
+    _write("accelerators", device, tables, sentences, "[peak_flop_rate]")
 
 
-def _plain(constants: Kernel) -> dict[str, float]:
-    values = {n: float(getattr(constants, n)) for n in Kernel.__dataclass_fields__}
-    return {n: v for n, v in values.items() if v != 0.0 or n == "overhead"}
+def _write_links(platform: str, fitted: Sequence[FittedCollective]) -> None:
+    tables = {
+        f"network.kernel.{one.collective}.{one.library}": _plain(one.constants) for one in fitted
+    }
+    _write(
+        "platforms", platform, tables, {_LINKS: [one.sentence() for one in fitted]}, "[[network]]"
+    )
+
+
+def _write(
+    kind: str,
+    name: str,
+    tables: Mapping[str, Mapping[str, float]],
+    sentences: Mapping[str, Sequence[str]],
+    after: str,
+) -> None:
+    if tables:
+        path = Path(str(data_root("hardware_db"))) / kind / f"{name}.toml"
+        text = path.read_text(encoding="utf-8")
+        path.write_text(rewritten(text, tables, sentences, after), encoding="utf-8")
+
+
+def _plain(constants: Kernel | Collective) -> dict[str, Any]:
+    """Values that are not those that an absent key stands for."""
+    fields = type(constants).__dataclass_fields__
+    values = {n: getattr(constants, n) for n in fields}
+    return {
+        n: v
+        for n, v in values.items()
+        if n in ("overhead", "start") or v not in (0.0, False, np.inf)
+    }
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from genz.solve.measured.work import (
 )
 from genz.spec.hardware import Platform
 
-__all__ = ["cache_bytes", "ideal_time", "library_of", "log_error", "predicted_time"]
+__all__ = ["cache_bytes", "ideal_time", "library_of", "log_error", "predicted_time", "version_key"]
 
 
 def log_error(
@@ -58,7 +58,8 @@ def log_error(
     """
     if kernel in COLLECTIVES:
         known = platform.network[0].kernel.get(kernel, {}) if platform.network else {}
-        stated = known.get(library_of(software)) or known.get("nccl")
+        library = _link_library(kernel, platform, software)
+        stated = known.get(library) or known.get("nccl")
         return float("nan") if stated is None else float(stated.error)
     format_on(platform.accelerator, number_format)
     names = unit_of_format(number_format), variant_of(number_format, cache, wide=wide)
@@ -69,6 +70,17 @@ def library_of(software: str) -> str:
     """Return the library of a software with its version, such as vllm for vllm0.24.0."""
     found = re.match(r"[a-z_]+", software)
     return found.group().strip("_") if found else LIBRARY
+
+
+def version_key(software: str) -> str:
+    """Return the name of constants of one version, such as vllm0_24_0 for vllm0.24.0."""
+    return software.replace(".", "_")
+
+
+def _link_library(kernel: str, platform: Platform, software: str) -> str:
+    """Return the version whose constants of a collective the links have, else its library."""
+    own = platform.network[0].kernel.get(kernel, {}) if platform.network else {}
+    return version_key(software) if version_key(software) in own else library_of(software)
 
 
 def predicted_time(rows: pd.DataFrame, platform: Platform, software: str = "") -> FloatArray:
@@ -91,6 +103,7 @@ def predicted_time(rows: pd.DataFrame, platform: Platform, software: str = "") -
     kernel, number_format = str(rows["kernel"].iloc[0]), str(rows["format"].iloc[0])
     library = library_of(software)
     if kernel in COLLECTIVES:
+        library = _link_library(kernel, platform, software)
         return _message_time(kernel, shape_of(rows), platform, ideal=False, library=library)
     format_on(platform.accelerator, number_format)
     wide, time = wide_head(rows), np.empty(len(rows))
