@@ -96,6 +96,7 @@ def attention_core(
         flop=2.0 * request * stream.beams * pairs * query_head * depth,
         cache=reader * read * kv_head * depth * site.precision.cache_width,
         activation=site.act * site.rows(stream) * query_head * depth,
+        idle=_idle(site, stream, 2.0 * request * stream.beams * pairs * depth, query_head, kv_head),
         variant=_variant(site, depth),
         **serial_parts(
             mixer, stream, request, pairs * query_head,
@@ -106,6 +107,18 @@ def attention_core(
 
 #: Width of a head beyond which libraries run other kernels, whose constants are named ``..._wide``. [1]
 WIDE_HEAD = 256.0
+
+
+#: Rows of queries to which kernels that also hold a prompt fill up those of a request and key-value head, on the mean of
+#: tiles of 64 and 128; fitted on vLLM 0.19, RTX PRO 6000 and RTX 4090 (LLMServingSim profiles, commit 5daddb2, MIT).
+MIXED_ROWS = 90.0
+
+
+def _idle(site: Site, stream: Stream, flop: Num, query_head: Num, kv_head: Num) -> Num:
+    """Arithmetic on empty rows, given that of one query head."""
+    if stream.phase == "prefill" or all(s.phase == "decode" for s in site.streams):
+        return 0.0
+    return flop * np.maximum(MIXED_ROWS * kv_head - query_head, 0.0)
 
 
 def _variant(site: Site, depth: Num) -> str:

@@ -56,11 +56,13 @@ def attention_operator(
     window: int | None,
     number_format: str,
     cache_format: str,
+    mixed: bool = False,
 ) -> Operator:
-    """Return softmax attention of ``new`` tokens to themselves and ``cached`` ones."""
+    """Return softmax attention of ``new`` tokens to themselves and ``cached`` ones, ``mixed`` with another prompt or not."""
     sees = Attention(n_head=1, n_kv_head=1, head_dim=1, window=window)
     stream = _stream(phase, batch, new, cached)
-    site = _site(Precision(activation=number_format, cache=cache_format), (stream,))
+    streams = (stream, _stream("prefill", 1.0, 1.0, 0.0)) if mixed else (stream,)
+    site = _site(Precision(activation=number_format, cache=cache_format), streams)
     depth = 2.0 * _array(head_dim)
     return attention_core(
         site, sees, stream, 0, 1.0, _array(n_head), _array(n_kv_head), depth

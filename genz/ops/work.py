@@ -46,6 +46,8 @@ class Operator:
         query tile walks, pairs of request and key-value head in decode, experts in use. [1]
     output : array_like, shape (...)
         Outputs of a product, rows times columns, which tiles are cut from. [1]
+    idle : array_like, shape (...)
+        Arithmetic on empty rows of tiles: queries of requests that generate, in one kernel with a prompt. [flop]
     variant : str
         Formats by which constants are known where ``number_format`` alone does not say it, for example
         ``"fp8_block"``, or ``"bf16_fp8"`` for 16-bit attention to an fp8 cache; empty: ``number_format``.
@@ -70,6 +72,7 @@ class Operator:
     exponential: Num = 0.0
     depth: Num = 0.0
     output: Num = 0.0
+    idle: Num = 0.0
     variant: str = ""
 
     @property

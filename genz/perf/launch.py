@@ -115,6 +115,8 @@ def _further(
     rows["idle"] = _idle(waves, operators, kernels) if waves else []
     for i, (o, k) in enumerate(zip(operators, kernels, strict=True)):
         terms = present[id(k)]
+        if _counts(o.idle):
+            rows["idle"].append((i, o.idle))
         if not terms:
             continue
         if "padding" in terms and _counts(o.padding):

@@ -32,7 +32,7 @@ from genz.solve.calibrate.entry import rewritten
 from genz.solve.calibrate.kernel_fit import Refit, refit
 from genz.solve.measured.files import platform_name, read_folder
 from genz.solve.measured.operators import COLLECTIVES
-from genz.solve.measured.predict import library_of, version_key
+from genz.solve.measured.predict import MIXED, library_of, version_key
 from genz.solve.measured.work import variant_of, wide_head
 from genz.spec.hardware import Collective, Kernel, Platform
 
@@ -99,7 +99,7 @@ def refit_kernels(rows: Rows, platform: Platform) -> list[Refit]:
     found = [
         one
         for key, own in rows.items()
-        if key[0] not in COLLECTIVES and (one := refit(own, platform, *key)) is not None
+        if key[0] not in (*COLLECTIVES, MIXED) and (one := refit(own, platform, *key)) is not None
     ]
     return _named(found)
 
@@ -137,14 +137,17 @@ def _version(software: str) -> list[int]:
 
 
 def _named(found: Sequence[Refit]) -> list[Refit]:
-    """Constants of the first library carry no name, those of others do."""
+    """Constants of the first library carry no name, those of others do; the newest version of each counts."""
     named = []
     rank = {name: i for i, name in enumerate(_ORDER)}
-    firsts: set[tuple[str, str]] = set()
+    seen: dict[tuple[str, str], list[str]] = defaultdict(list)
+    found = sorted(found, key=lambda r: _version(r.software), reverse=True)
     for one in sorted(found, key=lambda r: rank.get(library_of(r.software), len(rank))):
-        key = (one.kernel, one.key)
-        own = one.key if key not in firsts else f"{one.key}-{library_of(one.software)}"
-        firsts.add(key)
+        library, others = library_of(one.software), seen[one.kernel, one.key]
+        if library in others:
+            continue
+        own = f"{one.key}-{library}" if others else one.key
+        others.append(library)
         named.append(Refit(one.kernel, own, one.software, one.constants, one.errors))
     classes = [*PRIOR, *RELATIVE]
     return sorted(named, key=lambda r: (classes.index(r.kernel), r.key))

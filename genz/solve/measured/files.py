@@ -46,6 +46,10 @@ DEVICES = {
     "gb300": "gb300_nvl72",
     "l40s": "l40s_8",
     "a40": "a40_8",
+    "h20": "h20_8",
+    "h800": "h800_sxm_8",
+    "rtx4090": "rtx_4090_8",
+    "rtxpro6000": "rtx_pro_6000_8",
     "rtx_pro_6000_server": "rtx_pro_6000_8",
 }
 

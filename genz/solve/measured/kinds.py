@@ -24,6 +24,7 @@ SPLIT: dict[str, tuple[str, ...]] = {
     "gemm": ("n", "k"),
     "attention_prefill": _HEADS,
     "attention_decode": _HEADS,
+    "attention_mixed": _HEADS,
     "latent_prefill": ("batch", "new"),
     "latent_decode": ("batch", "context"),
     "elementwise": ("model",),
@@ -79,7 +80,8 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
         kind[_warm(rows, platform)] = "attention_decode_warm"
     if kernel.startswith("attention"):
         kind[wide_head(rows) & (kind == kernel)] = f"{kernel}_wide"
-        kind[(rows["window"].fillna(0.0) > 0.0).to_numpy()] = f"{kernel}_window"
+        if "window" in rows:
+            kind[(rows["window"].fillna(0.0) > 0.0).to_numpy()] = f"{kernel}_window"
     return kind
 
 

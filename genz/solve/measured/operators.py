@@ -12,6 +12,12 @@ import numpy as np
 import pandas as pd
 
 from genz.core.errors import InputError, SchemaError
+from genz.solve.measured.profiles import (
+    attention_profile,
+    elementwise_profile,
+    infersim_profile,
+    step_profile,
+)
 
 __all__ = ["COLLECTIVES", "OPTIONAL", "SHAPES", "is_operator_table", "operator_rows"]
 
@@ -26,6 +32,9 @@ SHAPES: dict[str, tuple[str, ...]] = {
     ),
     "attention_decode": (
         "batch", "context", "n_head", "n_kv_head", "head_dim", "window", "cache_format",
+    ),
+    "attention_mixed": (
+        "new", "cached", "batch", "context", "n_head", "n_kv_head", "head_dim", "window", "cache_format",
     ),
     "latent_prefill": ("batch", "new", "cached", "n_head", "cache_format"),
     "latent_decode": ("batch", "context", "n_head", "cache_format"),
@@ -98,7 +107,7 @@ def _finished(rows: pd.DataFrame) -> pd.DataFrame:
     """Drop repeated shapes: the mean of their times stays."""
     keys = [c for c in rows.columns if c != "time"]
     if rows.duplicated(keys).any():
-        times = rows.groupby(keys, sort=False, observed=True)["time"].mean()
+        times = rows.groupby(keys, sort=False, observed=True, dropna=False)["time"].mean()
         return times.reset_index()
     return rows.reset_index(drop=True)
 
@@ -216,34 +225,6 @@ def _latent(frame: pd.DataFrame, kernel: str, token: dict[str, pd.Series]) -> pd
     return _rows(kernel, _MICRO * frame["latency_us"], shape)
 
 
-#: Width, inner width, heads and key-value heads of the models of the Vidur profiles, whose head is 128 wide (phi-2: 80).
-_VIDUR = {
-    "Llama-2-7b-hf": (4096, 11008, 32, 32, 128),
-    "Llama-2-70b-hf": (8192, 28672, 64, 8, 128),
-    "Meta-Llama-3-8B": (4096, 14336, 32, 8, 128),
-    "Meta-Llama-3-70B": (8192, 28672, 64, 8, 128),
-    "phi-2": (2560, 10240, 32, 32, 80),
-}
-
-
-def _elementwise(frame: pd.DataFrame) -> pd.DataFrame:
-    """Vidur: norms, rotary embedding, gated activation and addition; values read and written."""
-    rows = frame[frame["model"].isin(_VIDUR) & (frame["op"] != "emb")]
-    widths = np.array([_VIDUR[m] for m in rows["model"]], dtype=np.float64).reshape(-1, 5)
-    width, inner, head, kept, size = widths.T
-    tensor, gated = rows["tp"].to_numpy(dtype=np.float64), (rows["model"] != "phi-2").to_numpy()
-    value = {
-        "attn_rope": 2.0 * (head + np.maximum(kept, tensor)) * size / tensor,
-        "mlp_act": np.where(gated, 3.0, 2.0) * inner / tensor,
-        "add": 3.0 * width,
-    }
-    norm = 2.0 * width  # not fused with the addition
-    each = np.select([rows["op"].to_numpy() == op for op in value], list(value.values()), norm)
-    shape: dict[str, object] = {"value": rows["tokens"].to_numpy(dtype=np.float64) * each}
-    extra = {c: rows[c].to_numpy() for c in ("device", "model", "tp", "op")}
-    return _rows("elementwise", _MICRO * rows["median_us"], {"format": "fp16", **shape, **extra})
-
-
 def _experts(frame: pd.DataFrame) -> pd.DataFrame:
     names = {
         "token": "num_tokens",
@@ -293,9 +274,12 @@ def _library(frame: pd.DataFrame) -> object:
 
 Convert = Callable[[pd.DataFrame], pd.DataFrame]
 _LAYOUTS: tuple[tuple[tuple[str, ...], Convert], ...] = (
-    (("m", "n", "k", "dtype", "latency_us"), _gemm),
     (("m", "n", "k", "median_us"), _gemm_profile),
-    (("op", "tokens", "median_us"), _elementwise),
+    (("op", "tokens", "median_us"), elementwise_profile),
+    (("phase", "chunk", "kv_cache", "median_us"), attention_profile),
+    (("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"), step_profile),
+    (("file", "mfu", "kv_len", "kv_dtype", "latency_us"), infersim_profile),
+    (("m", "n", "k", "dtype", "latency_us"), _gemm),
     (("isl", "step", "num_heads", "batch_size", "attn_dtype", "latency_us"), _latent_layout),
     (("num_heads", "kv_heads", "seq_len", "attn_dtype", "latency_us"), _prefill),
     (("num_heads", "kv_heads", "kv_len", "attn_dtype", "latency_us"), _decode),

@@ -31,7 +31,19 @@ from genz.solve.measured.work import (
 )
 from genz.spec.hardware import Platform
 
-__all__ = ["cache_bytes", "ideal_time", "library_of", "log_error", "predicted_time", "version_key"]
+__all__ = [
+    "MIXED",
+    "cache_bytes",
+    "ideal_time",
+    "library_of",
+    "log_error",
+    "predicted_time",
+    "version_key",
+]
+
+
+#: Attention of a step that holds a prompt's chunk and requests that generate.
+MIXED = "attention_mixed"
 
 
 def log_error(
@@ -62,6 +74,8 @@ def log_error(
         stated = known.get(library) or known.get("nccl")
         return float("nan") if stated is None else float(stated.error)
     format_on(platform.accelerator, number_format)
+    if kernel == MIXED:
+        return float("nan")
     names = unit_of_format(number_format), variant_of(number_format, cache, wide=wide)
     return float(kernel_of(platform.accelerator, kernel, *names, library_of(software)).error)
 
@@ -106,6 +120,11 @@ def predicted_time(rows: pd.DataFrame, platform: Platform, software: str = "") -
         library = _link_library(kernel, platform, software)
         return _message_time(kernel, shape_of(rows), platform, ideal=False, library=library)
     format_on(platform.accelerator, number_format)
+    if kernel == MIXED:
+        prompt = predicted_time(
+            rows.assign(kernel="attention_prefill", batch=1.0), platform, software
+        )
+        return prompt + kernel_time(platform.accelerator, row_operator(rows), library=library)
     wide, time = wide_head(rows), np.empty(len(rows))
     for own in (~wide, wide):
         if own.any():
@@ -182,6 +201,12 @@ def _decode_work(s: Shape, width: float) -> Pair:
     return _attention_work(s, keys, keys, np.ones_like(keys))
 
 
+def _mixed_work(s: Shape, width: float) -> Pair:
+    prompt = _prefill_work(s | {"batch": np.ones_like(s["new"])}, width)
+    requests = _decode_work(s, width)
+    return prompt[0] + requests[0], prompt[1] + requests[1]
+
+
 def cache_bytes(rows: pd.DataFrame) -> FloatArray:
     """Return the bytes of the cache that decoding rows read [B]."""
     s = shape_of(rows)
@@ -240,6 +265,7 @@ _WORK: dict[str, Callable[[Shape, float], Pair]] = {
     "gemm": _gemm_work,
     "attention_prefill": _prefill_work,
     "attention_decode": _decode_work,
+    MIXED: _mixed_work,
     "latent_prefill": _latent_prefill_work,
     "latent_decode": _latent_decode_work,
     "experts": _experts_work,

@@ -45,7 +45,7 @@ _NAMES = {
     "w4a8_nvfp4": "fp8_nvfp4",
 }
 _AMOUNTS = (
-    "flop", "weight", "cache", "activation", "padding", "side", "exponential", "depth", "output",
+    "flop", "weight", "cache", "activation", "padding", "side", "exponential", "depth", "output", "idle",
 )  # fmt: skip
 
 Shape = dict[str, Any]
@@ -129,7 +129,7 @@ def row_operator(rows: pd.DataFrame) -> Operator:
     Returns
     -------
     Operator
-        With amounts of shape (n_row,).
+        With amounts of shape (n_row,). Of attention in mixed steps it is that of the requests that generate.
     """
     kernel = str(rows["kernel"].iloc[0])
     return _BUILD[kernel](canonical(str(rows["format"].iloc[0])), shape_of(rows))
@@ -169,13 +169,13 @@ def _gemm(name: str, shape: Shape) -> Operator:
     return single.gemm_operator(shape["m"], shape["n"], shape["k"], name)
 
 
-def _attention(name: str, shape: Shape, phase: str) -> Operator:
+def _attention(name: str, shape: Shape, phase: str, *, mixed: bool = False) -> Operator:
     def build(s: Shape) -> Operator:
         window = None if s["window"] == 0.0 else int(s["window"])
         new, cached = _tokens(s, phase)
         return single.attention_operator(
             phase, s["batch"], new, cached, s["n_head"], s["n_kv_head"], s["head_dim"],
-            window=window, number_format=name, cache_format=unit_of_format(s["cache_format"]),
+            window=window, number_format=name, cache_format=unit_of_format(s["cache_format"]), mixed=mixed,
         )  # fmt: skip
 
     return _joined(shape, ("window", "cache_format"), build)
@@ -211,6 +211,7 @@ _BUILD: dict[str, Callable[[str, Shape], Operator]] = {
     "gemm": _gemm,
     "attention_prefill": lambda f, s: _attention(f, s, "prefill"),
     "attention_decode": lambda f, s: _attention(f, s, "decode"),
+    "attention_mixed": lambda f, s: _attention(f, s, "decode", mixed=True),
     "latent_prefill": lambda f, s: _latent(f, s, "prefill"),
     "latent_decode": lambda f, s: _latent(f, s, "decode"),
     "experts": _experts,
