@@ -253,3 +253,25 @@ def test_stacked_platforms_keep_their_collectives():
                 collective_time(collective, size, 8, genz.platform(n).network[0]) for n in names
             ]
             assert together.tolist() == [float(np.squeeze(t)) for t in each]
+
+
+def test_throttling_by_hand(chip):
+    """A product that takes 1 ms at the peak slows by half of the throttle."""
+    one = Kernel(
+        compute_efficiency=1.0, memory_efficiency=1.0, overhead=0.0, sharpness=1e3, error=0.1
+    )
+    known = chip.replace(kernel={"gemm": {"bf16": one.replace(throttle=0.6)}})
+    k = 16384
+    m = n = np.sqrt(1e-3 * chip.peak("bf16") / (2.0 * k))
+    assert gemm_time(known, m, n, k) == pytest.approx(1e-3 * (1.0 + 0.6 / 2.0), rel=1e-9)
+    assert gemm_time(known, 1e3 * m, n, k) == pytest.approx(1.0 * (1.0 + 0.6 / 1.001), rel=1e-9)
+
+
+def test_empty_query_rows_of_mixed_steps_by_hand():
+    """Eight heads on two key-value heads: 90 x 2 rows of a tile, of which 8 are real."""
+    case = {"window": None, "number_format": "bf16", "cache_format": "bf16"}
+    alone = attention_operator("decode", 3.0, 1.0, 999.0, 8.0, 2.0, 64.0, **case)
+    mixed = attention_operator("decode", 3.0, 1.0, 999.0, 8.0, 2.0, 64.0, **case, mixed=True)
+    assert np.all(alone.idle == 0.0)
+    assert mixed.flop == alone.flop == pytest.approx(4.0 * 3 * 1000 * 8 * 64)
+    assert mixed.idle == pytest.approx(4.0 * 3 * 1000 * (180 - 8) * 64)

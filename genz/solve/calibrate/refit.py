@@ -43,8 +43,8 @@ _ORDER = ("vllm", "trtllm", "sglang", "vidur")
 #: Formats whose bytes stand for those of all in fits of collectives.
 _BYTES = ("fp16", "bf16")
 #: Mean error of the constants of a library on another of its versions, over that of its own, from which on the version
-#: gets constants of its own.
-_OTHER = 1.5
+#: gets constants of its own; and how much more it must be. [1]
+_OTHER, _MARGIN = 1.5, 0.005
 Rows = dict[tuple[str, str, str], pd.DataFrame]
 
 
@@ -125,7 +125,7 @@ def refit_links(rows: Rows, platform: Platform) -> list[FittedCollective]:
         one = fit_collective(own, links, name, software)
         if first is None:
             newest[collective, library] = one
-        elif one.errors["fit"] * _OTHER > mean_error(own, links, library):
+        elif _OTHER * one.errors["fit"] + _MARGIN > mean_error(own, links, library):
             continue
         found.append(one)
         links = with_constants(links, one)

@@ -1,0 +1,213 @@
+"""Constants of the database fitted anew: planted constants come back, and entries change only where they should."""
+
+import tomllib
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from genz.db import registry
+from genz.perf.collectives import collective_time
+from genz.perf.kernels import gemm_time
+from genz.solve.accuracy import Z_90
+from genz.solve.calibrate.collective_fit import fit_collective
+from genz.solve.calibrate.entry import rewritten
+from genz.solve.calibrate.kernel_fit import refit
+from genz.solve.calibrate.refit import groups, refit_kernels, refit_links
+from genz.solve.measured.kinds import LAUNCHED, kinds, parts
+from genz.solve.split import CALIBRATION_SHARE, HELD_OUT_SHARE, held_out, part_of
+from genz.spec.hardware import Collective, Kernel
+
+PLANTED = Kernel(
+    compute_efficiency=0.66, memory_efficiency=0.81, overhead=4e-6, sharpness=2.2, error=0.1
+)
+
+
+@pytest.fixture(scope="module")
+def chip():
+    return registry.accelerator("nvidia_h100_sxm").replace(kernel={"gemm": {"bf16": PLANTED}})
+
+
+@pytest.fixture(scope="module")
+def products(chip):
+    """Products of 12 x 12 weights with known constants and 5 % of noise."""
+    side = 256 * np.unique(np.geomspace(1, 100, 12).astype(int))
+    m, n, k = (a.ravel() for a in np.meshgrid([1, 16, 128, 1024, 8192], side, side))
+    noise = np.exp(0.05 * np.random.default_rng(0).standard_normal(m.size))
+    time = gemm_time(chip, m, n, k) * noise
+    return pd.DataFrame({"kernel": "gemm", "format": "bf16", "m": m, "n": n, "k": k, "time": time})
+
+
+@pytest.fixture(scope="module")
+def fitted(chip, products):
+    platform = registry.platform("h100_sxm_8").replace(accelerator=chip.replace(kernel={}))
+    return refit(products, platform, "gemm", "bf16", "vllm1.0")
+
+
+def test_planted_constants_come_back(fitted):
+    for name in ("compute_efficiency", "memory_efficiency", "overhead"):
+        assert getattr(fitted.constants, name) == pytest.approx(getattr(PLANTED, name), rel=0.05)
+
+
+def test_stated_error_is_that_of_the_noise(fitted):
+    assert fitted.constants.error == pytest.approx(0.05, rel=0.15)  # Z_90 times it holds 90 %
+    assert 0.85 < fitted.errors["coverage"] < 0.95
+    assert Z_90 == pytest.approx(1.645, abs=1e-3)
+
+
+def test_held_out_rows_do_not_move_the_fit(fitted, products, chip):
+    spoilt = products.copy()
+    spoilt.loc[parts(spoilt) == "held_out", "time"] *= 3.0
+    platform = registry.platform("h100_sxm_8").replace(accelerator=chip.replace(kernel={}))
+    other = refit(spoilt, platform, "gemm", "bf16", "vllm1.0")
+    assert other.constants.compute_efficiency == fitted.constants.compute_efficiency
+    assert other.constants.error == fitted.constants.error
+    assert other.errors["held_out"] > 0.5
+
+
+def test_too_few_rows_and_formats_that_a_device_lacks_give_none(products, chip):
+    platform = registry.platform("h100_sxm_8").replace(accelerator=chip)
+    assert refit(products.head(20), platform, "gemm", "bf16", "vllm1.0") is None
+    a100 = registry.platform("a100_sxm_8")
+    assert refit(products.assign(format="fp8"), a100, "gemm", "fp8", "vllm1.0") is None
+
+
+def test_parts_are_whole_shapes_and_apart():
+    n, k = (a.ravel() for a in np.meshgrid(np.arange(60), np.arange(60)))
+    rows = pd.DataFrame({"n": n, "k": k})
+    part = part_of(rows, ["n", "k"])
+    np.testing.assert_array_equal(part == "held_out", held_out(rows, ["n", "k"]))
+    share = {name: np.mean(part == name) for name in ("fit", "calibration", "held_out")}
+    assert share["held_out"] == pytest.approx(HELD_OUT_SHARE, abs=0.03)
+    assert share["calibration"] == pytest.approx(CALIBRATION_SHARE, abs=0.03)
+    twice = pd.concat([rows, rows], ignore_index=True)
+    np.testing.assert_array_equal(part_of(twice, ["n", "k"]), np.tile(part, 2))
+
+
+def test_launches_from_the_host_are_a_kind_of_their_own(products):
+    platform = registry.platform("h100_sxm_8")
+    assert set(kinds(products, platform)) == {"gemm"}
+    many = pd.concat([products] * 3, ignore_index=True)
+    slow = many.assign(time=np.maximum(many["time"], 2e-4))
+    kind = kinds(slow, platform)
+    assert set(kind[slow["time"] < 3.9e-4]) == {LAUNCHED}
+    assert set(kind[slow["time"] > 4.1e-4]) == {"gemm"}
+
+
+def test_wide_heads_and_warm_caches_are_kinds_of_their_own():
+    platform = registry.platform("h100_sxm_8")
+    rows = pd.DataFrame(
+        {
+            "kernel": "attention_decode", "format": "bf16", "batch": 1.0, "n_head": 8.0, "n_kv_head": 8.0,
+            "head_dim": [128.0, 128.0, 512.0, 128.0], "context": [64.0, 8192.0, 64.0, 8192.0],
+            "window": [0.0, 0.0, 0.0, 128.0], "time": 1e-5,
+        }
+    )  # fmt: skip
+    assert kinds(rows, platform).tolist() == [
+        "attention_decode", "attention_decode_warm", "attention_decode_wide", "attention_decode_window",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def link():
+    return registry.platform("h100_sxm_8").network[0].replace(kernel={})
+
+
+def reduced(link, constants, size, n_rank):
+    known = link.replace(kernel={"all_reduce": {"nccl": constants}})
+    return collective_time("all_reduce", size, n_rank, known, library="nccl")
+
+
+TRUE = Collective(
+    start=3.0, start_rank=0.4, efficiency=0.25, bulk_start=12.0, bulk_efficiency=0.8, error=0.1
+)
+
+
+@pytest.fixture(scope="module")
+def messages(link):
+    size, n_rank = (a.ravel() for a in np.meshgrid(np.geomspace(1e3, 1e9, 25), [2.0, 4.0, 8.0]))
+    time = reduced(link, TRUE, size, n_rank)
+    return pd.DataFrame({"kernel": "all_reduce", "size": size, "n_rank": n_rank, "time": time})
+
+
+def test_planted_protocols_come_back(link, messages):
+    one = fit_collective(messages, link, "nccl", "nccl")
+    for name in ("start", "start_rank", "efficiency", "bulk_start", "bulk_efficiency"):
+        assert getattr(one.constants, name) == pytest.approx(getattr(TRUE, name), rel=0.05)
+    assert one.errors["held_out"] < 0.02
+
+
+def test_a_version_that_differs_has_constants_of_its_own(messages):
+    platform = registry.platform("h100_sxm_8")
+    rows = {
+        ("all_reduce", "any", "vllm0.9.0"): messages,
+        ("all_reduce", "any", "vllm0.10.0"): messages,
+        ("all_reduce", "any", "vllm0.8.0"): messages.assign(time=0.7 * messages["time"]),
+        ("all_reduce", "any", "nccl"): messages,
+    }
+    found = refit_links(rows, platform)
+    assert [(f.library, f.software) for f in found] == [
+        ("nccl", "nccl"), ("vllm", "vllm0.10.0"), ("vllm0_8_0", "vllm0.8.0"),
+    ]  # fmt: skip
+
+
+def test_first_library_has_no_name_and_the_newest_version_counts(products, chip):
+    platform = registry.platform("h100_sxm_8").replace(accelerator=chip)
+    keys = [("gemm", "bf16", s) for s in ("trtllm1.0.0", "vllm0.9.0", "vllm0.10.0")]
+    found = refit_kernels(dict.fromkeys(keys, products), platform)
+    assert [(f.key, f.software) for f in found] == [
+        ("bf16", "vllm0.10.0"), ("bf16-trtllm", "trtllm1.0.0"),
+    ]  # fmt: skip
+
+
+def test_rows_of_a_folder_by_platform_class_and_software(tmp_path):
+    text = "dtype,kernel,m,n,k,latency_us\nbfloat16,x,1,256,256,5\nfp8_block,x,1,256,256,9\n"
+    (tmp_path / "gemm_h100_sxm_vllm0.24.0.csv").write_text(text, encoding="utf-8")
+    found = groups(tmp_path, ["nvidia_h100_sxm"])
+    assert list(found["h100_sxm_8"]) == [
+        ("gemm", "bf16", "vllm0.24.0"), ("gemm", "fp8_block", "vllm0.24.0"),
+    ]  # fmt: skip
+    assert not groups(tmp_path, ["nvidia_b200"])
+
+
+ENTRY = """name = "x"
+
+[peak_flop_rate]
+bf16 = 1e15
+
+[kernel.gemm.bf16]
+overhead = 9e-6
+
+[kernel.gemm.fp8]
+overhead = 8e-6
+
+[kernel.experts.bf16]
+overhead = 7e-6
+
+[[sources]]
+title = "Data sheet"
+note = "untouched"
+
+[[sources]]
+title = "Tables, of a day"
+note = "estimate: old; gemm bf16: old, 1 rows; experts bf16: kept, 2 rows; tail"
+"""
+
+
+def test_entries_change_only_where_they_should():
+    tables = {"kernel.gemm.bf16": {"overhead": 2.5e-6, "depth_time": 4.2e-10, "sharpness": 2.0}}
+    text = rewritten(ENTRY, tables, {"Tables": ["gemm bf16: new, 3 rows"]}, "[peak_flop_rate]")
+    entry = tomllib.loads(text)
+    assert entry["kernel"] == {
+        "gemm": {"bf16": {"overhead": 2.5e-6, "depth_time": 4.2e-10, "sharpness": 2.0}},
+        "experts": {"bf16": {"overhead": 7e-6}},
+    }
+    assert entry["peak_flop_rate"] == {"bf16": 1e15}
+    assert entry["sources"][0] == {"title": "Data sheet", "note": "untouched"}
+    note = entry["sources"][1]["note"]
+    assert "gemm bf16: new, 3 rows" in note
+    assert "experts bf16: kept, 2 rows" in note
+    assert "old" not in note
+    assert (
+        rewritten(text, tables, {"Tables": ["gemm bf16: new, 3 rows"]}, "[peak_flop_rate]") == text
+    )
