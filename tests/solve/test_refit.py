@@ -52,7 +52,7 @@ def test_planted_constants_come_back(fitted):
 def test_stated_error_is_that_of_the_noise(fitted):
     assert fitted.constants.error == pytest.approx(0.05, rel=0.15)  # Z_90 times it holds 90 %
     assert 0.85 < fitted.errors["coverage"] < 0.95
-    assert Z_90 == pytest.approx(1.645, abs=1e-3)
+    assert pytest.approx(1.645, abs=1e-3) == Z_90
 
 
 def test_held_out_rows_do_not_move_the_fit(fitted, products, chip):

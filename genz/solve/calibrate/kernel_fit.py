@@ -16,8 +16,8 @@ from genz.perf.efficiency import kernel_of
 from genz.perf.launch import kernel_time
 from genz.solve.accuracy import accuracy, conformal_error, coverage
 from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals
-from genz.solve.measured.kinds import LAUNCHED, SPLIT, kinds, parts
-from genz.solve.measured.predict import ideal_time, library_of
+from genz.solve.measured.kinds import LAUNCHED, SPLIT, fitted_on, kinds, parts
+from genz.solve.measured.predict import library_of
 from genz.solve.measured.work import format_on, row_operator, unit_of_format
 from genz.spec.hardware import Accelerator, Kernel, Platform
 
@@ -115,7 +115,7 @@ def refit(
         format_on(platform.accelerator, str(rows["format"].iloc[0]))
     except GenzError:
         return None
-    chosen = rows[_fit_for(rows, platform)].reset_index(drop=True)
+    chosen = rows[fitted_on(rows, platform)].reset_index(drop=True)
     part = parts(chosen) if len(chosen) else np.array([])
     if np.count_nonzero(part == "fit") < _LEAST_ROWS:
         return None
@@ -132,14 +132,6 @@ def refit(
     if errors["fit"] > _WORST:
         return None
     return Refit(kernel, variant, software, constants, errors)
-
-
-def _fit_for(rows: pd.DataFrame, platform: Platform) -> Any:
-    """Whether rows are of the kind that constants are fitted on, and possible."""
-    kernel = str(rows["kernel"].iloc[0])
-    fair = np.isin(kinds(rows, platform), (kernel, f"{kernel}_wide"))
-    fair &= rows["time"].to_numpy(dtype=np.float64) >= ideal_time(rows, platform)
-    return fair
 
 
 def _thinned(at: Any) -> Any:

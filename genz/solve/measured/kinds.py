@@ -10,12 +10,12 @@ import pandas as pd
 from genz.core.typing import BoolArray
 from genz.perf.efficiency import PRIOR
 from genz.solve.measured.operators import COLLECTIVES
-from genz.solve.measured.predict import cache_bytes
+from genz.solve.measured.predict import cache_bytes, ideal_time
 from genz.solve.measured.work import wide_head
 from genz.solve.split import part_of
 from genz.spec.hardware import Platform
 
-__all__ = ["LAUNCHED", "SPLIT", "kinds", "parts"]
+__all__ = ["BEYOND", "LAUNCHED", "SPLIT", "fitted_on", "kinds", "parts"]
 
 _HEADS = ("n_head", "n_kv_head", "head_dim")
 #: Kernel class -> columns that make a shape; whole shapes are held out of fits. A split depends on the names that
@@ -32,6 +32,9 @@ SPLIT: dict[str, tuple[str, ...]] = {
 } | dict.fromkeys(COLLECTIVES, ("size",))
 
 _SMALL = 256.0  # physics: products with a narrower side run other kernels
+#: Rows that no device with this memory can reach.
+BEYOND = "beyond"
+_GROUPS = 4.0
 #: Products that were launched one by one from the host, whose time is that of the launch.
 LAUNCHED = "gemm_launched"
 _LOWEST, _NEAR, _SLOW, _MANY = 0.05, 2.0, 6.0, 1000  # share of rows, floors, fixed times, rows
@@ -66,7 +69,8 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     Rows that a class's constants are not fitted on are a kind of their own, so that nothing is dropped unseen:
     products narrower than 256 (``gemm_narrow``), windows (``…_window``), caches that the last level holds because the
     benchmark repeats itself (``attention_decode_warm``; twice the level, and reading them takes more than 1 us),
-    products timed with their launch from the host (``gemm_launched``: up to twice a floor of over 30 us), and experts dealt
+    rows faster than the ideal bound, whose weights the last level holds (``…_beyond``), products timed with their
+    launch from the host (``gemm_launched``: up to twice a floor of over 30 us), and experts dealt
     to several ranks (``experts_parallel``). Heads wider than 256 (``…_wide``) have constants of their own.
     """
     kernel = str(rows["kernel"].iloc[0])
@@ -82,7 +86,29 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
         kind[wide_head(rows) & (kind == kernel)] = f"{kernel}_wide"
         if "window" in rows:
             kind[(rows["window"].fillna(0.0) > 0.0).to_numpy()] = f"{kernel}_window"
+    if kernel not in COLLECTIVES:
+        fast = rows["time"].to_numpy(dtype=np.float64) < ideal_time(rows, platform)
+        kind[fast & (kind == kernel)] = f"{kernel}_{BEYOND}"
     return kind
+
+
+def fitted_on(rows: pd.DataFrame, platform: Platform) -> BoolArray:
+    """Return which rows constants are fitted on: those of the class itself, and experts on up to four groups of ranks.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Own columns, one kernel class.
+    platform : Platform
+        Where they ran.
+    """
+    kernel, kind = str(rows["kernel"].iloc[0]), kinds(rows, platform)
+    chosen = np.isin(kind, (kernel, f"{kernel}_wide"))
+    if kernel == "experts":
+        few = (rows["expert"].fillna(1.0) <= _GROUPS) & (rows["skew"].fillna(0.0) == 0.0)
+        fair = rows["time"].to_numpy(dtype=np.float64) >= ideal_time(rows, platform)
+        chosen |= few.to_numpy() & fair
+    return np.asarray(chosen)
 
 
 def _launched(rows: pd.DataFrame) -> BoolArray:
