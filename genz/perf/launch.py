@@ -68,9 +68,9 @@ def launch_time(
     Notes
     -----
     With the constants of :class:`genz.spec.hardware.Kernel` a launch takes
-    :math:`(c^p + m^p)^{1/p} + u\,S/B + \tau_x X + \tau_d D + t_0`, where :math:`c = W F / (e_c P)`,
-    :math:`m = (Q + g\,G) / (e_m B)`; G is ``padding``, S ``side``, X ``exponential`` and D ``depth`` of the
-    operator, W :func:`genz.perf.waves.wave_factor` where the kernel works in waves, else 1, and grows by
+    :math:`(c^p + m^p)^{1/p} + u\,S/B + \tau_x X + \tau_d D + t_0`, where :math:`c = (W F + 2 k_0 O) / (e_c P)`,
+    :math:`m = (Q + g\,G) / (e_m B)`; G is ``padding``, S ``side``, X ``exponential``, D ``depth`` and O ``output`` of the
+    operator, :math:`k_0` is ``tile_depth``, W :func:`genz.perf.waves.wave_factor` where the kernel works in waves, else 1, and grows by
     :math:`h\,t/(t + 1\,\mathrm{ms})` with ``throttle`` h and :math:`t = F/(e_c P)`. No term is
     negative and the shares are at most 1, so that it never falls below the ideal bound.
     """
@@ -96,7 +96,7 @@ def launch_time(
 
 Rows = list[tuple[int, Num]]
 _LASTING = 1e-3  # half of the throttling is reached [s]
-_TERMS = ("padding", "side_cost", "exponential_time", "depth_time", "wave_core")
+_TERMS = ("tile_depth", "padding", "side_cost", "exponential_time", "depth_time", "wave_core")
 
 
 def _further(
@@ -119,6 +119,8 @@ def _further(
             rows["idle"].append((i, o.idle))
         if not terms:
             continue
+        if "tile_depth" in terms and _counts(o.output):
+            rows["idle"].append((i, 2.0 * k.tile_depth * o.output))
         if "padding" in terms and _counts(o.padding):
             rows["padding"].append((i, k.padding * o.padding))
         apart: list[Num] = []

@@ -26,7 +26,7 @@ _PEAK_FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp6", "
 class Kernel(Record):
     """Constants of one kernel class and format: shares of the peaks, fixed times, knee, error.
 
-    The last six weigh amounts of :class:`genz.ops.work.Operator` beside flop and traffic, and are optional.
+    The last seven weigh amounts of :class:`genz.ops.work.Operator` beside flop and traffic, and are optional.
     """
 
     compute_efficiency: Num = schema.quantity(
@@ -57,6 +57,12 @@ class Kernel(Record):
     )
     depth_time: Num = schema.quantity(
         "s", "time per step that does not overlap", high=1e-3, default=0.0
+    )
+    tile_depth: Num = schema.quantity(
+        "1",
+        "channels in whose time a product starts and finishes a tile of outputs",
+        high=1e5,
+        default=0.0,
     )
     throttle: Num = schema.quantity(
         "1",

@@ -31,7 +31,7 @@ _FOLDS = 5
 _WORST = 0.5
 #: Class -> further constants, with start, least and most.
 _FURTHER: dict[str, dict[str, tuple[float, float, float]]] = {
-    "gemm": {"depth_time": (5e-10, 1e-12, 1e-8)},
+    "gemm": {"depth_time": (5e-10, 1e-12, 1e-8), "tile_depth": (50.0, 0.1, 5000.0)},
     "attention_prefill": {
         "exponential_time": (2e-13, 1e-15, 1e-11),
         "depth_time": (5e-9, 1e-11, 1e-6),
@@ -255,7 +255,13 @@ def _parameters(
 
 def _rounded(values: Mapping[str, float]) -> Kernel:
     """Three figures; terms that are next to nothing are left out."""
-    small = {"depth_time": 2e-12, "exponential_time": 2e-15, "padding": 2e-3, "side_cost": 2e-3}
+    small = {
+        "depth_time": 2e-12,
+        "tile_depth": 0.2,
+        "exponential_time": 2e-15,
+        "padding": 2e-3,
+        "side_cost": 2e-3,
+    }
     kept = {k: float(f"{v:.3g}") for k, v in values.items() if v > small.get(k, 0.0)}
     return Kernel(**kept)
 
