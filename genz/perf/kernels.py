@@ -3,9 +3,9 @@ r"""Time of single kernels on a device: the kernel models of a step, one at a ti
 Every function makes the operator that a layer of a model would make and evaluates it as a step does:
 
 .. math:: t = \left(c^p + m^p\right)^{1/p} + u \frac{S}{B} + \tau_x X + \tau_d D + t_0,
-   \quad c = \frac{F}{e_c P}, \quad m = \frac{Q}{e_m B}
+   \quad c = \frac{F + 2 k_0 O}{e_c P}, \quad m = \frac{Q}{e_m B}
 
-F flop, Q bytes, P dense peak, B memory bandwidth; :math:`e_c, e_m, p, t_0, u, \tau_x, \tau_d` are the constants of the
+F flop, Q bytes, O outputs, P dense peak, B memory bandwidth; :math:`e_c, e_m, p, t_0, k_0, u, \tau_x, \tau_d` are the constants of the
 device in :class:`genz.spec.hardware.Kernel`, fitted on the tables that its entry names; S bytes of passes beside the
 product, X exponentials, D steps that do not overlap. ``ideal=True`` gives :math:`\max(F/P, Q/B)`. Errors below are
 mean absolute errors on shapes that were not in the fit (:func:`genz.solve.split.held_out`), caches and weights that
@@ -78,9 +78,11 @@ def gemm_time(
     :math:`D = \min(k, 4096)`: sums are serial up to there and split among cores beyond. On Ampere F grows by
     :func:`genz.perf.waves.wave_factor`.
 
-    Error in bf16, n and k of 256 or more: A100 7.9 %, H100 6.3, H200 6.3, B200 7.1, B300 7.3, GB200 10.2 (its power
-    limit, rows of 1e12 flop and more), L40S 8.8; fp8 with the quantisation (TensorRT-LLM): H100 4.2, H200 4.6,
-    B200 5.6.
+    Error in bf16 of vLLM, n and k of 256 or more: A100 8.0 %, H100 6.2, H200 6.0, B200 7.5, B300 7.7, GB200 8.3,
+    L40S 10.6, RTX PRO 6000 9.1; fp8 with the quantisation: TensorRT-LLM H100 4.3 %, H200 4.3, B200 5.5, L40S 12.5,
+    vLLM H100 14.9 %, H200 16.8, B200 14.3, B300 12.2, GB200 12.6, L40S 15.1, RTX PRO 6000 12.6; fp8 in blocks,
+    TensorRT-LLM: H100 12.0 %, H200 12.5, B200 9.9, L40S 14.3; nvfp4, vLLM: B200 11.4 %, B300 11.9, GB200 12.2, RTX
+    PRO 6000 19.2.
 
     References
     ----------
@@ -140,8 +142,9 @@ def prefill_attention_time(
     With :math:`A = \sum_i \min(\text{cached} + i, \text{window})` pairs of query and key: :math:`F = 4 b A h d`,
     :math:`X = b A h` exponentials, which the special-function units take, D the keys that the last query tile walks.
 
-    Error in bf16, window excepted, prompts of 16 tokens or more: A100 9.2 %, H100 9.6, H200 9.8, B200 12.0,
-    B300 12.2, GB200 12.0, L40S 16.7; fp8: H100 13.5, H200 14.4, B200 13.6.
+    Error in bf16 of vLLM, window excepted: A100 11.9 %, H100 10.4, H200 10.6, B200 12.5, B300 12.6, GB200 12.2,
+    L40S 17.5, RTX PRO 6000 14.1; on an fp8 cache H100 13.4 %, H200 13.1, B200 18.1, B300 19.0, GB200 17.4, L40S
+    18.8, RTX PRO 6000 15.8; fp8, TensorRT-LLM: H100 16.1 %, H200 16.9, B200 15.5, L40S 38.7.
 
     References
     ----------
@@ -203,8 +206,10 @@ def decode_attention_time(
     :math:`F = 4 b L h d`, :math:`Q = 2 b g d (w L + 2 h / g)` with L tokens, g key-value heads and w bytes of a
     cached value; kernels that pad read L in tiles of 128. :math:`D = b g` tiles.
 
-    Error in bf16 over 2 to 131072 tokens: H100 7.4 %, H200 7.9, B200 6.4, B300 5.2, GB200 6.9; from 128 tokens:
-    A100 7.8, L40S 9.0; fp8: H100 11.4, H200 12.1, B200 7.9.
+    Error in bf16 of vLLM over 2 to 131072 tokens, window and warm caches excepted: A100 17.5 %, H100 7.1, H200 7.8,
+    B200 6.6, B300 5.1, GB200 6.7, L40S 14.2, RTX PRO 6000 16.0; on an fp8 cache H100 11.4 %, H200 12.1, B200 9.6,
+    B300 8.6, GB200 7.8, L40S 10.7, RTX PRO 6000 8.8; TensorRT-LLM in bf16 A100 26.2 %, H100 24.6, H200 28.8, B200
+    8.8, L40S 11.8.
 
     References
     ----------
@@ -271,8 +276,10 @@ def experts_time(
     With R token-expert pairs on the rank and U experts in use there: :math:`F = 2 \cdot 3 R H I`,
     :math:`Q = 3 U H I w + 2 R (2 H + 4 I)`, :math:`S = 2 R H` bytes that routing moves.
 
-    Error, shares of experts per rank of up to 4, cross-validated over models: bf16 H100 8.0 %, H200 8.5, B200 13.4,
-    L40S 7.4, A100 21 (two engines); fp8 H100 10.2, B200 12.8, L40S 7.7; fp4 B200 12.5.
+    Error on models held out, experts on one rank or, balanced, on up to four groups: bf16 of vLLM A100 33.4 %, H100
+    12.1, H200 13.2, B200 14.0, L40S 9.9; fp8 H100 13.9 %, H200 15.0, B200 10.0, L40S 19.5, in blocks H100 10.2 %,
+    H200 10.9, B200 12.0, L40S 11.0; nvfp4 B200 24.7 %; TensorRT-LLM fp8 H100 9.0 %, B200 10.0. Routing drawn from a
+    power law over several ranks is up to 40 % off.
 
     References
     ----------
@@ -317,7 +324,7 @@ def elementwise_time(
     Notes
     -----
     :math:`F = v`, :math:`Q = w v`. Error over norms, rotary embedding, activation and addition of five models:
-    A100 23 %, H100 27, A40 20; they make up 5 to 10 % of a layer.
+    A100 32 %, H100 35, A40 23; they make up 5 to 10 % of a layer.
 
     References
     ----------

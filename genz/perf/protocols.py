@@ -41,8 +41,9 @@ def fitted_time(
     :math:`(N-1)/N` for the others, :math:`x_f = N - 1` in a one-shot protocol and x otherwise. NCCL's fast protocol is
     LL or LL128, its bulk protocol Simple; engines of their own have one-shot and two-shot kernels.
 
-    Mean error of all-reduce on sizes held out, on A100, H100, H200, B200: NCCL 9.6, 5.5, 5.1, 10.4 %; vLLM 4.9, 6.4, 6.6,
-    17.3; SGLang 3.7, 5.8, 6.4, 8.1; TensorRT-LLM 8.6, 5.4, 5.5, 6.4. NCCL on GB200 12.2, GB300 13.3, L40S 8.3.
+    Mean error of all-reduce on sizes held out, on A100, H100, H200, B200: NCCL 8.7, 5.8, 4.7, 10.7 %; vLLM 4.8,
+    6.5, 6.6, 7.7; SGLang 8.5, 5.9, 6.4, 9.2; TensorRT-LLM 11.4, 6.4, 6.4, 7.4. NCCL on GB200 12.7, GB300 13.1, L40S
+    7.7.
 
     References
     ----------

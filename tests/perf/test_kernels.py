@@ -275,3 +275,14 @@ def test_empty_query_rows_of_mixed_steps_by_hand():
     assert np.all(alone.idle == 0.0)
     assert mixed.flop == alone.flop == pytest.approx(4.0 * 3 * 1000 * 8 * 64)
     assert mixed.idle == pytest.approx(4.0 * 3 * 1000 * (180 - 8) * 64)
+
+
+def test_start_and_finish_of_tiles_by_hand(chip):
+    """A product of k channels that is bound by arithmetic takes the time of k + 100."""
+    one = Kernel(
+        compute_efficiency=0.5, memory_efficiency=1.0, overhead=0.0, sharpness=1e3, error=0.1
+    )
+    known = chip.replace(kernel={"gemm": {"bf16": one.replace(tile_depth=100.0)}})
+    m = n = k = 8192.0
+    expected = 2.0 * m * n * (k + 100.0) / (0.5 * chip.peak("bf16"))
+    assert gemm_time(known, m, n, k) == pytest.approx(expected, rel=1e-9)
