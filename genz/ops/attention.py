@@ -97,16 +97,12 @@ def attention_core(
         cache=reader * read * kv_head * depth * site.precision.cache_width,
         activation=site.act * site.rows(stream) * query_head * depth,
         idle=_idle(site, stream, 2.0 * request * stream.beams * pairs * depth, query_head, kv_head),
-        variant=_variant(site, depth),
+        variant=site.precision.attention_variant,
         **serial_parts(
             mixer, stream, request, pairs * query_head,
             kv_head, keys, depth * kv_head * site.precision.cache_width,
         ),
     )  # fmt: skip
-
-
-#: Width of a head beyond which libraries run other kernels, whose constants are named ``..._wide``. [1]
-WIDE_HEAD = 256.0
 
 
 #: Rows of queries to which kernels that also hold a prompt fill up those of a request and key-value head, on the mean of
@@ -119,13 +115,6 @@ def _idle(site: Site, stream: Stream, flop: Num, query_head: Num, kv_head: Num) 
     if stream.phase == "prefill" or all(s.phase == "decode" for s in site.streams):
         return 0.0
     return flop * np.maximum(MIXED_ROWS * kv_head - query_head, 0.0)
-
-
-def _variant(site: Site, depth: Num) -> str:
-    name = site.precision.attention_variant
-    if np.max(depth) <= 2.0 * WIDE_HEAD:
-        return name
-    return f"{name or site.precision.attention_format}_wide"
 
 
 def serial_parts(

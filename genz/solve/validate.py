@@ -19,7 +19,6 @@ from genz.solve.measured.files import PUBLISHED, Table, platform_name, read_fold
 from genz.solve.measured.kinds import kinds, parts
 from genz.solve.measured.predict import ideal_time, log_error, predicted_time
 from genz.solve.measured.run_times import RunTimes, run_times
-from genz.solve.measured.work import wide_head
 from genz.solve.split import PARTS, held_out
 from genz.spec.hardware import Platform
 
@@ -191,13 +190,12 @@ def _operators(
     for column in ("engine", "library"):
         engine = rows.get(column, engine)
     cache = rows["cache_format"].fillna("") if "cache_format" in rows else pd.Series("", rows.index)
-    wide = pd.Series(wide_head(rows), rows.index)
-    for key, own in rows.groupby(["kernel", "format", engine, cache, wide], sort=False):
-        kernel, number_format, software, stored = map(str, key[:4])
+    for key, own in rows.groupby(["kernel", "format", engine, cache], sort=False):
+        kernel, number_format, software, stored = map(str, key)
         try:
             predicted = predicted_time(own, platform, software)
             ideal = ideal_time(own, platform)
-            error = log_error(platform, kernel, number_format, software, stored, wide=bool(key[4]))
+            error = log_error(platform, kernel, number_format, software, stored)
         except GenzError as reason:
             skipped.append(f"{kernel} {number_format}, {table.name}: {reason}")
             continue

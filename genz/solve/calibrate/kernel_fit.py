@@ -211,13 +211,11 @@ def _problem(
 ) -> _Problem:
     """Return the problem; what rows cannot tell stays that of the relative that would stand in.
 
-    That is the fixed time where short rows tell that of a launch from the host, and all but fixed time and reached shares
-    for heads so wide that tables have few of them.
+    That is the fixed time where short rows tell that of a launch from the host.
     """
-    wide = variant.endswith("_wide")
     launched = bool(np.any(kinds(rows, platform) == LAUNCHED))
     unit = unit_of_format(variant)
-    name = unit if launched else variant.removesuffix("_wide")
+    name = unit if launched else variant
     base = kernel_of(platform.accelerator, kernel, unit, name, library_of(software))
     operator = row_operator(chosen)
     more = dict(_FURTHER.get(kernel, {}))
@@ -228,11 +226,9 @@ def _problem(
     apart = {"wave_core": float(base.wave_core)} if base.wave_core else {}
     if launched:
         apart["overhead"] = float(base.overhead)
-    if wide:
-        apart |= {n: float(getattr(base, n)) for n in ("sharpness", *more)}
     starts = tuple(
         [p for p in _parameters(base, more, start) if p.name not in apart]
-        for start in (({},) if wide else ({}, *_STARTS))
+        for start in ({}, *_STARTS)
     )
     measured = chosen["time"].to_numpy(dtype=np.float64)
     return _Problem(platform.accelerator, kernel, operator, measured, starts, apart)

@@ -33,7 +33,7 @@ from genz.solve.calibrate.kernel_fit import Refit, refit
 from genz.solve.measured.files import platform_name, read_folder
 from genz.solve.measured.operators import COLLECTIVES
 from genz.solve.measured.predict import MIXED, library_of, version_key
-from genz.solve.measured.work import variant_of, wide_head
+from genz.solve.measured.work import variant_of
 from genz.spec.hardware import Collective, Kernel, Platform
 
 __all__ = ["groups", "main", "refit_kernels", "refit_links"]
@@ -87,10 +87,9 @@ def _grouped(rows: pd.DataFrame, engine: str) -> list[tuple[tuple[str, str, str]
         each = rows[fair].groupby(["kernel", "library"], sort=False)
         return [((str(k), "any", str(software)), own) for (k, software), own in each]
     cache = rows["cache_format"].fillna("") if "cache_format" in rows else pd.Series("", rows.index)
-    wide = pd.Series(wide_head(rows), rows.index)
     return [
-        ((str(k), variant_of(str(f), str(c), wide=bool(w)), engine), own)
-        for (k, f, c, w), own in rows.groupby(["kernel", "format", cache, wide], sort=False)
+        ((str(k), variant_of(str(f), str(c)), engine), own)
+        for (k, f, c), own in rows.groupby(["kernel", "format", cache], sort=False)
     ]
 
 

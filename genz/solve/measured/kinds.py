@@ -11,7 +11,6 @@ from genz.core.typing import BoolArray
 from genz.perf.efficiency import PRIOR
 from genz.solve.measured.operators import COLLECTIVES
 from genz.solve.measured.predict import cache_bytes, ideal_time
-from genz.solve.measured.work import wide_head
 from genz.solve.split import part_of
 from genz.spec.hardware import Platform
 
@@ -31,6 +30,7 @@ SPLIT: dict[str, tuple[str, ...]] = {
     "experts": ("n_expert", "n_active", "width", "inner"),
 } | dict.fromkeys(COLLECTIVES, ("size",))
 
+_WIDE = 256.0  # wider heads run other kernels
 _SMALL = 256.0  # physics: products with a narrower side run other kernels
 #: Rows that no device with this memory can reach.
 BEYOND = "beyond"
@@ -71,7 +71,8 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     benchmark repeats itself (``attention_decode_warm``; twice the level, and reading them takes more than 1 us),
     rows faster than the ideal bound, whose weights the last level holds (``…_beyond``), products timed with their
     launch from the host (``gemm_launched``: up to twice a floor of over 30 us), and experts dealt
-    to several ranks (``experts_parallel``). Heads wider than 256 (``…_wide``) have constants of their own.
+    to several ranks (``experts_parallel``). Heads wider than 256 (``…_wide``)
+    run other kernels; tables have too few of them to fit.
     """
     kernel = str(rows["kernel"].iloc[0])
     kind = np.full(len(rows), kernel, dtype=object)
@@ -83,7 +84,7 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     if kernel == "attention_decode":
         kind[_warm(rows, platform)] = "attention_decode_warm"
     if kernel.startswith("attention"):
-        kind[wide_head(rows) & (kind == kernel)] = f"{kernel}_wide"
+        kind[(rows["head_dim"] > _WIDE).to_numpy() & (kind == kernel)] = f"{kernel}_wide"
         if "window" in rows:
             kind[(rows["window"].fillna(0.0) > 0.0).to_numpy()] = f"{kernel}_window"
     if kernel not in COLLECTIVES:
@@ -103,7 +104,7 @@ def fitted_on(rows: pd.DataFrame, platform: Platform) -> BoolArray:
         Where they ran.
     """
     kernel, kind = str(rows["kernel"].iloc[0]), kinds(rows, platform)
-    chosen = np.isin(kind, (kernel, f"{kernel}_wide"))
+    chosen = kind == kernel
     if kernel == "experts":
         few = (rows["expert"].fillna(1.0) <= _GROUPS) & (rows["skew"].fillna(0.0) == 0.0)
         fair = rows["time"].to_numpy(dtype=np.float64) >= ideal_time(rows, platform)

@@ -27,7 +27,6 @@ from genz.solve.measured.work import (
     shape_of,
     unit_of_format,
     variant_of,
-    wide_head,
 )
 from genz.spec.hardware import Platform
 
@@ -52,8 +51,6 @@ def log_error(
     number_format: str,
     software: str = "",
     cache: str = "",
-    *,
-    wide: bool = False,
 ) -> float:
     """Return the standard deviation of the log error that a class states, NaN if it states none.
 
@@ -65,8 +62,6 @@ def log_error(
         Class, and formats of products and cache; the latter empty where it is the same.
     software : str
         Software, a version may follow.
-    wide : bool, default False
-        Whether heads are wide, see :func:`genz.solve.measured.work.wide_head`.
     """
     if kernel in COLLECTIVES:
         known = platform.network[0].kernel.get(kernel, {}) if platform.network else {}
@@ -76,7 +71,7 @@ def log_error(
     format_on(platform.accelerator, number_format)
     if kernel == MIXED:
         return float("nan")
-    names = unit_of_format(number_format), variant_of(number_format, cache, wide=wide)
+    names = unit_of_format(number_format), variant_of(number_format, cache)
     return float(kernel_of(platform.accelerator, kernel, *names, library_of(software)).error)
 
 
@@ -125,12 +120,7 @@ def predicted_time(rows: pd.DataFrame, platform: Platform, software: str = "") -
             rows.assign(kernel="attention_prefill", batch=1.0), platform, software
         )
         return prompt + kernel_time(platform.accelerator, row_operator(rows), library=library)
-    wide, time = wide_head(rows), np.empty(len(rows))
-    for own in (~wide, wide):
-        if own.any():
-            work = row_operator(rows[own])
-            time[own] = kernel_time(platform.accelerator, work, library=library)
-    return time
+    return kernel_time(platform.accelerator, row_operator(rows), library=library)
 
 
 def _message_time(

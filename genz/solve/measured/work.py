@@ -11,9 +11,8 @@ import pandas as pd
 
 from genz.core.errors import UnsupportedFormatError
 from genz.core.numberformat import BITS
-from genz.core.typing import BoolArray, FloatArray
+from genz.core.typing import FloatArray
 from genz.ops import single
-from genz.ops.attention import WIDE_HEAD
 from genz.ops.work import Operator
 from genz.perf.latent_kernels import DEEPSEEK
 from genz.solve.measured.operators import OPTIONAL, SHAPES
@@ -29,7 +28,6 @@ __all__ = [
     "shape_of",
     "unit_of_format",
     "variant_of",
-    "wide_head",
 ]
 
 #: Format of a table -> formats of product and weights, as constants are named after them.
@@ -61,27 +59,17 @@ def unit_of_format(number_format: str) -> str:
     return canonical(number_format).partition("_")[0]
 
 
-def wide_head(rows: pd.DataFrame) -> BoolArray:
-    """Return which rows have heads so wide that libraries run other kernels."""
-    if "head_dim" not in rows:
-        return np.zeros(len(rows), dtype=np.bool_)
-    return np.asarray(rows["head_dim"] > WIDE_HEAD)
-
-
-def variant_of(number_format: str, cache: str = "", *, wide: bool = False) -> str:
+def variant_of(number_format: str, cache: str = "") -> str:
     """Return the name by which constants are known, with the format of the cache where that is narrower.
 
     Parameters
     ----------
     number_format, cache : str
         Measured formats; the cache's is empty where it is the same, or where there is none.
-    wide : bool, default False
-        Whether it is about attention with heads wider than :data:`genz.ops.attention.WIDE_HEAD`.
     """
     unit, stored = unit_of_format(number_format), unit_of_format(cache or number_format)
     narrow = stored in BITS and BITS[stored] < BITS[unit]
-    name = f"{unit}_{stored}" if narrow else canonical(number_format)
-    return f"{name}_wide" if wide else name
+    return f"{unit}_{stored}" if narrow else canonical(number_format)
 
 
 def format_on(accelerator: Accelerator, number_format: str) -> str:
