@@ -58,10 +58,12 @@ def log_error(
     ----------
     platform : Platform
         Where it ran.
-    kernel, number_format, cache : str
-        Class, and formats of products and cache; the latter empty where it is the same.
+    kernel, number_format : str
+        Class, and format of products.
     software : str
         Software, a version may follow.
+    cache : str
+        Format of the cache; empty where it is the same.
     """
     if kernel in COLLECTIVES:
         known = platform.network[0].kernel.get(kernel, {}) if platform.network else {}
