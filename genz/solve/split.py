@@ -74,7 +74,7 @@ def part_of(frame: pd.DataFrame, columns: Sequence[str]) -> Any:
 
     Examples
     --------
-    >>> rows = pd.DataFrame({"n": [1, 1, 1], "k": [1, 2, 3]})
+    >>> rows = pd.DataFrame({"n": [1, 1, 1], "k": [2, 3, 5]})
     >>> part_of(rows, ["n", "k"]).tolist()
     ['fit', 'calibration', 'held_out']
     """
