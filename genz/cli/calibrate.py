@@ -18,6 +18,7 @@ __all__ = ["calibrate"]
 _EXAMPLES = """\b
 Examples:
   genz calibrate gemm.csv --platform h100_sxm_1 --out my_h100.toml
+  genz calibrate serving_sample.csv.gz --engine sglang --split --out my_sglang.toml
   genz calibrate serve.json --platform l40s_4 --engine vllm_0_19 --model llama3_8b --out l40s.toml
 """
 _FIELDS = ("model", "tensor", "batch", "prompt", "output", "precision")
@@ -28,7 +29,12 @@ _FIELDS = ("model", "tensor", "batch", "prompt", "output", "precision")
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option(
-    "--platform", required=True, metavar="NAME", help="Where it was measured, or a TOML file."
+    "--platform",
+    metavar="NAME",
+    help="Where it was measured, or a TOML file; without it, an engine is fitted on runs that name their device.",
+)
+@click.option(
+    "--split", is_flag=True, help="Leave deployments aside that genz validate holds out, likewise."
 )
 @click.option(
     "--engine", metavar="NAME", help="Software of whole runs; default the newest calibrated one."
@@ -50,18 +56,19 @@ _FIELDS = ("model", "tensor", "batch", "prompt", "output", "precision")
 @click.option("--precision", metavar="NAME", help="Formats, likewise.")
 @click.option("--out", metavar="FILE", help="Write the record with its new constants as TOML.")
 @output_options(html=False)
-def calibrate(*, files: tuple[str, ...], platform: str, **given: Any) -> int:
+def calibrate(*, files: tuple[str, ...], platform: str | None, **given: Any) -> int:
     """Fit constants on CSV tables, or on the JSON of vllm bench, aiperf or genai-perf."""
     from genz.solve.calibrate import calibrate as fitted
 
     output = Output(given["csv_file"], given["json_file"])
     done = fitted(
         list(files),
-        platform_of(platform),
+        None if platform is None else platform_of(platform),
         kernel=names(given["kernel"]) or None,
         engine=None if given["engine"] is None else engine_of(given["engine"]),
         target=given["target"],
         prior=not given["no_prior"],
+        split=given["split"],
         **{name: given[name] for name in _FIELDS if given[name] is not None},
     )
     if given["out"] is not None:

@@ -12,6 +12,7 @@ from genz.core import check
 from genz.core.typing import BoolArray, FloatArray, FloatLike, Num
 from genz.serve.deployment import Deployment, Options, case_shape
 from genz.serve.memory import memory
+from genz.serve.software import first_token_time
 from genz.serve.step import BOUNDS, decode, prefill
 from genz.spec.hardware import Platform
 from genz.spec.model import Attention, Model
@@ -139,7 +140,9 @@ def generate(
 
     Notes
     -----
-    An engine with a token budget passes the prompts in several steps. The time per output token is the mean over
+    An engine with a token budget passes the prompts in several steps. What it adds to the first token, from the API call
+    to the steps of scheduling and streaming, is that of :func:`genz.serve.software.first_token_time`, the same as under
+    load. The time per output token is the mean over
     the growing cache, from ``prompt`` to ``prompt + output - 2`` tokens; for a single output token it is that of the
     next one, which would come.
     """
@@ -170,7 +173,7 @@ def generate(
         shared=load["prompt"],
         **at.options,
     )
-    ttft = first["time"] + at.engine.overhead_call
+    ttft = first["time"] + first_token_time(at.engine, at.parallel, new, step["time"])
     share = ttft / (ttft + further * step["time"])
     error = share * first["log_error"] + (1.0 - share) * step["log_error"]
 

@@ -13,7 +13,7 @@ from genz.core.typing import BoolArray, FloatArray, FloatLike, Num
 from genz.perf.energy import idle_power, rent
 from genz.serve.deployment import Deployment, Options
 from genz.serve.served_result import Served
-from genz.serve.stationary import Point, Traffic, point_at
+from genz.serve.stationary import Point, Traffic, decode_step, point_at
 from genz.serve.traffic import door_wait, room_of, traffic_of, variation_of
 from genz.spec.deployment import Workload
 from genz.spec.hardware import Platform
@@ -22,7 +22,11 @@ from genz.spec.model import Model
 __all__ = ["Served", "served"]
 
 _TOLERANCE = 1e-10
-_MOST_STEPS = 200
+_MOST_STEPS = 100
+#: Logarithm of the least share of the upper end that is searched. [1]
+_WIDTH = 20.0
+#: Elasticity of the step in an open loop beyond which its feedback is not evaluated. [1]
+_CROWDED = 0.9
 
 
 def served(
@@ -75,7 +79,13 @@ def served(
     than a replica that is full, ``stable_rate``, has no stationary state: its times are infinite.
 
     In a run of ``n_request`` requests the share ``n_client / n_request`` starts together. With :math:`K = C / (L u)`
-    prompts to a step their mean wait is :math:`(N + \min(K, N)) S / 2`, beside half the batch.
+    prompts to a step their mean wait is :math:`(N + \min(K, N)) S / 2`, beside half the batch. The same share ends
+    while no prompts come any more: half of its tokens see a batch that shrinks evenly to nothing, 2/3 of it in the mean.
+
+    In an open loop the number of requests that decode varies by more than its mean, as more of them make steps, and
+    so stays, longer: by :math:`b (1 - \epsilon)^{-3/2}` with the elasticity :math:`\epsilon` of the step, between a
+    birth-death process (exponent 1) and stays that all stretch alike (2), as an event loop has it. The mean request
+    meets that variance over b, not one, beside itself.
 
     Times vary over requests with the lengths (where the workload has their standard deviation), the wait for a
     step (uniform), the queue (second moment of M/D/1), the door (exponential), and the requests that decode
@@ -94,17 +104,17 @@ def served(
     room = np.maximum(room_of(at, load, shape), 0.0)
     fits = room >= 1.0
     most = np.maximum(room, 1.0)
-    full = _closed(at, load, most)
-    if rate is None:
-        inside = np.minimum(load.client, most)
-        point = _closed(at, load, inside)
+    if rate is None:  # both loads at once: most of the time is overhead of calls
+        both, ended = _closed(at, load, np.stack([most, np.minimum(load.client, most)]))
+        full, point, converged = both.at(0), both.at(1), ended[1]
         stable = fits
     else:
+        full, _ = _closed(at, load, most)
         ask = np.broadcast_to(given["rate"], shape)
         stable = fits & (ask < full.rate)
-        point = _open(at, load, np.minimum(ask, full.rate), full)
+        point, converged = _open(at, load, np.minimum(ask, full.rate), full)
     waits = _waits(at, workload, load, point, most, given)
-    return _result(at, load, point, full, waits, room, stable)
+    return _result(at, load, point, full, waits, room, stable, converged)
 
 
 def _given(
@@ -127,66 +137,62 @@ def _given(
     return given
 
 
-def _closed(at: Deployment, load: Traffic, inside: FloatArray) -> Point:
+def _closed(at: Deployment, load: Traffic, inside: FloatArray) -> tuple[Point, BoolArray]:
     """Point at which ``inside`` requests decode, pass or wait for a step; at most that of full steps."""
     load = replace(load, client=np.maximum(inside, 1.0))
     high = np.minimum(load.most, inside / load.further)
 
     def excess(point: Point) -> FloatArray:
-        return np.asarray(point.batch + point.rate * point.active_ttft - inside)
+        return np.log((point.batch + point.rate * point.active_ttft) / inside)
 
     return _solve(at, load, high, excess)
 
 
-def _open(at: Deployment, load: Traffic, rate: FloatArray, full: Point) -> Point:
+def _open(at: Deployment, load: Traffic, rate: FloatArray, full: Point) -> tuple[Point, BoolArray]:
     """Point at which requests complete at a rate that the replica can hold."""
     load = replace(load, client=np.full_like(load.client, np.inf))
 
     def excess(point: Point) -> FloatArray:
-        return np.asarray(point.rate / rate - 1.0)
+        return np.log(point.rate / rate)
 
     return _solve(at, load, load.most * (1.0 - 1e-9), excess)
 
 
-def _solve(at: Deployment, load: Traffic, high: FloatArray, excess: Any) -> Point:
+def _solve(at: Deployment, load: Traffic, high: FloatArray, excess: Any) -> tuple[Point, BoolArray]:
     """Root of an increasing function of the arrivals per step, or the upper end where it is below zero there.
 
-    Bracketed secant in the logarithm (Illinois); a case that has converged keeps its value, so that its neighbours
-    in an array do not change it.
+    Bracketed secant in the logarithm (Illinois), of a function that is close to a line there; a case that has
+    converged keeps its value, so that its neighbours in an array do not change it. Also returns which have.
     """
-    low = high * 1e-9
-    top = np.array(high)
-    f_low, f_top = excess(point_at(at, load, low)), excess(point_at(at, load, top))
+    low, top = np.log(high) - _WIDTH, np.log(high)
+    f_low, f_top = (excess(point_at(at, load, np.exp(end))) for end in (low, top))
     x = np.where(f_top <= 0.0, top, low)
     done = (f_top <= 0.0) | (f_low >= 0.0)
-    low, top = np.log(low), np.log(top)
+    up = np.zeros(np.shape(f_low), dtype=bool)
     for step in range(_MOST_STEPS):
         if done.all():
             break
         with np.errstate(divide="ignore", invalid="ignore"):
             guess = (low * f_top - top * f_low) / (f_top - f_low)
-        middle = (low + top) / 2.0
-        bad = ~np.isfinite(guess) | (guess <= low) | (guess >= top) | (step % 4 == 3)
-        guess = np.where(bad, middle, guess)
-        f = excess(point_at(at, load, np.where(done, x, np.exp(guess))))
-        x = np.where(done, x, np.exp(guess))
-        up = f < 0.0
-        low = np.where(done | ~up, low, guess)
-        top = np.where(done | up, top, guess)
-        f_low, f_top = (
-            np.where(up, f, f_low / 2.0),
-            np.where(up, f_top / 2.0, f),
-        )
-        done = done | (top - low < _TOLERANCE) | (f == 0.0)
-    return point_at(at, load, x)
+        bad = ~np.isfinite(guess) | (guess <= low) | (guess >= top) | (step % 8 == 7)
+        x = np.where(done, x, np.where(bad, (low + top) / 2.0, guess))
+        f = excess(point_at(at, load, np.exp(x)))
+        was_up, up = up, f < 0.0
+        again = (was_up == up) & (step > 0)
+        low, top = np.where(up & ~done, x, low), np.where(up | done, top, x)
+        f_low = np.where(up, f, np.where(again & ~was_up, f_low / 2.0, f_low))
+        f_top = np.where(up, np.where(again & was_up, f_top / 2.0, f_top), f)
+        done = done | (top - low < _TOLERANCE) | (np.abs(f) < _TOLERANCE)
+    return point_at(at, load, np.exp(x)), done
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waits:
-    """Waits outside the replica, and how times vary over requests."""
+    """Waits outside the replica, the step as the mean request sees it, and how times vary over requests."""
 
     door: FloatArray
     burst: FloatArray
+    step: FloatArray
     ttft: FloatArray
     tpot: FloatArray
     decode: FloatArray
@@ -214,12 +220,16 @@ def _waits(
         door = np.maximum(load.client - inside, 0.0) / point.rate
         door_variance = door**2 * length
     share: Num = 0.0
-    burst = np.zeros(())
+    burst = drain = np.zeros(())
     if "n_request" in given:
         share = load.client / given["n_request"]
-        burst = _burst(load, point, np.minimum(load.client, most))
+        admitted = np.minimum(load.client, most)
+        burst = _burst(load, point, admitted)
+        drain = admitted / given["n_request"] / 2.0 * _drain(at, load, point)
     spread = load.others if np.isinf(load.client).all() else 1.0 - point.batch / load.client
-    tpot = _step_variance(at, load, point) * np.maximum(spread, 0.0)
+    slope = _slope(at, load, point)
+    tpot = _step_variance(load, point, slope) * np.maximum(spread, 0.0)
+    crowd = np.where(np.isinf(load.client), _crowd(point, slope), 0.0)
     slow = (point.own + at.engine.overhead_token * load.new) ** 2 * load.variation
     queue = point.queue**2 + point.busy * point.service**2 / (
         3.0 * np.maximum(1.0 - point.busy, 1e-9)
@@ -229,6 +239,7 @@ def _waits(
     return _Waits(
         door=np.asarray(door),
         burst=np.asarray(share * burst),
+        step=np.asarray(point.tau + crowd - drain),
         ttft=door_variance + first + point.residual**2 / 3.0 + queue + slow,
         tpot=tpot,
         decode=load.further**2 * tpot * (1.0 + length) + (load.further * point.tau) ** 2 * length,
@@ -242,10 +253,27 @@ def _burst(load: Traffic, point: Point, clients: FloatArray) -> FloatArray:
     return np.asarray(np.maximum(passed - (point.residual + point.queue + point.own), 0.0))
 
 
-def _step_variance(at: Deployment, load: Traffic, point: Point) -> FloatArray:
-    """Variance over requests of their mean step: requests beside them, and prompts that came meanwhile [s^2]."""
+def _drain(at: Deployment, load: Traffic, point: Point) -> FloatArray:
+    """Return what a step without prompts and with 2/3 of the batch is shorter than the mean step [s]."""
+    alone = decode_step(at, load, np.maximum(2.0 / 3.0 * point.batch, 1.0)).time
+    return np.where(load.output > 1.0, np.maximum(point.tau - alone, 0.0), 0.0)
+
+
+def _slope(at: Deployment, load: Traffic, point: Point) -> FloatArray:
+    """Return how much longer the mean step is with one more request that decodes, and its prompts [s]."""
     near = point_at(at, load, point.arrivals * 0.98)
     slope = (point.tau - near.tau) / (point.batch - near.batch)
+    return np.where(load.output > 1.0, np.maximum(slope, 0.0), 0.0)
+
+
+def _crowd(point: Point, slope: FloatArray) -> FloatArray:
+    """Return what the step of the mean request is longer than the mean step, as most requests meet a large batch [s]."""
+    stretch = np.minimum(slope * point.batch / point.tau, _CROWDED)
+    return np.asarray(slope * ((1.0 - stretch) ** -1.5 - 1.0))
+
+
+def _step_variance(load: Traffic, point: Point, slope: FloatArray) -> FloatArray:
+    """Variance over requests of their mean step: requests beside them, and prompts that came meanwhile [s^2]."""
     prompts = np.maximum(point.tau - point.idle_step, 0.0) ** 2 / point.arrivals / load.further
     return np.where(load.output > 1.0, 2.0 / 3.0 * slope**2 * point.batch + prompts, 0.0)
 
@@ -258,11 +286,15 @@ def _result(
     waits: _Waits,
     room: FloatArray,
     stable: BoolArray,
+    converged: BoolArray,
 ) -> Served:
     """Put the parts together; times of an unstable load are infinite."""
     shape, fits = room.shape, room >= 1.0
     ttft = point.active_ttft + waits.outside
-    inside = point.batch + point.rate * point.active_ttft
+    batch = point.rate * load.further * waits.step
+    if np.isfinite(load.client).all():
+        batch = point.batch
+    inside = batch + point.rate * point.active_ttft
     empty = np.exp(-inside) if np.isinf(load.client).all() else 0.0
     size = np.asarray(at.parallel.size, dtype=np.float64)
     price = rent(at.platform, size, 1.0)
@@ -275,18 +307,18 @@ def _result(
         return fit(np.where(stable, value, np.inf))
 
     return Served(
-        batch=fit(np.where(fits, point.batch, 0.0)),
+        batch=fit(np.where(fits, batch, 0.0)),
         in_flight=fit(np.where(fits, inside, 0.0)),
         waiting=time(point.rate * waits.door),
         rate=fit(np.where(fits, point.rate, 0.0)),
         ttft=time(ttft),
-        tpot=time(point.tau),
+        tpot=time(waits.step),
         ttft_std=time(np.sqrt(waits.ttft)),
         tpot_std=time(np.sqrt(waits.tpot)),
         latency_std=time(np.sqrt(waits.ttft + waits.decode)),
         stable=fit(stable),
         stable_rate=fit(np.where(fits, full.rate, 0.0)),
-        converged=fit(np.ones((), dtype=bool)),
+        converged=fit(converged),
         busy=fit(point.busy),
         utilisation=fit(point.rate / full.rate),
         max_batch=fit(room),

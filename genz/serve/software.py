@@ -6,20 +6,26 @@ from dataclasses import replace
 
 import numpy as np
 
-from genz.core.typing import Num
+from genz.core.numberformat import BITS
+from genz.core.typing import FloatArray, Num
+from genz.ops.work import Work
 from genz.perf.step import PassTime
-from genz.spec.deployment import Engine
+from genz.spec.deployment import Engine, Parallel
 
-__all__ = ["as_run"]
+__all__ = ["as_run", "first_token_time"]
+
+_WIDE = 16  # bits of activations that need not be quantised
 
 
-def as_run(engine: Engine, passed: PassTime, host: Num) -> PassTime:
+def as_run(engine: Engine, work: Work, passed: PassTime, host: Num) -> PassTime:
     r"""Return a pass as the engine runs it.
 
     Parameters
     ----------
     engine : Engine
         Serving software.
+    work : Work
+        Operators of the pass.
     passed : PassTime
         Time of its operators, kernels in isolation and overheads added up.
     host : array_like, shape (...)
@@ -31,22 +37,69 @@ def as_run(engine: Engine, passed: PassTime, host: Num) -> PassTime:
 
     Notes
     -----
-    Kernels take ``stretch`` times as long as in isolation, messages ``stretch_network``; of the fixed times of
-    kernels ``launch_share`` shows. An engine that runs ahead launches kernels while earlier ones run, so
+    Kernels take ``stretch`` times as long as in isolation, messages ``stretch_network``, large ones ``stretch_bulk`` of that; of the fixed times of
+    kernels ``launch_share`` shows, of those of narrow products ``launch_share_narrow`` of that. An engine that runs ahead launches kernels while earlier ones run, so
     :math:`T = \max(t_{host}, t_{kernels})` and what is added per request; else the two add up.
     """
-    stretch, network, shown = engine.stretch, engine.stretch_network, engine.launch_share
-    if not engine.run_ahead and not engine.shapes and stretch == network == shown == 1.0:
+    stretch = engine.stretch
+    network = _network(engine, work, passed)
+    shares = engine.launch_share, engine.launch_share_narrow
+    plain = not engine.shapes and stretch == shares[0] == shares[1] == 1.0
+    if plain and not engine.run_ahead and network is passed.network:
         return passed
-    launch = passed.launched
-    device = (passed.compute + passed.memory) * stretch + passed.network * network + shown * launch
-    overhead = passed.overhead - (1.0 - shown) * launch
+    shown = shares[0] * (passed.launched - (1.0 - shares[1]) * _narrow(work, passed))
+    device = (passed.compute + passed.memory) * stretch + network + shown
+    overhead = passed.overhead - (passed.launched - shown)
     if engine.run_ahead:
         overhead = overhead - np.minimum(host, device)
     return replace(
         passed,
         compute=passed.compute * stretch,
         memory=passed.memory * stretch,
-        network=passed.network * network,
+        network=network,
         overhead=overhead,
     )
+
+
+def _network(engine: Engine, work: Work, passed: PassTime) -> FloatArray:
+    """Return the time of messages, large ones stretched further [s]."""
+    plain = not engine.shapes and engine.stretch_network == engine.stretch_bulk == 1.0
+    if plain:
+        return passed.network
+    total: Num = passed.network
+    if engine.shapes or engine.stretch_bulk != 1.0:
+        for message, time in zip(work.messages, passed.message, strict=True):
+            large = np.greater(message.size, engine.bulk_message)
+            total = total + (engine.stretch_bulk - 1.0) * large * message.count * time
+    return np.asarray(engine.stretch_network * total)
+
+
+def first_token_time(engine: Engine, parallel: Parallel, new: Num, step: Num) -> FloatArray:
+    """Return the time that the engine adds to the first token beside the prompt's own steps.
+
+    Parameters
+    ----------
+    engine, parallel
+        Serving software and layout.
+    new : array_like, shape (...)
+        Tokens of the prompt that pass. [tokens]
+    step : array_like, shape (...)
+        Time of a step of the replica. [s]
+
+    Returns
+    -------
+    ndarray, shape (...)
+        API call, work on the prompt before its first step, and steps of waiting. [s]
+    """
+    prompt = engine.overhead_call + engine.overhead_prompt + engine.overhead_token * new
+    several = np.where(np.greater(parallel.data, 1.0), engine.wait_group, 0.0)
+    return np.asarray(prompt + (engine.wait_step + engine.batch_wait + several) * step)
+
+
+def _narrow(work: Work, passed: PassTime) -> Num:
+    """Return the fixed times of the products in 8 bits and less [s]."""
+    total: Num = 0.0
+    for operator, launch in zip(work.operators, passed.launch, strict=True):
+        if operator.kernel == "gemm" and BITS[operator.number_format] < _WIDE:
+            total = total + operator.count * launch
+    return total

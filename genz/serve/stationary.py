@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from genz.core.typing import FloatArray, Num
 from genz.serve.deployment import Deployment
+from genz.serve.software import first_token_time
 from genz.serve.step import Step, mean_decode, mixed
 
-__all__ = ["BUDGET", "Point", "Traffic", "point_at"]
+__all__ = ["BUDGET", "Point", "Traffic", "decode_step", "kernel_time", "point_at", "stretched_time"]
 
 #: Token budget of a step where the engine names none, and the prompt is no longer. [tokens]
 BUDGET = 8192.0
@@ -110,6 +111,10 @@ class Point:
     log_error: FloatArray
     bound_index: FloatArray
 
+    def at(self, index: int) -> Point:
+        """Return the values at an index of the first axis."""
+        return Point(*(getattr(self, f.name)[index] for f in fields(self)))
+
     @property
     def active_ttft(self) -> FloatArray:
         """Mean time from admission to the first token [s]."""
@@ -141,11 +146,12 @@ def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
 
     .. math:: \tau = (1 - q) T(b, 0) + q T(b, x), \qquad \lambda = a / \tau .
 
-    Prompts wait for a step in progress, :math:`T(b,0)/2` and more where a step passes several prompts, and for the
-    prompts before them, :math:`\rho S (1 + c^2) / (2 (1 - \rho))` with :math:`S = T(b, C) L u / C`,
-    :math:`\rho = \lambda S (N-1)/N`: M/G/1 with vacations [1]_, of
-    prompts with coefficient of variation :math:`c`. A prompt's own chunks take
-    :math:`n T(b, L u (1 + a) / n)`.
+    In an open loop prompts wait for a step in progress, :math:`T(b,0)/2` and more where a step passes several prompts,
+    and for the prompts before them, :math:`\rho S (1 + c^2) / (2 (1 - \rho))` with :math:`S = T(b, C) L u / C`,
+    :math:`\rho = \lambda S`: M/G/1 with vacations [1]_, of prompts with coefficient of variation :math:`c`. In a closed
+    loop a client sends its next prompt when a step has given it the last token: a long step brings no more prompts
+    than a short one, so what prompts find before them is the same queue counted in steps,
+    :math:`\rho = (a L u / C) (N-1)/N`; and no step is in progress, unless the engine takes its time first. A prompt's own chunks take :math:`n T(b, L u (1 + a) / n)`.
 
     References
     ----------
@@ -160,43 +166,39 @@ def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
     passing = np.clip(together, alone, load.budget)
     own_tokens = np.minimum(alone * (1.0 + arrivals * load.others), load.budget)
     share = np.minimum(arrivals * load.new / passing, 1.0)
-    idle = _decode_step(at, load, active)
+    idle = decode_step(at, load, active)
     tokens = np.stack(np.broadcast_arrays(passing, own_tokens, load.budget, load.budget))
     beside = np.stack(np.broadcast_arrays(active, active, active, active / 2.0))
     steps = _prompt_step(at, load, beside, tokens)
-    without = np.where(decoding, _kernel_time(idle), 0.0)
+    without = np.where(decoding, kernel_time(idle), 0.0)
     base = np.where(decoding, idle.time, 0.0)
-    busy, own, full, first = _served_time(at, steps, without)
+    busy, own, full, first = stretched_time(at, steps, without)
     tau = (1.0 - share) * idle.time + share * busy
     rate = arrivals / tau
     service = full * load.new / load.budget
     rho = np.minimum(rate * service, 1.0)
-    several = np.maximum(1.0 - load.new / load.budget, 0.0)
-    seen = np.minimum(share * busy / tau * load.others, 1.0)
-    met = np.minimum(rho * load.others, 1.0)
+    closed = np.isfinite(load.client)
+    several = np.where(closed, load.others, np.maximum(1.0 - load.new / load.budget, 0.0))
+    seen = np.minimum(share * busy / tau, 1.0)
+    residual = base / 2.0 + seen * several * np.maximum(busy - base, 0.0) / 2.0
+    engine = first_token_time(at.engine, at.parallel, load.new, tau)
+    met = np.where(closed, arrivals / load.most * load.others, rho)
     with np.errstate(divide="ignore"):
         queue = met * service * (1.0 + load.variation) / (2.0 * (1.0 - met))
     power = ((1.0 - share) * np.where(decoding, idle.energy, 0.0) + share * steps.energy[0]) / tau
     heavy = share * busy > (1.0 - share) * base
     return Point(
         arrivals=arrivals, batch=batch, tau=tau, rate=rate, share=share, busy=rho,
-        engine=_engine_time(at, load, tau),
-        residual=base / 2.0 + seen * several * np.maximum(busy - base, 0.0) / 2.0,
-        queue=queue, own=n_chunk * own, service=service,
+        engine=engine,
+        residual=np.where(closed & (engine <= 0.0), 0.0, residual), queue=queue, own=n_chunk * own, service=service,
         first_service=first * load.new / load.budget, idle_step=base, full_step=full, power=power,
         log_error=np.where(heavy, steps.log_error[0], idle.log_error),
         bound_index=np.where(heavy, steps.bound_index[0], idle.bound_index),
     )  # fmt: skip
 
 
-def _engine_time(at: Deployment, load: Traffic, tau: FloatArray) -> FloatArray:
-    """Time that the engine adds to the first token: call, prompt, and steps of waiting [s]."""
-    engine = at.engine
-    prompt = engine.overhead_prompt + engine.overhead_token * load.new
-    return np.asarray(engine.overhead_call + prompt + engine.wait_step * tau)
-
-
-def _decode_step(at: Deployment, load: Traffic, active: FloatArray) -> Step:
+def decode_step(at: Deployment, load: Traffic, active: FloatArray) -> Step:
+    """Return the step in which ``active`` requests decode at the mean context."""
     prompt = load.new + load.hit
     return mean_decode(
         at.model,
@@ -226,12 +228,12 @@ def _prompt_step(at: Deployment, load: Traffic, active: FloatArray, tokens: Floa
     )
 
 
-def _kernel_time(step: Step) -> FloatArray:
-    """Time of the kernels of a step, without launches and engine [s]."""
+def kernel_time(step: Step) -> FloatArray:
+    """Return the time of the kernels of a step, without launches and engine [s]."""
     return step.compute_time + step.memory_time + step.network_time
 
 
-def _served_time(at: Deployment, step: Step, without: Num) -> FloatArray:
-    """Time of a step with the stretch of what prompts add to ``without`` [s]."""
-    added = np.maximum(_kernel_time(step) - without, 0.0)
+def stretched_time(at: Deployment, step: Step, without: Num) -> FloatArray:
+    """Return the time of a step with the stretch of what prompts add to the kernels ``without`` them [s]."""
+    added = np.maximum(kernel_time(step) - without, 0.0)
     return np.asarray(step.time + (at.engine.stretch_prompt - 1.0) * added)

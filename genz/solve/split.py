@@ -11,7 +11,15 @@ import pandas as pd
 
 from genz.core.typing import BoolArray, FloatArray
 
-__all__ = ["CALIBRATION_SHARE", "HELD_OUT_SHARE", "PARTS", "held_out", "part_of"]
+__all__ = [
+    "CALIBRATION_SHARE",
+    "DEPLOYMENT",
+    "DEPLOYMENT_SHARE",
+    "HELD_OUT_SHARE",
+    "PARTS",
+    "held_out",
+    "part_of",
+]
 
 #: Share of the shapes that judge a fit.
 HELD_OUT_SHARE = 0.3
@@ -19,6 +27,10 @@ HELD_OUT_SHARE = 0.3
 CALIBRATION_SHARE = 0.2
 #: Names of the parts.
 PARTS = ("fit", "calibration", "held_out")
+
+#: Columns that make a deployment, which constants of engines must carry over to, and the share of them that judges.
+DEPLOYMENT = ("model", "device", "engine", "precision", "tensor", "data", "expert")
+DEPLOYMENT_SHARE = 0.5
 
 
 def held_out(

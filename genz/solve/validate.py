@@ -19,7 +19,7 @@ from genz.solve.measured.files import PUBLISHED, Table, platform_name, read_fold
 from genz.solve.measured.kinds import kinds, parts
 from genz.solve.measured.predict import ideal_time, log_error, predicted_time
 from genz.solve.measured.run_times import RunTimes, run_times
-from genz.solve.split import PARTS, held_out
+from genz.solve.split import DEPLOYMENT, DEPLOYMENT_SHARE, PARTS, held_out
 from genz.spec.hardware import Platform
 
 __all__ = ["COLUMNS", "DATA_VARIABLE", "Compared", "Validation", "compare", "validate"]
@@ -31,8 +31,6 @@ COLUMNS = (
 )  # fmt: skip
 #: Environment variable that names the folder of measurements.
 DATA_VARIABLE = "GENZ_DATA"
-
-_RUN_SPLIT = ("model", "tensor", "data", "expert")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -284,14 +282,22 @@ def _runs(
         times = run_times(own, platform, str(software))
         skipped += [f"{table.name}: {text}" for text in times.skipped]
         ideal = run_times(own, platform, "ideal")
-        out = (
-            own["held_out"].to_numpy(dtype=bool) if "held_out" in own else held_out(own, _RUN_SPLIT)
-        )
+        out = _judging(own, platform, str(software))
         for kind in dict.fromkeys(times.kind):
             chosen = times.kind == kind
             yield from _run_parts(
                 own, str(kind), chosen, times, ideal, out, platform, str(software)
             )
+
+
+def _judging(rows: pd.DataFrame, platform: Platform, engine: str) -> BoolArray:
+    """Which runs no fit has seen: as the table says, else whole deployments."""
+    if "held_out" in rows:
+        return rows["held_out"].to_numpy(dtype=bool)
+    named = {"device": platform.accelerator.name, "engine": engine} | {
+        c: rows[c] for c in DEPLOYMENT if c in rows
+    }
+    return held_out(rows.assign(**named), DEPLOYMENT, DEPLOYMENT_SHARE)
 
 
 def _run_parts(
@@ -304,10 +310,14 @@ def _run_parts(
     platform: Platform,
     engine: str,
 ) -> Iterator[Compared]:
-    for name in ("ttft", "tpot"):
+    requests = kind.endswith("_requests")
+    for name in ("ttft", "tpot", "latency") if requests else ("ttft", "tpot"):
         measured = rows[name].to_numpy(dtype=np.float64)
         predicted = getattr(times, name)
         known = chosen & np.isfinite(measured) & np.isfinite(predicted)
+        if requests and known.any():  # what a run is judged by are its means
+            measured, predicted = (np.full(len(v), v[known].mean()) for v in (measured, predicted))
+            known = np.arange(len(rows)) == np.flatnonzero(known)[0]
         formats = rows["precision"].astype(str).to_numpy()
         for number_format in dict.fromkeys(formats[known]):
             own = known & (formats == number_format)
@@ -319,6 +329,6 @@ def _run_parts(
                 measured=measured[own],
                 predicted=predicted[own],
                 ideal=getattr(ideal, name)[own],
-                error=times.error[own],
+                error=getattr(times, f"{name}_error")[own],
                 part=np.where(out[own], "held_out", "fit"),
             )

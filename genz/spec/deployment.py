@@ -149,8 +149,20 @@ class Engine(Record):
     )
     wait_step: Num = schema.quantity(
         "1",
-        "steps between arrival and first token beside the prompt's own, for scheduling",
-        high=20.0,
+        "steps between arrival and first token beside the prompt's own, for scheduling and streaming",
+        high=100.0,
+        default=0.0,
+    )
+    batch_wait: Num = schema.quantity(
+        "1",
+        "further such steps that the scheduler is told to wait for prompts to gather: a deployment's option",
+        high=1000.0,
+        default=0.0,
+    )
+    wait_group: Num = schema.quantity(
+        "1",
+        "further such steps where attention groups wait for one another to have prompts",
+        high=1000.0,
         default=0.0,
     )
     overhead_prefill: Num = schema.quantity(
@@ -172,11 +184,33 @@ class Engine(Record):
         high=1.0,
         default=1.0,
     )
+    launch_share_narrow: Num = schema.quantity(
+        "1",
+        "share of those of products in 8 bits and less, beside launch_share: their inputs may be quantised in the "
+        "kernel before",
+        high=1.0,
+        default=1.0,
+    )
+    library: str = schema.choice(
+        ("nccl", "vllm", "trtllm", "sglang"),
+        "software of kernels and collectives, where a device has constants by software",
+        default="vllm",
+    )
     stretch: Num = schema.quantity(
         "1", "time of kernels in a step over that in isolation", low=1.0, high=5.0, default=1.0
     )
     stretch_network: Num = schema.quantity(
         "1", "the same for messages between accelerators", low=1.0, high=10.0, default=1.0
+    )
+    stretch_bulk: Num = schema.quantity(
+        "1",
+        "that of messages above bulk_message, beside stretch_network",
+        low=1.0,
+        high=50.0,
+        default=1.0,
+    )
+    bulk_message: Num = schema.quantity(
+        "B", "message above which stretch_bulk holds", high=1e12, default=0.0
     )
     stretch_prompt: Num = schema.quantity(
         "1", "the same for what prompts add to a step", low=1.0, high=5.0, default=1.0

@@ -159,7 +159,7 @@ def test_links_come_back(unknown):
 def published_runs(model, device):
     rows = read_table(PUBLISHED[1]).rows
     chosen = rows[
-        (rows["model"] == model) & (rows["device"] == device) & (rows["engine"] == "vllm")
+        (rows["model"] == model) & (rows["device"] == device) & (rows["engine"] == "vllm_0_11")
     ]
     return chosen.sort_values("batch").reset_index(drop=True)
 
@@ -177,9 +177,9 @@ def test_ten_runs_improve_a_device_known_by_its_data_sheet():
     rows = published_runs("llama3_1_70b", "h200_sxm")
     ten = rows.iloc[np.linspace(0, len(rows) - 1, 10).astype(int)]
     rest = rows.drop(ten.index)
-    done = calibrate(ten, bare, engine="vllm_0_19", n_fold=2)
+    done = calibrate(ten, bare, engine="vllm_0_11", n_fold=2)
     assert done.target == "device"
-    assert off(rest, done.platform, "vllm_0_19") < off(rest, bare, "vllm_0_19")
+    assert off(rest, done.platform, "vllm_0_11") < off(rest, bare, "vllm_0_11")
 
 
 def test_overheads_of_an_engine_come_back(h100):

@@ -11,11 +11,14 @@ from genz.api import default_engine
 from genz.core.check import count
 from genz.core.errors import InputError, UnknownNameError
 from genz.db import registry
+from genz.solve.calibrate.engines import fit_engine
 from genz.solve.calibrate.operators import fit_class, merged
-from genz.solve.calibrate.result import Calibration, class_row, joined, run_row
+from genz.solve.calibrate.result import Calibration, class_row, engine_rows, joined, run_row
 from genz.solve.calibrate.runs import fit_runs
 from genz.solve.measured.files import read_measurements
 from genz.solve.measured.operators import COLLECTIVES, SHAPES
+from genz.solve.measured.run_times import ENGINES
+from genz.solve.split import DEPLOYMENT, DEPLOYMENT_SHARE, held_out
 from genz.spec.deployment import Engine, check_choice
 from genz.spec.hardware import Platform
 
@@ -24,13 +27,14 @@ __all__ = ["Calibration", "calibrate"]
 
 def calibrate(
     measurements: Any,
-    platform: Platform | str,
+    platform: Platform | str | None = None,
     *,
     kernel: str | Sequence[str] | None = None,
     engine: Engine | str | None = None,
     prior: bool = True,
     target: str | None = None,
     n_fold: int = 5,
+    split: bool = False,
     **fields: Any,
 ) -> Calibration:
     r"""Fit the constants of a device, of its links, or of serving software on measurements.
@@ -40,8 +44,9 @@ def calibrate(
     measurements : DataFrame, str, Path, mapping, or sequence of these
         Timings of operators or times of whole runs: a table, a CSV file, or a JSON file that ``vllm bench serve``,
         ``vllm bench latency``, ``aiperf`` or ``genai-perf`` wrote. See Notes for the columns.
-    platform : Platform or str
-        Where they were measured.
+    platform : Platform or str, optional
+        Where they were measured. Without it, whole runs of one engine are each taken where their column ``device``
+        says, and the engine is fitted on all of them, overheads and stretches of kernels.
     kernel : str or sequence of str, optional
         Kernel classes to fit; default all that were measured.
     engine : Engine or str, optional
@@ -53,7 +58,9 @@ def calibrate(
         What whole runs fit: factors on all kernel constants of the device, or the overheads of the engine; default
         the device if it has no constants yet, else the engine.
     n_fold : int, default 5
-        Folds for the error outside the fit; whole shapes, or whole runs, are held out.
+        Folds for the error outside the fit; whole shapes, runs or, without a platform, deployments are held out.
+    split : bool, default False
+        Without a platform: whether deployments that :func:`genz.validate` holds out are left aside.
     **fields
         Columns that the file does not have: ``model``, ``tensor``, ``precision``, ``batch``, ``prompt``,
         ``output``, ``format``.
@@ -88,8 +95,12 @@ def calibrate(
     ideal bound, and rows on a plateau that only launches from the host explain, are flagged and left out. The
     error is the split-conformal 90 % quantile of held-out residuals over 1.645, so that normal intervals cover.
     """
-    place = registry.platform(platform)
     folds = int(count("n_fold", n_fold, 2))
+    if platform is None:
+        rows = read_measurements(measurements, **fields)
+        software = default_engine() if engine is None else registry.engine(engine)
+        return _everywhere(rows, software, prior=prior, n_fold=folds, split=split)
+    place = registry.platform(platform)
     if place.shapes:
         msg = "platform must have scalar fields to be calibrated, got arrays"
         raise InputError(msg)
@@ -108,6 +119,22 @@ def calibrate(
     one = fit_runs(rows, place, software, target=target, prior=prior, n_fold=folds)
     row = run_row(one, target)
     return Calibration(one.platform, one.engine, target, one.rows, (row,))
+
+
+def _everywhere(
+    rows: pd.DataFrame, engine: Engine, *, prior: bool, n_fold: int, split: bool
+) -> Calibration:
+    """Fit an engine on all devices where it ran."""
+    if "kernel" in rows or "device" not in rows:
+        msg = "platform must be given, unless whole runs have a column 'device'"
+        raise InputError(msg)
+    if "engine" in rows:
+        rows = rows[[ENGINES.get(str(n), str(n)) == engine.name for n in rows["engine"]]]
+    rows = rows.assign(engine=engine.name)
+    if split and len(rows):
+        rows = rows[~held_out(rows, DEPLOYMENT, DEPLOYMENT_SHARE)]
+    one = fit_engine(rows, engine, prior=prior, n_fold=n_fold)
+    return Calibration(one.platform, one.engine, "engine", one.rows, engine_rows(one))
 
 
 def _chosen(rows: pd.DataFrame, kernel: str | Sequence[str] | None) -> pd.DataFrame:

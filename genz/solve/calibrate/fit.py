@@ -68,6 +68,7 @@ def fit(
     *,
     prior: bool = True,
     start: Mapping[str, float] | None = None,
+    weight: FloatArray | float = 1.0,
     precision: float = _PRECISION,
 ) -> dict[str, float]:
     """Return the constants under which predictions come closest to measurements.
@@ -84,6 +85,8 @@ def fit(
         Whether priors pull; without, they only hold what the rows leave open.
     start : mapping, optional
         Where the search begins; default at the centre of the priors.
+    weight : array_like, shape (n_row,)
+        Of each row. [1]
     precision : float
         Relative change of cost and constants at which the search ends.
 
@@ -94,12 +97,12 @@ def fit(
     """
     low, high = (np.log([getattr(p, n) for p in parameters]) for n in ("low", "high"))
     centre = np.clip(np.log([p.start for p in parameters]), low, high)
-    weight = (1.0 if prior else _FAINT) / np.array([p.spread for p in parameters])
+    pull = (1.0 if prior else _FAINT) / np.array([p.spread for p in parameters])
     log_measured = np.log(measured)
 
     def residual(at: FloatArray) -> FloatArray:
         off = log_measured - np.log(predict(_values(parameters, at)))
-        return np.concatenate([off / NOISE, weight * (at - centre)])
+        return np.concatenate([weight * off / NOISE, pull * (at - centre)])
 
     begin = centre if start is None else np.log([start[p.name] for p in parameters])
     inside = np.clip(begin, low + 1e-9 * (high - low), high - 1e-9 * (high - low))

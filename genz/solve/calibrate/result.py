@@ -22,7 +22,7 @@ from genz.spec.deployment import Engine
 from genz.spec.hardware import Accelerator, Platform
 from genz.spec.source import Source
 
-__all__ = ["Calibration", "class_row", "run_row"]
+__all__ = ["Calibration", "class_row", "engine_rows", "run_row"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,12 +70,16 @@ class Calibration:
 
     def to_toml(self) -> str:
         """Return the record that was fitted as TOML, readable by :func:`genz.load`."""
-        covers = {"engine": "overhead_step", "network": "network"}.get(self.target, "kernel")
+        covers: tuple[str, ...] = ("network" if self.target == "network" else "kernel",)
+        if self.target == "engine":
+            known = Engine.__dataclass_fields__
+            fitted = [name for name in self._classes[0] if name in known]
+            covers = (*fitted, "ttft_error", "tpot_error")
         source = Source(
             title="Calibration on own measurements",
             url="genz.calibrate",
             accessed=dt.datetime.now(tz=dt.UTC).date(),
-            covers=(covers,),
+            covers=covers,
             note="estimate: " + "; ".join(_sentence(row) for row in self._classes),
         )
         record = self.record
@@ -113,6 +117,18 @@ def class_row(one: Fitted) -> dict[str, Any]:
 def run_row(one: FittedRuns, target: str) -> dict[str, Any]:
     """Return the row of whole runs in the table of a calibration."""
     return _row("runs", "all", target, one.rows, one.folds, one.error) | one.constants
+
+
+def engine_rows(one: FittedRuns) -> tuple[dict[str, Any], ...]:
+    """Return the rows of an engine fitted on many devices, one for each kind of time."""
+    found = []
+    used = one.rows["flag"].to_numpy() == ""
+    for name in one.rows["quantity"].unique():
+        own = (one.rows["quantity"] == name).to_numpy()
+        folds = Folds(one.folds.residual[own[used]], one.folds.n_fold)
+        error = float(getattr(one.engine, f"{name}_error"))
+        found.append(_row(name, "all", "engine", one.rows[own], folds, error) | one.constants)
+    return tuple(found)
 
 
 def _row(

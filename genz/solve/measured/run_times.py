@@ -12,6 +12,7 @@ from genz.core.errors import GenzError
 from genz.core.typing import FloatArray
 from genz.db import registry
 from genz.serve.generate import generate
+from genz.serve.replay import replay
 from genz.serve.served import served
 from genz.spec.deployment import Engine, Lengths, Parallel, Workload
 from genz.spec.hardware import Platform
@@ -22,6 +23,9 @@ __all__ = ["ENGINES", "RunTimes", "run_times"]
 
 #: Software as tables name it -> engine of the database.
 ENGINES = {"vllm": "vllm_0_19", "sglang": "sglang", "trtllm": "tensorrt_llm"}
+#: Options of a server that runs may differ in: fields of the engine.
+OPTIONS = ("max_token", "max_sequence", "memory_fraction", "batch_wait")
+_NO_LIMIT = 2.0**30
 _GROUP = ("model", "tensor", "pipeline", "data", "expert", "precision", "load")
 
 
@@ -33,10 +37,11 @@ class RunTimes:
     ----------
     ttft, tpot, latency : ndarray, shape (n_row,)
         Mean times [s]; NaN where there is no model.
-    error : ndarray, shape (n_row,)
-        Standard deviation of the log error that the prediction states. [1]
+    ttft_error, tpot_error, latency_error : ndarray, shape (n_row,)
+        Standard deviations of the log error that the predictions state. [1]
     kind : ndarray of str, shape (n_row,)
-        ``dense`` or ``experts``, with ``_batch`` where the batch starts together.
+        ``dense`` or ``experts``, with ``_batch`` where the batch starts together, and ``_requests`` where each is sent
+        by itself.
     skipped : tuple of str
         Why rows have no time.
     """
@@ -44,7 +49,9 @@ class RunTimes:
     ttft: FloatArray
     tpot: FloatArray
     latency: FloatArray
-    error: FloatArray
+    ttft_error: FloatArray
+    tpot_error: FloatArray
+    latency_error: FloatArray
     kind: Any
     skipped: tuple[str, ...]
 
@@ -75,7 +82,8 @@ def run_times(
         If a model or the engine is unknown.
     """
     software = registry.engine(ENGINES.get(engine, engine) if isinstance(engine, str) else engine)
-    out = {n: np.full(len(rows), np.nan) for n in ("ttft", "tpot", "latency", "error")}
+    names = [f"{n}{end}" for end in ("", "_error") for n in ("ttft", "tpot", "latency")]
+    out = {n: np.full(len(rows), np.nan) for n in names}
     kind = np.full(len(rows), "unknown", dtype=object)
     skipped: list[str] = []
     place = pd.Series(np.arange(len(rows)), rows.index)
@@ -98,14 +106,36 @@ def run_times(
 def _kind(case: dict[str, Any]) -> str:
     model = registry.model(str(case["model"]))
     routed = any(isinstance(g.feed_forward, Experts) for g in model.groups)
-    return ("experts" if routed else "dense") + ("_batch" if case["load"] == "static" else "")
+    return ("experts" if routed else "dense") + _LOADS[str(case["load"])]
 
 
-def precision_of(name: str) -> Precision | str:
-    """Return formats; block formats of weights keep a wider cache."""
-    if name in ("nvfp4", "mxfp4"):
-        return Precision(weight=name, activation="nvfp4", cache="fp8", compute="fp4")
-    return name
+_LOADS = {"static": "_batch", "closed": "", "open": "_requests"}
+
+
+def precision_of(name: str, model: Model) -> Precision:
+    """Return formats; block formats of weights keep a wider cache. A slash comes before another format of the cache."""
+    weight, _, cache = name.partition("/")
+    if weight in ("nvfp4", "mxfp4"):
+        found = Precision(weight=weight, activation="nvfp4", cache="fp8", compute="fp4")
+    elif weight == "fp8_block":
+        found = Precision(weight="fp8", activation="fp8", group=128 * 128, scale_bits=32)
+    elif weight == "native":
+        found = model.precision or Precision()
+    else:
+        found = Precision.of(weight)
+    return found.replace(cache=cache) if cache else found
+
+
+def _with_options(engine: Engine, rows: pd.DataFrame) -> Engine:
+    """Return the engine as the servers of the runs had it."""
+    changes: dict[str, Any] = {}
+    for name in OPTIONS:
+        value = rows[name].to_numpy(dtype=np.float64) if name in rows else np.array([np.nan])
+        own = getattr(engine, name)
+        if not np.isnan(value).all() and engine.efficiency != "ideal":
+            value = np.where(np.isnan(value), _NO_LIMIT if own is None else own, value)
+            changes[name] = value[0] if (value == value[0]).all() else value
+    return engine.replace(**changes) if changes else engine
 
 
 def _times(
@@ -115,8 +145,8 @@ def _times(
     degrees = {n: int(case[n]) for n in ("tensor", "pipeline", "data", "expert")}
     options: dict[str, Any] = {
         "parallel": Parallel(**degrees),
-        "precision": precision_of(str(case["precision"])),
-        "engine": engine,
+        "precision": precision_of(str(case["precision"]), model),
+        "engine": _with_options(engine, rows),
     }
     load = {n: rows[n].to_numpy(dtype=np.float64) for n in ("batch", "prompt", "output")}
     if case["load"] == "static":
@@ -126,11 +156,38 @@ def _times(
             "ttft": done.ttft,
             "tpot": done.tpot,
             "latency": done.latency,
-            "error": done.log_error,
+            **_errors(engine, done.log_error),
         }
+    if case["load"] == "open":
+        return _open(model, platform, rows, options)
     wanted = rows["n_request"].to_numpy(dtype=np.float64) if "n_request" in rows else np.nan
     load["n_request"] = np.broadcast_to(wanted, len(rows))
     return _closed(model, platform, load, options)
+
+
+def _errors(engine: Engine, step: FloatArray) -> dict[str, FloatArray]:
+    """Errors that an engine states, else that of its steps; a latency is mostly decoding."""
+    stated = {
+        n: np.where(np.asarray(getattr(engine, n)) > 0.0, getattr(engine, n), step)
+        for n in ("ttft_error", "tpot_error")
+    }
+    return stated | {"latency_error": stated["tpot_error"]}
+
+
+def _open(
+    model: Model, platform: Platform, rows: pd.DataFrame, options: dict[str, Any]
+) -> dict[str, FloatArray]:
+    """Return times of requests that are sent one by one, by an event loop."""
+    done = replay(
+        model,
+        platform,
+        prompt=rows["prompt"].to_numpy(),
+        output=rows["output"].to_numpy(),
+        arrival=rows["arrival"].to_numpy(),
+        **options,
+    )
+    times = {"ttft": done.ttft, "tpot": done.tpot, "latency": done.latency}
+    return times | _errors(options["engine"], np.full(len(rows), np.nan))
 
 
 def _closed(
@@ -147,5 +204,7 @@ def _closed(
         "ttft": done.ttft,
         "tpot": done.tpot,
         "latency": done.ttft + (load["output"] - 1.0) * done.tpot,
-        "error": done.tpot_error,
+        "ttft_error": done.ttft_error,
+        "tpot_error": done.tpot_error,
+        "latency_error": done.latency_error,
     }

@@ -10,6 +10,7 @@ import pandas as pd
 
 from genz.core.errors import InputError, SchemaError
 from genz.db import registry
+from genz.solve.measured.sample import MODELS, sample_rows
 
 __all__ = ["RUN_COLUMNS", "is_run_table", "json_runs", "run_rows"]
 
@@ -30,29 +31,12 @@ _TIMES = ("ttft", "tpot", "latency")
 _COUNTS = ("batch", "tensor", "pipeline", "data", "expert")
 _MILLI = 1e-3
 
-#: Model as tables name it -> model of the database.
-_MODELS = {
-    "bloom-176b": "bloom_176b",
-    "llama2-70b": "llama2_70b",
-    "meta-llama/Llama-3.1-70B": "llama3_1_70b",
-    "meta-llama/Llama-3.1-8B-Instruct": "llama3_1_8b",
-    "nvidia/Llama-3.1-8B-Instruct-FP8": "llama3_1_8b",
-    "openai/gpt-oss-120b": "gpt_oss_120b",
-    "deepseek-ai/DeepSeek-R1": "deepseek_r1",
-    "deepseek-ai/DeepSeek-V3": "deepseek_v3",
-    "nvidia/DeepSeek-R1-NVFP4": "deepseek_r1",
-    "nvidia/DeepSeek-V3.1-NVFP4": "deepseek_v3",
-    "Qwen/Qwen3-235B-A22B-FP8": "qwen3_235b_a22b",
-    "MiniMaxAI/MiniMax-M2.5": "minimax_m2_5",
-    "moonshotai/Kimi-K2.5": "kimi_k2",
-    "zhipuai/GLM-5": "glm5",
-}
-
 
 def is_run_table(columns: Sequence[str]) -> bool:
     """Whether the columns are those of whole runs."""
     known = set(columns)
     own = {"model", "batch", "prompt"} <= known and bool(known & set(_TIMES))
+    own = own or known >= _REQUESTS
     return own or {"prompt_ms", "token_ms"} <= known or {"ttft_ms", "tpot_ms", "isl"} <= known
 
 
@@ -70,7 +54,11 @@ def run_rows(frame: pd.DataFrame, place: object = "measurements") -> pd.DataFram
     -------
     DataFrame
         The columns of :data:`RUN_COLUMNS` and ``ttft``, ``tpot``, ``latency`` [s], NaN where not measured. ``load`` is
-        ``static`` (a batch that starts together) or ``closed`` (so many clients, each with one request in flight).
+        ``static`` (a batch that starts together), ``closed`` (so many clients, each with one request in flight) or
+        ``open`` (requests of a run, each with its ``arrival`` [s]).
+        ``precision`` may name the format of the cache behind a slash. The columns ``max_token``, ``max_sequence``,
+        ``memory_fraction`` and ``batch_wait``, where there are any, are options of the server and stand for fields of
+        the engine.
 
     Raises
     ------
@@ -78,10 +66,12 @@ def run_rows(frame: pd.DataFrame, place: object = "measurements") -> pd.DataFram
         If a column is missing or holds a value that breaks its rule.
     """
     columns = set(frame.columns)
+    if columns >= _REQUESTS:
+        return _requests(frame)
     if {"prompt_ms", "token_ms"} <= columns:
         return _splitwise(frame)
     if {"ttft_ms", "tpot_ms", "isl"} <= columns:
-        return _sample(frame)
+        return sample_rows(frame)
     rows = frame.copy()
     faults = [
         f"missing column {c!r}" for c, d in RUN_COLUMNS.items() if d is None and c not in rows
@@ -126,7 +116,7 @@ def _checked(rows: pd.DataFrame, place: object) -> pd.DataFrame:
 def _model(name: Any) -> str:
     """Name of the database, where the table's own is known."""
     text = str(name)
-    short = {known.rsplit("/", 1)[-1]: own for known, own in _MODELS.items()}
+    short = {known.rsplit("/", 1)[-1]: own for known, own in MODELS.items()}
     if text.rsplit("/", 1)[-1] in short:
         return short[text.rsplit("/", 1)[-1]]
     plain = text.rsplit("/", 1)[-1].lower().replace("-", "_").replace(".", "_")
@@ -136,13 +126,17 @@ def _model(name: Any) -> str:
     return text
 
 
+#: Splitwise's machines: overheads of that vLLM are those of the host.
+_HOSTS = {"a100-80gb": "vllm_2023", "h100-80gb": "vllm_2023_dgx_h100"}
+
+
 def _splitwise(frame: pd.DataFrame) -> pd.DataFrame:
     """Batches that start together, fp16, vLLM of 2023."""
     return pd.DataFrame(
         {
-            "model": frame["model"].replace(_MODELS),
+            "model": frame["model"].replace(MODELS),
             "device": frame["hardware"],
-            "engine": "vllm_2023",
+            "engine": frame["hardware"].map(_HOSTS),
             "batch": frame["batch_size"],
             "prompt": frame["prompt_size"],
             "output": frame["token_size"],
@@ -160,38 +154,35 @@ def _splitwise(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-_SAMPLE_FORMATS = {"fp8": "w8a8", "fp8_block": "w8a8", "nvfp4": "nvfp4", "int4_wo": "w4a16"}
-_REQUESTS_PER_CLIENT = 10.0
-_MEAN_LENGTH = 0.9  # lengths are uniform in 80 to 100 % of nominal
+_REQUESTS = {"queued_s", "first_token_s", "last_token_s", "input_tokens", "output_tokens"}
 
 
-def _sample(frame: pd.DataFrame) -> pd.DataFrame:
-    """Take aggregated deployments whose model and configuration are known; repeats are dropped."""
-    repeats = [c for c in frame.columns if c not in ("row_id", "origin")]
-    rows = frame.drop_duplicates(repeats)
-    rows = rows[(rows["mode"] == "agg") & (rows["suspect"] == 0) & rows["model"].isin(_MODELS)]
-    own = rows["model"].str.startswith("openai/")  # experts stay as published, in mxfp4
-    width = (rows["tp"] * rows["attn_dp"]).to_numpy(dtype=np.float64)
+def _requests(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the requests of runs in which they were sent one by one; one row each, with its arrival."""
+    first, last = frame["first_token_s"], frame["last_token_s"]
     return pd.DataFrame(
         {
-            "model": rows["model"].replace(_MODELS),
-            "device": rows["gpu"],
-            "engine": rows["engine"],
-            "batch": rows["concurrency"],
-            "prompt": np.round(_MEAN_LENGTH * rows["isl"]),
-            "output": np.round(_MEAN_LENGTH * rows["osl"]),
-            "tensor": rows["tp"],
-            "pipeline": rows["pp"].fillna(1),
-            "data": rows["attn_dp"].fillna(1),
-            "expert": np.minimum(rows["moe_ep"].fillna(1), width),
-            "precision": np.where(own, "native", rows["gemm_quant"].map(_SAMPLE_FORMATS)),
-            "load": "closed",
-            "n_request": _REQUESTS_PER_CLIENT * rows["concurrency"],
-            "ttft": _MILLI * rows["ttft_ms"],
-            "tpot": _MILLI * rows["tpot_ms"],
-            "latency": np.nan,
+            "model": [_model(name) for name in frame["model"]],
+            "device": frame["device"],
+            "engine": "vllm_0_19",
+            "batch": 1,
+            "prompt": frame["input_tokens"],
+            "output": frame["output_tokens"],
+            "arrival": frame["queued_s"],
+            "tensor": frame["tp"],
+            "pipeline": 1,
+            "data": frame["dp"],
+            "expert": 1,
+            "precision": "bf16",
+            "load": "open",
+            "max_sequence": frame["max_num_seqs"],
+            "max_token": frame["max_num_batched_tokens"],
+            "held_out": True,
+            "ttft": first - frame["queued_s"],
+            "tpot": (last - first) / np.maximum(frame["output_tokens"] - 1, 1),
+            "latency": last - frame["queued_s"],
         }
-    ).dropna(subset=["batch", "tensor", "precision"])
+    )
 
 
 # --- results of benchmarks ------------------------------------------------------------------------

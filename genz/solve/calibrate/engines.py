@@ -1,0 +1,184 @@
+"""Constants of serving software from the times of many deployments on several devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from genz.core.errors import InputError
+from genz.core.typing import FloatArray, IntArray
+from genz.db import registry
+from genz.solve.accuracy import conformal_error
+from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals
+from genz.solve.calibrate.flags import FASTER
+from genz.solve.calibrate.runs import FittedRuns
+from genz.solve.measured.files import platform_name
+from genz.solve.measured.run_times import run_times
+from genz.solve.split import DEPLOYMENT
+from genz.spec.deployment import Engine
+
+__all__ = ["fit_engine"]
+
+#: Field -> centre of the prior, lowest and highest value, spread of the logarithm under the prior.
+_FIELDS: dict[str, tuple[float, float, float, float]] = {
+    "overhead_layer": (2e-6, 1e-8, 1e-3, 1.5),
+    "overhead_request": (5e-6, 1e-8, 1e-3, 1.5),
+    "overhead_prefill": (5e-3, 1e-5, 1.0, 1.5),
+    "overhead_expert": (1e-5, 1e-8, 1e-3, 1.5),
+    "overhead_prompt": (1e-2, 1e-4, 1.0, 1.5),
+    "overhead_token": (3e-6, 1e-8, 1e-4, 1.5),
+    "wait_step": (2.0, 0.1, 30.0, 1.0),
+    "wait_group": (5.0, 0.1, 200.0, 1.5),
+    "launch_share": (0.8, 0.1, 1.0, 0.3),
+    "launch_share_narrow": (0.8, 0.02, 1.0, 1.0),
+    "stretch": (1.05, 1.0, 2.0, 0.05),
+    "stretch_network": (1.1, 1.0, 3.0, 0.3),
+    "stretch_bulk": (1.2, 1.0, 20.0, 1.0),
+    "stretch_prompt": (1.1, 1.0, 3.0, 0.3),
+}
+_TIMES = ("ttft", "tpot")
+#: Weight of a time to first token beside a time per token, whose scatter is about half. [1]
+_FIRST = 0.6
+_PRECISION = 3e-3
+
+
+def fit_engine(
+    rows: pd.DataFrame,
+    engine: Engine,
+    *,
+    prior: bool = True,
+    n_fold: int = 5,
+    fields: Sequence[str] | None = None,
+) -> FittedRuns:
+    """Fit serving software on the times of deployments, each on the device that it names.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Runs in the own columns, and ``device``.
+    engine : Engine
+        Software that they ran on; its constants are where the search starts.
+    prior : bool, default True
+        Whether priors pull.
+    n_fold : int, default 5
+        Folds of whole deployments.
+    fields : sequence of str, optional
+        What is fitted; default all that the runs say something about. ``overhead_step`` is not among them: models
+        have about the same number of layers, and ``overhead_layer`` takes it in.
+
+    Returns
+    -------
+    FittedRuns
+        Its ``error`` is that of the time per token; the engine has those of both times.
+
+    Raises
+    ------
+    InputError
+        If no row is left to fit on.
+
+    Notes
+    -----
+    Deployments count alike however many rows they have, to the power of one half. Runs that the library cannot
+    place (a model or a device that is unknown, a layout that does not fit) are left out.
+    """
+    known = rows[_placed(rows, engine)].reset_index(drop=True)
+    if known.empty:
+        msg = "no run is left to fit on: models, devices and layouts of none are known"
+        raise InputError(msg)
+    long = _long(known)
+    measured = long["time"].to_numpy(dtype=np.float64)
+    ideal = _predicted(known, registry.engine("ideal"))
+    flag = np.where(measured < ideal, FASTER, "")
+    used = np.flatnonzero(flag == "")
+    group = np.asarray(pd.factorize(pd.MultiIndex.from_frame(long[list(DEPLOYMENT)]))[0])
+    weight = _weight(long, group)
+    parameters = [Parameter(n, *_FIELDS[n]) for n in fields or _told(known)]
+
+    def predict(values: Mapping[str, float]) -> FloatArray:
+        return _predicted(known, engine.replace(**values))
+
+    def fitted(at: IntArray, start: Mapping[str, float] | None = None) -> dict[str, float]:
+        return fit(
+            lambda v: predict(v)[at],
+            measured[at],
+            parameters,
+            prior=prior,
+            start=start,
+            weight=weight[at],
+            precision=_PRECISION,
+        )
+
+    values = fitted(used, {p.name: float(getattr(engine, p.name)) or p.start for p in parameters})
+    folds = held_out_residuals(
+        lambda at: fitted(used[at], values),
+        lambda v: predict(v)[used],
+        measured[used],
+        group[used],
+        n_fold,
+    )
+    predicted = predict(values)
+    off = np.log(measured[used] / predicted[used])
+    stated = np.where(np.isnan(folds.residual), off, folds.residual)
+    quantity = long["quantity"].to_numpy()
+    errors = {f"{n}_error": _error(stated[quantity[used] == n]) for n in _TIMES}
+    changes: dict[str, Any] = {"calibrated": True, "efficiency": "calibrated"}
+    made = engine.replace(**values, **errors, **changes)
+    table = long.assign(predicted=predicted, ideal=ideal, flag=flag)
+    first = registry.platform(platform_name(str(known["device"].iloc[0])))
+    return FittedRuns(values, errors["tpot_error"], first, made, table, folds)
+
+
+def _told(rows: pd.DataFrame) -> list[str]:
+    """Fields that the runs say something about."""
+    model = [registry.model(str(name)) for name in rows["model"].unique()]
+    dense = not any(any(True for _ in m.expert_groups()) for m in model)
+    silent = {
+        "overhead_expert": dense,
+        "stretch_bulk": True,  # on demand: most libraries have no such messages
+        "wait_group": not (rows["data"] > 1).any(),
+        "stretch_network": not (rows["tensor"] * rows["data"] > 1).any(),
+    }
+    return [name for name in _FIELDS if not silent.get(name, False)]
+
+
+def _placed(rows: pd.DataFrame, engine: Engine) -> Any:
+    """Which runs have predicted times."""
+    return np.isfinite(_each(rows, engine)[0])
+
+
+def _predicted(rows: pd.DataFrame, engine: Engine) -> FloatArray:
+    """Predicted times in the order of the long table [s]."""
+    times = zip(_TIMES, _each(rows, engine), strict=True)
+    return np.concatenate([row[rows[name].notna().to_numpy()] for name, row in times])
+
+
+def _each(rows: pd.DataFrame, engine: Engine) -> FloatArray:
+    """Predicted times of all runs, one row for each kind of time [s]."""
+    out = np.full((len(_TIMES), len(rows)), np.nan)
+    for device, at in rows.groupby("device", sort=False).indices.items():
+        platform = registry.platform(platform_name(str(device)))
+        times = run_times(rows.iloc[at], platform, engine)
+        for row, name in zip(out, _TIMES, strict=True):
+            row[at] = getattr(times, name)
+    return out
+
+
+def _long(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per measured time."""
+    kept = list(dict.fromkeys((*DEPLOYMENT, "batch", "prompt", "output")))
+    parts = [rows[kept].assign(quantity=name, time=rows[name]) for name in _TIMES]
+    return pd.concat(parts, ignore_index=True).dropna(subset=["time"]).reset_index(drop=True)
+
+
+def _weight(long: pd.DataFrame, group: Any) -> FloatArray:
+    count = np.bincount(group)[group]
+    own = np.where(long["quantity"] == "ttft", _FIRST, 1.0)
+    return np.asarray(own * (np.median(count) / count) ** 0.25)
+
+
+def _error(residual: FloatArray) -> float:
+    """Error whose 90 % interval holds 90 % of the residuals; 0 without any [1]."""
+    return min(conformal_error(residual), 3.0) if len(residual) else 0.0

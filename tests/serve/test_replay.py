@@ -1,0 +1,135 @@
+"""The event loop by hand, and the mean-value model of a replica judged by it."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from genz.core.errors import InputError
+from genz.db import registry
+from genz.serve.replay import replay
+from genz.serve.served import served
+from genz.serve.step import mean_decode, mixed
+from genz.spec.deployment import Engine, Lengths, Parallel, Workload
+
+BUDGET = Engine(name="budget", efficiency="ideal", max_token=64, max_sequence=64)
+
+
+def step(zoo, cluster, chunks, decode):
+    """Time of a step with chunks (tokens, tokens before them) beside decoding contexts."""
+    tokens = sum(c[0] for c in chunks)
+    return float(
+        mixed(
+            zoo["gqa"], cluster, prefill_tokens=tokens / len(chunks), prefill_batch=len(chunks),
+            prefill_cached=sum(c[0] * c[1] for c in chunks) / tokens,
+            decode_batch=max(len(decode), 1e-9), decode_context=np.mean(decode or [0.0]), engine=BUDGET,
+        ).time
+    )  # fmt: skip
+
+
+def test_two_requests_by_hand(zoo, cluster):
+    # 96 and 32 tokens under a budget of 64: 64 | 32 + 32 | then both decode, one token each
+    done = replay(zoo["gqa"], cluster, prompt=[96, 32], output=[2, 2], n_client=2, engine=BUDGET)
+    first = step(zoo, cluster, [(64, 0)], [])
+    second = step(zoo, cluster, [(32, 64), (32, 0)], [])
+    last = float(mean_decode(zoo["gqa"], cluster, batch=2, context=65, engine=BUDGET).time)
+    np.testing.assert_allclose(done.ttft, first + second, rtol=1e-9)
+    np.testing.assert_allclose(done.tpot, last, rtol=1e-9)
+    np.testing.assert_allclose(done.latency, first + second + last, rtol=1e-9)
+
+
+def test_requests_wait_for_the_engine_and_for_room(zoo, cluster):
+    alone = {"prompt": [32, 32], "output": [4, 4]}
+    slow = BUDGET.replace(overhead_prompt=1.0, overhead_token=0.01, overhead_call=0.5)
+    done = replay(zoo["gqa"], cluster, **alone, arrival=[0.0, 100.0], engine=slow)
+    plain = replay(zoo["gqa"], cluster, **alone, arrival=[0.0, 100.0], engine=BUDGET)
+    np.testing.assert_allclose(done.ttft - plain.ttft, 1.82, rtol=1e-9)
+    one = BUDGET.replace(max_sequence=1)
+    queued = replay(zoo["gqa"], cluster, **alone, n_client=2, engine=one)
+    assert queued.ttft[1] == pytest.approx(queued.latency[0] + queued.ttft[0], rel=1e-9)
+    # a closed loop of one sends the next when the last is done
+    turns = replay(zoo["gqa"], cluster, **alone, n_client=1, engine=BUDGET)
+    assert turns.arrival[1] == pytest.approx(turns.latency[0], rel=1e-12)
+
+
+def lengths(rng, n, nominal):
+    """Uniform in 80 to 100 % of nominal, as public benchmarks draw them."""
+    return rng.integers(int(0.8 * nominal), nominal + 1, n)
+
+
+LOADS = [(1024, 256, 4), (1024, 256, 32), (4096, 256, 16), (8192, 512, 32), (512, 1024, 64)]
+AT_ONCE = {"overhead_call": 0.0, "overhead_prompt": 0.0, "overhead_token": 0.0, "wait_step": 0.0}
+LATE = AT_ONCE | {"overhead_prompt": 5e-3, "overhead_token": 2e-6, "wait_step": 2.0}
+
+
+@pytest.mark.parametrize(("added", "within"), [(AT_ONCE, 0.08), (LATE, 0.25)])
+@pytest.mark.parametrize(("prompt", "output", "n_client"), LOADS)
+def test_closed_loop_against_the_event_loop(prompt, output, n_client, added, within):
+    model, platform = registry.model("llama3_1_8b"), registry.platform("h100_sxm_1")
+    options = {"engine": registry.engine("vllm_0_19").replace(**added)}
+    rng = np.random.default_rng(1)
+    n = 10 * n_client
+    drawn = {"prompt": lengths(rng, n, prompt), "output": lengths(rng, n, output)}
+    run = replay(model, platform, **drawn, n_client=n_client, **options)
+    work = Workload(prompt=Lengths(mean=0.9 * prompt), output=Lengths(mean=0.9 * output))
+    mean = served(model, platform, work, n_client=n_client, n_request=n, **options)
+    assert mean.tpot == pytest.approx(run.tpot.mean(), rel=0.03)
+    assert mean.ttft == pytest.approx(run.ttft.mean(), rel=within)
+    assert mean.latency == pytest.approx(run.latency.mean(), rel=0.03)
+
+
+@pytest.mark.parametrize("use", [0.3, 0.6])
+def test_open_loop_against_the_event_loop(use):
+    model, platform = registry.model("llama3_1_8b"), registry.platform("h100_sxm_1")
+    options = {"engine": registry.engine("vllm_0_19").replace(**AT_ONCE)}
+    work = Workload.of(prompt=2000, output=200)
+    top = float(served(model, platform, work, rate=1.0, **options).stable_rate)
+    rng = np.random.default_rng(2)
+    n = 1500
+    arrival = np.cumsum(rng.exponential(1.0 / (use * top), n))
+    run = replay(
+        model, platform, prompt=np.full(n, 2000), output=np.full(n, 200), arrival=arrival, **options
+    )
+    mean = served(model, platform, work, rate=use * top, **options)
+    inner = slice(n // 5, None)  # the replica starts empty
+    assert mean.tpot == pytest.approx(run.tpot[inner].mean(), rel=0.03)
+    assert mean.ttft == pytest.approx(run.ttft[inner].mean(), rel=0.08)
+
+
+@pytest.mark.skipif("GENZ_DATA" not in os.environ, reason="GENZ_DATA names no measurements")
+def test_a_run_of_vllm_0_19_request_by_request():
+    path = Path(os.environ["GENZ_DATA"]) / "llmservingsim_bench_requests_vllm0.19.csv.gz"
+    rows = pd.read_csv(path)
+    limits = {
+        n: int(rows[c].iloc[0])
+        for n, c in (("max_sequence", "max_num_seqs"), ("max_token", "max_num_batched_tokens"))
+    }
+    done = replay(
+        registry.model("llama3_1_8b"), registry.platform("rtx_pro_6000_1"), prompt=rows["input_tokens"],
+        output=rows["output_tokens"], arrival=rows["queued_s"], parallel=Parallel(tensor=int(rows["tp"].iloc[0])),
+        engine=registry.engine("vllm_0_19").replace(**limits),
+    )  # fmt: skip
+    last, first = rows["last_token_s"], rows["first_token_s"]
+    tpot = ((last - first) / (rows["output_tokens"] - 1)).mean()
+    assert done.tpot.mean() == pytest.approx(tpot, rel=0.03)
+    assert done.latency.mean() == pytest.approx((last - rows["queued_s"]).mean(), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({}, r"give either arrival \(open loop\) or n_client \(closed loop\)"),
+        ({"arrival": [0, 1], "n_client": 1}, r"give either arrival \(open loop\) or n_client \(closed loop\)"),
+        ({"n_client": 0}, r"n_client must be a whole number >= 1, got 0"),
+        ({"arrival": [-1, 1]}, r"arrival must be >= 0 s, got -1"),
+        ({"arrival": [1]}, r"arrival must have as many entries as prompt, 2, got 1"),
+        ({"n_client": 1, "output": [1]}, r"output must have as many entries as prompt, 2, got 1"),
+        ({"n_client": 1, "prompt": [0, 1]}, r"prompt must be a whole number >= 1, got 0"),
+    ],
+)  # fmt: skip
+def test_errors(zoo, cluster, given, text):
+    load = {"prompt": [4, 4], "output": [2, 2]} | given
+    with pytest.raises(InputError, match=text):
+        replay(zoo["gqa"], cluster, engine=BUDGET, **load)

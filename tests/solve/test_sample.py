@@ -1,0 +1,82 @@
+"""The sample of deployments: layouts counted once, formats and options as the servers were launched."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from genz.db import registry
+from genz.solve.measured.run_times import precision_of
+from genz.solve.measured.runs import run_rows
+
+ROW = {
+    "row_id": "a", "origin": "b", "engine": "vllm", "engine_version": "0.19.0", "model": "MiniMaxAI/MiniMax-M2.5",
+    "gpu": "b200_sxm", "gemm_quant": "fp8", "mode": "agg", "suspect": 0, "isl": 1024, "osl": 1024,
+    "concurrency": 64.0, "tp": 4.0, "pp": 1.0, "attn_dp": 1.0, "moe_tp": 4.0, "moe_ep": 1.0, "ttft_ms": 100.0,
+    "tpot_ms": 10.0,
+}  # fmt: skip
+
+
+def rows(*changes):
+    frame = pd.DataFrame([ROW | change for change in changes])
+    return run_rows(frame).reset_index(drop=True)
+
+
+def test_attention_groups_are_counted_once():
+    found = rows(
+        {"tp": 4.0, "attn_dp": 4.0, "moe_tp": 1.0, "moe_ep": 16.0},  # 4 accelerators, each a group
+        {"tp": 1.0, "attn_dp": 64.0, "moe_tp": 8.0, "moe_ep": 8.0},  # 8 of them
+        {"tp": 1.0, "attn_dp": 8.0, "moe_tp": 1.0, "moe_ep": 8.0},  # the same, as it is
+        {"tp": 8.0, "attn_dp": 1.0, "moe_tp": 1.0, "moe_ep": 8.0},
+        {"tp": 2.0, "attn_dp": np.nan, "moe_tp": 4.0, "moe_ep": 1.0},  # no entry: 4 accelerators
+        {"tp": 8.0, "attn_dp": np.nan, "moe_tp": 1.0, "moe_ep": 1.0, "model": "meta-llama/Llama-3.1-70B"},
+    )  # fmt: skip
+    assert found["tensor"].tolist() == [1, 1, 1, 8, 2, 8]
+    assert found["data"].tolist() == [4, 8, 8, 1, 2, 1]
+    assert found["expert"].tolist() == [4, 8, 8, 8, 1, 1]
+
+
+def test_pools_of_a_rack_are_no_layout():
+    assert len(rows({"tp": 72.0, "moe_tp": 72.0, "gpu": "gb200"}, {})) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "engine", "precision"),
+    [
+        ({}, "vllm_0_19", "fp8_block"),
+        ({"engine_version": np.nan, "model": "meta-llama/Llama-3.1-70B"}, "vllm_0_11", "w8a8/fp8"),
+        ({"engine_version": "0.11.2", "model": "openai/gpt-oss-120b", "gpu": "h100_sxm"}, "vllm_0_11", "native"),
+        ({"engine": "trtllm", "engine_version": "1.0.0rc3", "gemm_quant": np.nan,
+          "model": "meta-llama/Llama-3.1-8B-Instruct"}, "tensorrt_llm_1_0", "bf16"),
+        ({"engine": "trtllm", "engine_version": "1.2.0rc6.post2", "gemm_quant": "nvfp4",
+          "model": "deepseek-ai/DeepSeek-R1"}, "tensorrt_llm", "nvfp4"),
+        ({"engine": "trtllm", "engine_version": "gpt-oss-dev", "model": "openai/gpt-oss-120b"}, "tensorrt_llm",
+         "native/fp8"),
+        ({"engine": "sglang", "engine_version": "0.5.9", "gpu": "h200_sxm", "model": "deepseek-ai/DeepSeek-R1"},
+         "sglang", "fp8_block"),
+    ],
+)  # fmt: skip
+def test_engines_and_formats(change, engine, precision):
+    found = rows(change).iloc[0]
+    assert (found["engine"], found["precision"]) == (engine, precision)
+
+
+def test_options_of_the_launch_scripts():
+    llama = {"engine": "trtllm", "model": "meta-llama/Llama-3.1-70B", "engine_version": np.nan}
+    found = rows(
+        {},
+        llama,
+        llama | {"tp": 8.0},
+        {"engine": "sglang", "model": "deepseek-ai/DeepSeek-R1", "concurrency": 16.0},
+        {"engine": "trtllm", "model": "deepseek-ai/DeepSeek-R1", "isl": 8192, "gpu": "h200_sxm"},
+    )
+    np.testing.assert_array_equal(found["memory_fraction"], [0.95, np.nan, np.nan, 0.82, 0.75])
+    np.testing.assert_array_equal(found["max_token"], [np.nan, 16384, 16384, 32768, 8320])
+    np.testing.assert_array_equal(found["batch_wait"], [np.nan, 20, np.nan, 15, np.nan])
+
+
+def test_formats_by_name():
+    model = registry.model("llama3_1_8b")
+    assert precision_of("w8a8/fp8", model).label == "fp8"
+    assert precision_of("fp8_block", model).variant("dense") == "fp8_block"
+    assert precision_of("native", model).weight == "bf16"
+    assert precision_of("nvfp4", model).cache == "fp8"
