@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 __all__ = [
     "engine_of",
     "layout_of",
+    "mix_of",
     "model_of",
     "names",
     "objective_of",
+    "pairs",
     "platform_of",
+    "rates_of",
     "software_of",
+    "trace_of",
     "workload_of",
 ]
 
@@ -98,9 +102,65 @@ def workload_of(given: Mapping[str, Any]) -> Workload:
     return found if share is None else found.replace(cached_share=share)
 
 
-def objective_of(
-    given: Mapping[str, Any], workload: Workload, **further: float | str | None
-) -> Objective:
+def mix_of(texts: tuple[str, ...], share: float | None) -> Workload:
+    """Return the traffic of several workloads, each typed as ``NAME=SHARE``."""
+    from genz.spec.deployment import Workload
+
+    parts = pairs("--mix", texts)
+    kinds = {_entry("--mix", "workload", name): weight for name, weight in parts.items()}
+    found = Workload.mix(kinds, name=" + ".join(parts))
+    return found if share is None else found.replace(cached_share=share)
+
+
+def trace_of(text: str, share: float | None) -> Workload:
+    """Return the traffic of recorded requests: a CSV file with columns ``prompt`` and ``output``."""
+    from genz.spec.deployment import Workload
+
+    path = _readable("--trace", Path(text))
+    found = columns("--trace", path, ("prompt", "output"))
+    work = Workload.from_trace(found["prompt"], found["output"], name=path.stem)
+    return work if share is None else work.replace(cached_share=share)
+
+
+def rates_of(text: str) -> dict[str, list[float]]:
+    """Return rates, and lengths where there are any, from a CSV file with columns ``rate`` and ``duration``."""
+    return columns("--rates", _readable("--rates", Path(text)), ("rate",), ("duration",))
+
+
+def pairs(option: str, texts: tuple[str, ...]) -> dict[str, float]:
+    """Return what was typed as ``NAME=NUMBER``, repeated or joined by commas."""
+    found: dict[str, float] = {}
+    for item in names(texts):
+        name, _, number = item.partition("=")
+        try:
+            found[name.strip()] = float(number)
+        except ValueError:
+            msg = f"{option} must be NAME=NUMBER, got {item!r:.80}"
+            raise InputError(msg) from None
+    return found
+
+
+def columns(
+    option: str, path: Path, needed: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> dict[str, list[float]]:
+    """Return columns of numbers of a CSV file; lines that start with ``#`` are left out."""
+    import csv
+
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    present = [n for n in (*needed, *optional) if rows and n in rows[0]]
+    missing = [n for n in needed if n not in present]
+    if missing:
+        msg = f"{option} must hold columns {', '.join(needed)}, {str(path)!r:.200} lacks {', '.join(missing)}"
+        raise InputError(msg)
+    try:
+        return {n: [float(row[n]) for row in rows] for n in present}
+    except (TypeError, ValueError):
+        msg = f"{option} must hold numbers in columns {', '.join(present)}, {str(path)!r:.200} does not"
+        raise InputError(msg) from None
+
+
+def objective_of(given: Mapping[str, Any], workload: Workload, **further: Any) -> Objective:
     """Return the limits that were typed, over those of the workload."""
     from genz.spec.deployment import Objective
 

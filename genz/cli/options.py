@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from genz.cli.units import COUNT, SHARE, TIME, Number
+from genz.cli.units import COUNT, LEVEL, SHARE, TIME, Number
 
 __all__ = [
     "CommandWithFiles",
@@ -16,6 +16,7 @@ __all__ = [
     "micro_batch_option",
     "model_argument",
     "output_options",
+    "percentile_option",
     "software_options",
     "traffic_options",
 ]
@@ -61,6 +62,13 @@ limit_options = _together(
         "--tpot", type=LIMIT, metavar="TIME", help="Limit on time per further token: 50ms."
     ),
     click.option("--latency", type=LIMIT, metavar="TIME", help="Limit on time to last token: 20s."),
+)
+
+percentile_option = click.option(
+    "--percentile",
+    type=LEVEL,
+    metavar="P",
+    help="What limits are on: mean, p99, 90%; default p90, nine of ten requests keep each.",
 )
 
 layout_options = _together(

@@ -10,6 +10,7 @@ import click
 
 from genz import __version__
 from genz.cli.calibrate import calibrate
+from genz.cli.disaggregate import disaggregate
 from genz.cli.estimate import estimate
 from genz.cli.figures import figures
 from genz.cli.fleet import fleet
@@ -105,6 +106,6 @@ def main(*, traceback: bool) -> None:
 
 
 for _command in (
-    size, fleet, footprint, estimate, requirements, figures, listing, validate, calibrate,
+    size, fleet, disaggregate, footprint, estimate, requirements, figures, listing, validate, calibrate,
 ):  # fmt: skip
     main.add_command(_command)

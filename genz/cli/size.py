@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genz.cli.inputs import (
+    engine_of,
     layout_of,
+    mix_of,
     model_of,
     names,
     objective_of,
+    pairs,
     platform_of,
+    rates_of,
     software_of,
+    trace_of,
     workload_of,
 )
 from genz.cli.options import (
@@ -22,16 +27,19 @@ from genz.cli.options import (
     limit_options,
     model_argument,
     output_options,
+    percentile_option,
     software_options,
     traffic_options,
 )
 from genz.cli.output import Output, say, show, table
-from genz.cli.units import RATE, Number
+from genz.cli.units import COUNT, LEVEL, MONEY, POWER, RATE, SHARE, Number
 from genz.cli.words import figure, money, plural, scaled
 from genz.core.errors import InputError
 
 if TYPE_CHECKING:
     from genz.solve.answer import Plan, Sizing
+    from genz.solve.disaggregate.answer import DisaggregatedPlan
+    from genz.spec.deployment import Workload
 
 __all__ = ["size"]
 
@@ -40,6 +48,8 @@ _EXAMPLES = """\b
 Examples:
   genz size llama3_70b --rate 8 --prompt 2000 --output 300 --ttft 1s --tpot 50ms
   genz size mixtral_8x7b --rate 20 --workload azure_code --platform h100_sxm_8 --json
+  genz size llama3_8b --rate 50 --mix azure_code=7,azure_conversation=3 --ttft 1s --percentile p99
+  genz size llama3_8b --rates day.csv --workload sharegpt --tpot 50ms --elastic --spare 1 --whole-node
 """
 
 
@@ -47,17 +57,58 @@ Examples:
     cls=CommandWithFiles, short_help="Cheapest plans for a rate within limits.", epilog=_EXAMPLES
 )
 @model_argument
+@click.option("--rate", type=Number(RATE, above=True), help="Requests per second: 8, 480/min.")
 @click.option(
-    "--rate", type=Number(RATE, above=True), required=True, help="Requests per second: 8, 480/min."
+    "--rates",
+    metavar="FILE",
+    help="Rates over a day: CSV with columns rate (per second) and duration (seconds).",
 )
 @traffic_options
+@click.option(
+    "--mix", multiple=True, metavar="NAME=SHARE", help="Several workloads; repeated or joined."
+)
+@click.option("--trace", metavar="FILE", help="Requests: CSV with columns prompt and output.")
 @limit_options
+@percentile_option
+@click.option(
+    "--attainment",
+    type=LEVEL,
+    metavar="P",
+    help="Share of all requests that keep all limits at once, in place of percentiles: 95%.",
+)
+@click.option(
+    "--confidence",
+    type=Number(SHARE, 0.0, 1.0),
+    metavar="P",
+    help="Probability of each limit given the model's error: 90%; default its best estimate.",
+)
 @click.option(
     "--platform",
     "platforms",
     multiple=True,
     metavar="NAME",
     help="Candidates by name or TOML file, repeated or joined by commas; default all with a price.",
+)
+@click.option(
+    "--available",
+    multiple=True,
+    metavar="NAME=N",
+    help="Accelerators of a platform that can be had; repeated or joined.",
+)
+@click.option(
+    "--budget", type=Number(MONEY, above=True), help="Most that a plan may cost per hour."
+)
+@click.option("--power", type=Number(POWER, above=True), help="Most that a plan may draw: 40kW.")
+@click.option(
+    "--spare", type=Number(COUNT, 0.0, 1e6), default=0, help="Machines that may fail; default 0."
+)
+@click.option("--whole-node", is_flag=True, help="Rent nodes, not accelerators.")
+@click.option("--inside-node", is_flag=True, help="No replica reaches across nodes.")
+@click.option("--elastic", is_flag=True, help="Rent by the period of --rates, as each needs.")
+@click.option(
+    "--disaggregated",
+    is_flag=True,
+    help="Also plans with prefill and decode on different machines.",
 )
 @software_options("Candidates such as bf16,w8a8,w4a16,native; default the checkpoint's own.")
 @layout_options
@@ -74,16 +125,21 @@ def size(model: str, **given: Any) -> int:
     out.save(frame=answer.to_frame, data=answer.to_dict, page=answer.report)
     if not out.quiet:
         _print(answer, int(given["top"]))
-    return 0 if answer.plans else 1
+    return 0 if answer.ranking else 1
 
 
 def _answer(model: str, given: dict[str, Any]) -> Sizing:
     from genz.solve.sizing import size as sized
 
     record = model_of(model)
-    workload = workload_of(given)
-    objective = objective_of(given, workload, rate=given["rate"], rank=given["rank"])
+    workload = _workload(given)
+    objective = objective_of(
+        given, workload, **_rate(given), rank=given["rank"], percentile=given["percentile"],
+        attainment=given["attainment"], budget=given["budget"], power=given["power"],
+    )  # fmt: skip
     precision = names(given["precision"]) or None
+    software = software_of({**given, "engine": None})
+    engines = [engine_of(name) for name in names(given["engine"])] or None
     answer = sized(
         record,
         workload,
@@ -91,12 +147,52 @@ def _answer(model: str, given: dict[str, Any]) -> Sizing:
         platforms=[platform_of(name) for name in names(given["platforms"])] or None,
         precision=precision,
         parallel=layout_of(given),
-        **software_of(given),
+        engine=engines,
+        available=pairs("--available", given["available"]),
+        **{
+            n: given[n]
+            for n in (
+                "confidence",
+                "spare",
+                "whole_node",
+                "inside_node",
+                "elastic",
+                "disaggregated",
+            )
+        },
+        **software,
     )
-    n_precision = len(precision) if precision else 1 if record.precision else 2
-    if answer.skipped and len(answer.skipped) >= n_precision * len(answer.platforms):
+    if answer.n_layout == 0:
         _refuse(answer)
     return answer
+
+
+def _workload(given: dict[str, Any]) -> Workload:
+    """Return the traffic from the one option that describes it."""
+    named = {"--mix": given["mix"], "--trace": given["trace"], "--workload": given["workload"]}
+    both = [name for name, value in named.items() if value]
+    lengths = [n for n in ("--prompt", "--output") if given[n[2:]] is not None]
+    if len(both) > 1 or (lengths and both and both[0] != "--workload"):
+        msg = f"{' and '.join((both + lengths)[:2])} exclude each other"
+        raise click.UsageError(msg)
+    if given["mix"]:
+        return mix_of(given["mix"], given["cached_share"])
+    if given["trace"]:
+        return trace_of(given["trace"], given["cached_share"])
+    return workload_of(given)
+
+
+def _rate(given: dict[str, Any]) -> dict[str, Any]:
+    """Return rate and periods from the one option that gives them."""
+    if given["rates"] is None:
+        if given["rate"] is None:
+            msg = "missing option '--rate'"
+            raise click.UsageError(msg)
+        return {"rate": given["rate"]}
+    if given["rate"] is not None:
+        msg = "--rate and --rates exclude each other"
+        raise click.UsageError(msg)
+    return rates_of(given["rates"])
 
 
 def _refuse(answer: Sizing) -> None:
@@ -109,34 +205,56 @@ def _refuse(answer: Sizing) -> None:
 
 def _print(answer: Sizing, top: int) -> None:
     say(_question(answer))
-    if answer.plans:
-        show(table(_COLUMNS, [_row(i, p) for i, p in enumerate(answer.plans[:top], 1)]))
+    plans = answer.ranking
+    if plans:
+        show(table(_COLUMNS, [_row(i, p, answer) for i, p in enumerate(plans[:top], 1)]))
     notes = []
-    if len(answer.plans) > top:
-        notes.append(f"{plural(len(answer.plans) - top, 'more plan')}: --top {len(answer.plans)}")
+    if len(plans) > top:
+        notes.append(f"{plural(len(plans) - top, 'more plan')}: --top {len(plans)}")
     if answer.skipped:
-        notes.append(
-            f"{plural(len(answer.skipped), 'candidate')} left out for want of a format or a layout: --json lists them"
-        )
+        notes.append(f"{plural(len(answer.skipped), 'candidate')} left out: --json says why")
     if notes:
         say("; ".join(notes) + ".\n")
     say(answer.explain())
 
 
 def _question(answer: Sizing) -> str:
-    from genz.solve.words import duration
-
     traffic, goal = answer.workload, answer.objective
-    limits = [
-        f"{name} <= {duration(float(getattr(goal, name)))}"
-        for name in ("ttft", "tpot", "latency")
-        if float(getattr(goal, name)) != float("inf")
-    ]
     engine = answer.options["engine"].name
+    low, high = figure(min(_each(goal.rate))), figure(max(_each(goal.rate)))
+    rate = high if low == high else f"{low} to {high}"
     return (
-        f"{answer.model.name}: {figure(goal.rate)} requests/s of {figure(traffic.prompt.mean, 4)} tokens in, "
-        f"{figure(traffic.output.mean, 4)} out; {', '.join(limits) or 'no limits'}; {engine}; ranked by {goal.rank}."
+        f"{answer.model.name}: {rate} requests/s of {figure(traffic.prompt.mean, 4)} tokens in, "
+        f"{figure(traffic.output.mean, 4)} out; {_limits(answer)}; {engine}; ranked by {goal.rank}."
     )
+
+
+def _each(value: Any) -> list[float]:
+    return value.tolist() if hasattr(value, "tolist") else [float(value)]
+
+
+def _limits(answer: Sizing) -> str:
+    from genz.solve.words import duration, level_words
+
+    goal = answer.objective
+    finite = {n: float(getattr(goal, n)) for n in ("ttft", "tpot", "latency")}
+    finite = {n: v for n, v in finite.items() if v != float("inf")}
+    levels = {n: level_words(goal.level(n)) for n in finite}
+    same = len(set(levels.values())) == 1 and goal.attainment is None
+    texts = [
+        f"{n} <= {duration(v)}" + ("" if same or goal.attainment else f" ({levels[n]})")
+        for n, v in finite.items()
+    ]
+    text = ", ".join(texts) or "no limits"
+    if goal.attainment is not None and finite:
+        text += f" for {100 * goal.attainment:g} % of the requests"
+    elif same:
+        text += f" ({next(iter(levels.values()))})"
+    if answer.confidence is not None:
+        text += f", {100 * answer.confidence:g} % sure"
+    caps = [f"{n} <= {figure(getattr(goal, n))}" for n in ("budget", "power")]
+    caps = [c for c in caps if "∞" not in c]
+    return "; ".join([text, *caps])
 
 
 _COLUMNS = (
@@ -145,16 +263,19 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _row(place: int, plan: Plan) -> list[str]:
+def _row(place: int, plan: Plan | DisaggregatedPlan, answer: Sizing) -> list[str]:
+    from genz.solve.words import layout_words, limited_times
+
+    times = limited_times(plan, answer.objective)
     return [
         str(place),
         plan.platform,
         str(plan.n_accelerator),
-        f"{plan.n_replica} x {plan.parallel.label}",
+        layout_words(plan),
         plan.precision.label,
-        scaled(plan.ttft, 1e-3),
-        scaled(plan.tpot, 1e-3),
-        figure(plan.latency),
+        scaled(times["ttft"], 1e-3),
+        scaled(times["tpot"], 1e-3),
+        figure(times["latency"]),
         money(plan.cost_per_hour),
         money(plan.cost_per_million_token),
         figure(plan.energy_per_token),

@@ -16,7 +16,9 @@ from genz.core.unit import GIB, HOUR, KIB, MIB
 __all__ = [
     "BANDWIDTH",
     "COUNT",
+    "LEVEL",
     "MONEY",
+    "POWER",
     "RATE",
     "SHARE",
     "SIZE",
@@ -81,6 +83,7 @@ RATE = Dimension(
     "a rate such as 8 (per second), 8/s, 480/min or 1000/h",
     {"": 1.0, "/s": 1.0, "/min": 1.0 / 60.0, "/h": 1.0 / HOUR},
 )
+POWER = Dimension("a power with its unit, such as 40kW", {"W": 1.0, "kW": 1e3, "MW": 1e6})
 MONEY = Dimension("an amount such as 2.5 or 2.5/h", {"": 1.0, "/h": 1.0})
 
 
@@ -167,3 +170,27 @@ class Number(click.ParamType):  # type: ignore[type-arg]
         if number < self.low or (self.above and number == self.low):
             return f"{'>' if self.above else '>='} {low}"
         return f"<= {self.high:g}" if number > self.high else ""
+
+
+class _Level(click.ParamType):  # type: ignore[type-arg]
+    """The mean, or a percentile: ``mean``, ``p99``, ``99%``, ``0.99``."""
+
+    name = "level"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | str:
+        """Return ``"mean"``, or the percentile as a share."""
+        del ctx
+        text = str(value).strip()
+        if text == "mean":
+            return text
+        name = param.opts[0] if param else "level"
+        share = parsed(name, f"{text[1:]}%" if text[:1] in ("p", "P") else text, SHARE)
+        if not 0.0 < share < 1.0:
+            msg = f"{name} must be mean or a percentile such as p90, 90% or 0.9, got {text!r:.80}"
+            raise InputError(msg)
+        return share
+
+
+LEVEL = _Level()

@@ -25,6 +25,7 @@ __all__ = [
     "day",
     "flag",
     "from_dict",
+    "level",
     "mapping",
     "nested",
     "quantity",
@@ -90,6 +91,11 @@ def day(doc: str, *, default: Any = MISSING) -> Any:
 def choice(options: tuple[str, ...], doc: str, *, default: Any = MISSING) -> Any:
     """Declare a text field that takes one of ``options``."""
     return _field(Spec("choice", doc, choices=options, optional=default is None), default)
+
+
+def level(doc: str, *, default: Any = MISSING) -> Any:
+    """Declare a field that takes ``"mean"`` or a percentile, a number in (0, 1)."""
+    return _field(Spec("level", doc, "1", optional=default is None), default)
 
 
 def record(cls: Any, doc: str, *, default: Any = MISSING) -> Any:
@@ -271,6 +277,13 @@ def _choice(name: str, value: Any, spec: Spec) -> Any:
     return _frozen(value) if isinstance(value, np.ndarray) else str(value)
 
 
+def _level(name: str, value: Any, _: Spec) -> float | str:
+    inside = isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 < value < 1.0
+    if value != "mean" and not inside:
+        raise InputError(_wrong(name, "'mean' or a number in (0, 1)", value))
+    return "mean" if isinstance(value, str) else float(value)
+
+
 def _frozen(array: Any) -> Any:
     array = array.copy()
     array.flags.writeable = False
@@ -319,6 +332,7 @@ _CHECK = {
     "texts": _texts,
     "day": _day,
     "choice": _choice,
+    "level": _level,
     "record": _record,
     "records": _records,
     "mapping": _mapping,

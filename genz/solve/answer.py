@@ -3,102 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from genz.core.errors import InfeasibleError
-from genz.spec.deployment import Objective, Parallel, Workload
+from genz.solve.plan import Plan, Proof, ranked
+from genz.solve.renting import Terms
+from genz.spec.deployment import Engine, Objective, Parallel, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
 from genz.spec.precision import Precision
 
-__all__ = ["Infeasible", "Plan", "Shortfall", "Sizing"]
+if TYPE_CHECKING:
+    from genz.solve.disaggregate.answer import DisaggregatedPlan
 
+__all__ = ["Infeasible", "Plan", "Proof", "Shortfall", "Sizing", "ranked"]
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Replicas of one layout on one platform that serve the rate within the limits.
-
-    Attributes
-    ----------
-    platform, model : str
-        Names.
-    n_accelerator, n_replica : int
-        Accelerators in all, and replicas.
-    parallel : Parallel
-        Layout of a replica.
-    precision : Precision
-        Formats.
-    batch : float
-        Requests that decode at once in a replica, in the mean. [1]
-    max_batch : int
-        Requests that a replica may hold before the binding limit is broken. [1]
-    rate, max_rate : float
-        Requests per second of the plan, and the most that it could serve. [1/s]
-    ttft, tpot, latency : float
-        Means under that load. [s]
-    throughput : float
-        Output tokens per second of the plan. [tokens/s]
-    cost_per_hour : float or None
-        Rent; None without a price. [currency/h]
-    cost_per_million_token : float or None
-        Rent per million output tokens. [currency]
-    energy_per_token : float
-        Energy per output token. [J]
-    power : float
-        Mean power of the plan, hosts included. [W]
-    memory : float
-        Bytes in use on the fullest accelerator. [B]
-    memory_capacity : float
-        Bytes of it that a program sees. [B]
-    bound : str
-        What most of a step goes into.
-    binding_limit : str
-        What forbids a larger batch: ttft, tpot, latency or memory.
-    headroom : mapping
-        Share of each limit that is left. [1]
-    log_error : float
-        Standard deviation of the log of measured over predicted step time. [1]
-    """
-
-    platform: str
-    model: str
-    n_accelerator: int
-    n_replica: int
-    parallel: Parallel
-    precision: Precision
-    batch: float
-    max_batch: int
-    rate: float
-    max_rate: float
-    ttft: float
-    tpot: float
-    latency: float
-    throughput: float
-    cost_per_hour: float | None
-    cost_per_million_token: float | None
-    energy_per_token: float
-    power: float
-    memory: float
-    memory_capacity: float
-    bound: str
-    binding_limit: str
-    headroom: Mapping[str, float]
-    log_error: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plan with names in place of records, for JSON."""
-        row = {f.name: getattr(self, f.name) for f in fields(self)}
-        row["parallel"] = {
-            n: int(getattr(self.parallel, n))
-            for n in ("tensor", "pipeline", "data", "expert", "sequence")
-        }
-        row["precision"] = self.precision.label
-        row["headroom"] = dict(self.headroom)
-        return row
+_TIMES = ("ttft_", "tpot_", "latency_")
+_SECONDS = ("_p50", "_p90", "_p99", "_limited")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +43,7 @@ class Shortfall:
     cost_per_hour : float
         Rent. [currency/h]
     violates : mapping
-        Broken limit -> how many times too large the quantity is; infinite if no batch reaches the rate. [1]
+        Broken limit -> how many times too large the quantity is; ``rate``: over the greatest stable one. [1]
     """
 
     platform: str
@@ -137,16 +62,23 @@ class Infeasible:
     Attributes
     ----------
     limits : mapping
-        Limit that no candidate meets -> least value that any of them reaches.
+        Limit that no candidate meets, however low the rate -> least value that any of them reaches.
     closest : str
         Candidate that comes closest to meeting all limits at once.
     violates : mapping
         What that candidate breaks -> how many times too large it is. [1]
+    conflict : tuple of str
+        Smallest set of limits that cannot all hold: ttft, tpot, latency, memory, budget, power, availability.
+    least : mapping
+        Each of them -> least value that any candidate reaches within the others of the set; for the availability,
+        in multiples of it.
     """
 
     limits: Mapping[str, float]
     closest: str
     violates: Mapping[str, float]
+    conflict: tuple[str, ...] = ()
+    least: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,7 +94,7 @@ class Sizing:
     objective : Objective
         Rate, limits and what plans are ranked by.
     plans : tuple of Plan
-        The best plan of each platform and precision, best first; empty if none is feasible.
+        The best plan of each platform, precision and engine, best first; empty if none is feasible.
     shortfall : Shortfall or None
         The next cheaper plan than the best and what it breaks.
     infeasible : Infeasible or None
@@ -171,8 +103,16 @@ class Sizing:
         Platform and precision -> why it was left out.
     options : mapping
         Keywords of the predictions.
-    platforms : mapping
-        Records of the platforms by name.
+    terms : Terms
+        How machines are rented.
+    confidence : float or None
+        Probability with which limits hold given the error of the predictions; None for the best estimate. [1]
+    platforms, engines : mapping
+        Records of the candidates by name.
+    n_layout : int
+        Layouts that were looked at, those that do not fit into memory included.
+    disaggregated : tuple of DisaggregatedPlan
+        The best plan of each platform with prefill and decode apart, best first, if asked for.
     """
 
     model: Model
@@ -183,7 +123,12 @@ class Sizing:
     infeasible: Infeasible | None
     skipped: Mapping[str, str]
     options: Mapping[str, Any] = field(default_factory=dict)
+    terms: Terms = field(default_factory=Terms)
+    confidence: float | None = None
     platforms: Mapping[str, Platform] = field(default_factory=dict)
+    engines: Mapping[str, Engine] = field(default_factory=dict)
+    n_layout: int = 0
+    disaggregated: tuple[DisaggregatedPlan, ...] = ()
 
     @property
     def best(self) -> Plan:
@@ -198,20 +143,37 @@ class Sizing:
             raise InfeasibleError(self.explain())
         return self.plans[0]
 
+    @property
+    def ranking(self) -> tuple[Plan | DisaggregatedPlan, ...]:
+        """Aggregated and disaggregated plans, best first."""
+        return ranked((*self.plans, *self.disaggregated), self.objective)
+
+    def elasticity(self, plan: Plan | None = None) -> pd.DataFrame:
+        """Return how the cost of a plan, default the best, follows each input.
+
+        Returns
+        -------
+        DataFrame
+            See :func:`genz.solve.staircase.staircase`.
+
+        Raises
+        ------
+        InfeasibleError
+            If there is no plan.
+        """
+        from genz.solve.staircase import staircase
+
+        return staircase(self, self.best if plan is None else plan)
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per plan, best first."""
-        rows = []
-        for plan in self.plans:
-            row = plan.to_dict()
-            row["parallel"] = plan.parallel.label
-            row |= {f"headroom_{k}": v for k, v in row.pop("headroom").items()}
-            rows.append(row)
-        frame = pd.DataFrame(rows)
+        frame = pd.DataFrame([plan.to_row() for plan in self.plans])
         frame.attrs["units"] = {
             "ttft": "s", "tpot": "s", "latency": "s", "throughput": "tokens/s", "rate": "1/s",
             "max_rate": "1/s", "cost_per_hour": "currency/h", "cost_per_million_token": "currency",
             "energy_per_token": "J", "power": "W", "memory": "B", "memory_capacity": "B",
-        }  # fmt: skip
+            "elastic_cost_per_hour": "currency/h",
+        } | {n: "s" for n in frame.columns if n.startswith(_TIMES) and n.endswith(_SECONDS)}  # fmt: skip
         return frame
 
     def to_dict(self) -> dict[str, Any]:
@@ -237,8 +199,13 @@ class Sizing:
                 "limits": dict(why.limits),
                 "closest": why.closest,
                 "violates": dict(why.violates),
+                "conflict": list(why.conflict),
+                "least": dict(why.least),
             },
             "skipped": dict(self.skipped),
+            "n_layout": self.n_layout,
+            "disaggregated": [plan.to_dict() for plan in self.disaggregated],
+            "elasticity": self.elasticity().to_dict("records") if self.plans else [],
         }
 
     def explain(self) -> str:

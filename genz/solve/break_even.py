@@ -74,8 +74,8 @@ def break_even(
     ...                    genz.Objective(rate=40.0, tpot=0.030), platforms=["a100_sxm_8", "h100_sxm_8"],
     ...                    parallel=genz.Parallel(), precision="bf16")
     >>> row = genz.break_even(answer, "h100_sxm_8", against="a100_sxm_8").iloc[0]
-    >>> f"{row.break_even * row.n_accelerator:.2f} is {row.against_cost:.2f}"
-    '16.77 is 16.77'
+    >>> f"{row.break_even * row.n_accelerator / row.against_cost:.6f}"
+    '1.000000'
 
     All pairs: the price of the row's platform at which it costs the same as the column's.
 

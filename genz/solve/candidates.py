@@ -1,8 +1,7 @@
-"""Candidates of a sizing: platforms and layouts of one precision, as arrays."""
+"""Candidates of a sizing: platforms and layouts of one precision and engine, as arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,44 +11,44 @@ from genz.api import stack_platforms
 from genz.core.errors import UnsupportedFormatError
 from genz.core.typing import FloatArray, IntArray, Num
 from genz.serve.deployment import layout_rules
-from genz.serve.load import SteadyLoad, steady_load
 from genz.serve.memory import Memory, memory
+from genz.serve.served import Served, served
 from genz.solve.layouts import layouts
-from genz.spec.deployment import Objective, Parallel, Workload
+from genz.spec.deployment import Engine, Parallel, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
 from genz.spec.precision import Precision
 
-__all__ = ["DEGREES", "LIMITS", "Candidates", "footprint_of", "load_of"]
+__all__ = ["DEGREES", "Candidates"]
 
-LIMITS = ("ttft", "tpot", "latency")
 DEGREES = ("tensor", "pipeline", "data", "expert", "sequence", "micro_batch")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """Platforms and layouts of one precision, one case each; arrays of shape (n_case,)."""
+    """Platforms and layouts of one precision and engine, one case each; arrays of shape (n_case,)."""
 
     model: Model
     workload: Workload
-    objective: Objective
     platforms: list[Platform]
     precision: Precision
     index: IntArray
     degrees: dict[str, IntArray]
     skipped: dict[str, str]
     options: dict[str, Any]
+    _stacked: Any
 
     @classmethod
     def of(
         cls,
         model: Model,
         workload: Workload,
-        objective: Objective,
         platforms: list[Platform],
         precision: Precision,
         parallel: Any,
         options: dict[str, Any],
+        *,
+        inside_node: bool = False,
     ) -> Candidates:
         """Return the cases, platforms without the formats left out."""
         rows: list[tuple[int, ...]] = []
@@ -62,7 +61,7 @@ class Candidates:
             except UnsupportedFormatError as error:
                 skipped[place] = str(error)
                 continue
-            fitting, reason = _layouts(model, platform, parallel)
+            fitting, reason = _layouts(model, platform, parallel, inside_node=inside_node)
             if not fitting:
                 skipped[place] = reason
                 continue
@@ -70,8 +69,9 @@ class Candidates:
             kept.append(platform)
         table = np.array(rows, dtype=np.int64).reshape(-1, 1 + len(DEGREES))
         degrees = dict(zip(DEGREES, table.T[1:], strict=True))
+        stacked = stack_platforms(kept) if kept else None
         return cls(
-            model, workload, objective, kept, precision, table[:, 0], degrees, skipped, options
+            model, workload, kept, precision, table[:, 0], degrees, skipped, options, stacked
         )
 
     @property
@@ -79,11 +79,59 @@ class Candidates:
         """Number of cases."""
         return len(self.index)
 
+    @property
+    def size(self) -> IntArray:
+        """Accelerators of a replica [1]."""
+        d = self.degrees
+        return np.asarray(d["tensor"] * d["pipeline"] * d["data"] * d["sequence"])
+
+    @property
+    def engine(self) -> Engine:
+        """Serving software."""
+        return self.options["engine"]  # type: ignore[no-any-return]
+
+    def some(self, chosen: IntArray) -> Candidates:
+        """Return some of the cases."""
+        degrees = {name: values[chosen] for name, values in self.degrees.items()}
+        return Candidates(
+            self.model, self.workload, self.platforms, self.precision, self.index[chosen], degrees,
+            self.skipped, self.options, self._stacked,
+        )  # fmt: skip
+
+    def layout(self, case: int) -> Parallel:
+        """Return the layout of one case."""
+        return Parallel(**{n: int(v[case]) for n, v in self.degrees.items()})
+
+    def platform(self, case: int) -> Platform:
+        """Return the platform of one case."""
+        return self.platforms[int(self.index[case])]
+
     def take(self, chosen: IntArray) -> tuple[Platform, Parallel]:
         """Return platform and layout of some cases as records of arrays."""
-        stacked = stack_platforms(self.platforms)
         degrees = {name: values[chosen] for name, values in self.degrees.items()}
-        return stacked.take(self.index[chosen]), Parallel(**degrees)
+        return self._stacked.take(self.index[chosen]), Parallel(**degrees)
+
+    def served(
+        self, chosen: IntArray, rate: FloatArray, workload: Workload | None = None
+    ) -> Served:
+        """Return the stationary load of one replica of some cases."""
+        platform, parallel = self.take(chosen)
+        return served(
+            self.model, platform, workload or self.workload, rate=rate, parallel=parallel,
+            precision=self.precision, **self.options,
+        )  # fmt: skip
+
+    def memory(self, chosen: IntArray, batch: Num = 1.0) -> Memory:
+        """Return the memory of replicas that hold a batch, each request as long as when it is admitted."""
+        platform, parallel = self.take(chosen)
+        traffic = self.workload
+        prompt, output = float(traffic.prompt.mean), float(traffic.output.mean)
+        held = 1.0 if self.engine.admission == "whole" else 0.5
+        return memory(
+            self.model, platform, batch=batch, context=prompt + held * output,
+            beams=traffic.beams, shared=prompt, parallel=parallel, precision=self.precision,
+            **self.options,
+        )  # fmt: skip
 
 
 def _check_formats(model: Model, platform: Platform, precision: Precision) -> None:
@@ -93,10 +141,14 @@ def _check_formats(model: Model, platform: Platform, precision: Precision) -> No
         platform.accelerator.peak(name)
 
 
-def _layouts(model: Model, platform: Platform, parallel: Any) -> tuple[list[tuple[int, ...]], str]:
+def _layouts(
+    model: Model, platform: Platform, parallel: Any, *, inside_node: bool
+) -> tuple[list[tuple[int, ...]], str]:
     """Return the degrees of the layouts that fit, or why the last of them does not."""
+    most = float(platform.accelerators_per_node) if inside_node else np.inf
     if parallel is None:
-        rows = [(*d.values(), 1, d["pipeline"]) for d in layouts(model, platform)]
+        degrees = [(*d.values(), 1, d["pipeline"]) for d in layouts(model, platform)]
+        rows = [row for row in degrees if np.prod(row[:3]) <= most]
         return rows, "no layout divides the model and fits the platform"
     rows, reason = [], ""
     for p in [parallel] if isinstance(parallel, Parallel) else list(parallel):
@@ -105,49 +157,10 @@ def _layouts(model: Model, platform: Platform, parallel: Any) -> tuple[list[tupl
             for ok, name, value, rule in layout_rules(model, platform, p)
             if not np.all(ok)
         ]
+        if p.size > most:
+            broken.append(f"parallel.size must be <= {most:g} accelerators of a node, got {p.size}")
         if broken:
             reason = broken[0]
         else:
             rows.append(tuple(int(getattr(p, n)) for n in DEGREES))
     return rows, reason
-
-
-def footprint_of(cases: Candidates, platform: Platform, parallel: Parallel, batch: Num) -> Memory:
-    """Return the memory of replicas at the end of the mean request."""
-    traffic = cases.workload
-    prompt = float(traffic.prompt.mean)
-    return memory(
-        cases.model,
-        platform,
-        batch=batch,
-        context=prompt + float(traffic.output.mean),
-        beams=traffic.beams,
-        shared=prompt,
-        parallel=parallel,
-        precision=cases.precision,
-        **cases.options,
-    )
-
-
-def load_of(
-    cases: Candidates, platform: Platform, parallel: Parallel
-) -> Callable[[FloatArray], SteadyLoad]:
-    """Return the steady load as a function of the batch alone."""
-    traffic = cases.workload
-    prompt = float(traffic.prompt.mean)
-
-    def at(batch: FloatArray) -> SteadyLoad:
-        return steady_load(
-            cases.model,
-            platform,
-            batch=batch,
-            prompt=prompt,
-            output=float(traffic.output.mean),
-            cached=prompt * float(traffic.cached_share),
-            beams=traffic.beams,
-            parallel=parallel,
-            precision=cases.precision,
-            **cases.options,
-        )
-
-    return at

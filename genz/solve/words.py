@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import floor
 from typing import TYPE_CHECKING
 
 from genz.core.unit import GB
 
 if TYPE_CHECKING:
     from genz.solve.answer import Infeasible, Plan, Shortfall, Sizing
+    from genz.solve.disaggregate.answer import DisaggregatedPlan
+    from genz.spec.deployment import Objective
 
-__all__ = ["duration", "explained"]
+__all__ = ["duration", "explained", "layout_words", "level_words", "limited_times", "share_words"]
 
 _MEANING = {
     "compute": "arithmetic",
     "memory": "memory traffic",
     "network": "messages between accelerators",
     "overhead": "fixed overheads of kernels and engine",
+}
+
+
+_BINDS = {
+    "memory": "The memory for the cache",
+    "rate": "The token budget of a step",
 }
 
 
@@ -31,14 +40,25 @@ def duration(second: float) -> str:
 def explained(answer: Sizing) -> str:
     """Return what was found and why, as a few sentences."""
     if answer.infeasible is not None:
-        return _why_not(answer, answer.infeasible)
+        return " ".join([_why_not(answer, answer.infeasible), *_apart(answer)])
     best = answer.plans[0]
-    lines = [_what(best), _why(answer, best)]
+    lines = [_what(best), _times(answer, best), _why(best), *_periods(answer, best)]
+    lines += [_proof(answer, best), _steps(answer, best)]
     if answer.shortfall is not None:
         lines.append(_next_cheaper(answer.shortfall))
     if len(answer.plans) > 1:
         lines.append(_runner_up(answer.plans[1]))
+    lines += _apart(answer)
     return "\n".join(lines)
+
+
+def _accelerators(count: int) -> str:
+    return f"{count:,} accelerator{'' if count == 1 else 's'}"
+
+
+def level_words(level: float | str) -> str:
+    """Return what a limit is on: ``mean``, ``p90``."""
+    return level if isinstance(level, str) else f"p{100.0 * level:g}"
 
 
 def _what(plan: Plan) -> str:
@@ -46,33 +66,133 @@ def _what(plan: Plan) -> str:
         "no price known" if plan.cost_per_hour is None else f"{plan.cost_per_hour:,.2f} per hour"
     )
     replicas = "1 replica" if plan.n_replica == 1 else f"{plan.n_replica:,} replicas"
+    spare = f", {plan.n_spare} to spare" if plan.n_spare else ""
     return (
-        f"{plan.n_accelerator:,} accelerators of {plan.platform} ({price}): {replicas} "
-        f"of {plan.parallel.label} in {plan.precision.label}, {plan.batch:.3g} requests decoding at once in each."
+        f"{_accelerators(plan.n_accelerator)} of {plan.platform} ({price}): {replicas} "
+        f"of {plan.parallel.label} in {plan.precision.label}{spare}, {plan.batch:.3g} requests decoding at once in each."
     )
 
 
-def _why(answer: Sizing, plan: Plan) -> str:
-    limits = answer.objective
-    parts = []
+def _times(answer: Sizing, plan: Plan) -> str:
+    goal, parts = answer.objective, []
     for name in ("ttft", "tpot", "latency"):
-        value, limit = getattr(plan, name), float(getattr(limits, name))
-        text = f"{name} {duration(value)}"
-        if name in plan.headroom:
-            text += f" (limit {duration(limit)}, {100 * plan.headroom[name]:.0f} % left)"
-        parts.append(text)
-    memory = f"memory {plan.memory / GB:.3g} of {plan.memory_capacity / GB:.3g} GB"
-    bind = {"memory": "the memory for the cache"}.get(plan.binding_limit, plan.binding_limit)
+        level = level_words(goal.level(name))
+        text = f"{name} {duration(plan.limited[name])} ({level}"
+        if name in plan.probability:
+            limit = duration(float(getattr(goal, name)))
+            text += f", limit {limit}, holds with {100 * plan.probability[name]:.0f} %"
+        parts.append(f"{text})")
+    kept = ""
+    if plan.probability:
+        kept = f" At least {share_words(plan.attainment['all'])} of the requests keep all limits."
+    return f"Under load: {', '.join(parts)}.{kept}"
+
+
+def share_words(share: float) -> str:
+    """Return a share in per cent, rounded down, and never all.
+
+    Examples
+    --------
+    >>> share_words(0.9129), share_words(0.99987), share_words(1.0)
+    ('91.2 %', '99.98 %', '99.99 %')
+    """
+    digits = 1 if share < 0.999 else 2
+    return f"{min(floor(share * 10.0 ** (2 + digits)) / 10.0**digits, 99.99):.{digits}f} %"
+
+
+def _why(plan: Plan) -> str:
+    memory = f"Memory {plan.memory / GB:.3g} of {plan.memory_capacity / GB:.3g} GB"
+    bind = _BINDS.get(plan.binding_limit, plan.binding_limit)
     return (
-        f"{', '.join(parts)}, {memory}. Most of a step goes into {_MEANING[plan.bound]}; "
-        f"{bind} forbids more than {plan.max_batch} requests at once in a replica "
-        f"({plan.max_rate:.3g} requests/s for the plan, {plan.rate:.3g} asked)."
+        f"{memory}; most of a step goes into {_MEANING[plan.bound]}. {bind} forbids more than "
+        f"{plan.max_rate:.3g} requests/s ({plan.rate:.3g} asked), {plan.max_batch} at once in a replica."
+    )
+
+
+def _periods(answer: Sizing, plan: Plan) -> list[str]:
+    """Return what the day asks for, where the rate has periods."""
+    if len(plan.schedule) < 2:
+        return []
+    counts = ", ".join(map(str, plan.schedule))
+    text = f"The periods need {counts} replicas"
+    if plan.elastic_cost_per_hour is not None and not answer.terms.elastic:
+        text += f"; rented by the period, that would cost {plan.elastic_cost_per_hour:,.2f} per hour in the mean"
+    return [text + "."]
+
+
+def _proof(answer: Sizing, plan: Plan) -> str:
+    proof = plan.certificate
+    floor = (
+        f"{proof.least_accelerators:.3g} accelerators"
+        if proof.floor is None
+        else f"{proof.floor:,.2f} per hour"
+    )
+    n = len(answer.platforms)
+    many = f"{answer.n_layout:,} layouts on {n:,} platform{'' if n == 1 else 's'}"
+    return (
+        f"Proven the best of {many}. With every accelerator of {plan.platform} at its arithmetic peak, "
+        f"the least would be {floor}."
+    )
+
+
+def layout_words(plan: Plan | DisaggregatedPlan) -> str:
+    """Return replicas and their layout: ``2 x TP4``; those of prefill and decode: ``1 x TP4 + 2 x TP2``."""
+    from genz.solve.plan import Plan
+
+    return f"{plan.n_replica} x {plan.parallel.label}" if isinstance(plan, Plan) else plan.label
+
+
+def limited_times(plan: Plan | DisaggregatedPlan, objective: Objective) -> dict[str, float | None]:
+    """Return the times that limits are on; None where a disaggregated plan does not know it [s]."""
+    from genz.solve.plan import Plan
+
+    if isinstance(plan, Plan):
+        return dict(plan.limited)
+    times: dict[str, float | None] = {"latency": plan.latency}
+    if not isinstance(objective.level("latency"), str):
+        times["latency"] = None
+    for name, phase in (("ttft", "prefill"), ("tpot", "decode")):
+        known = [p.time if p.percentile is None else p.percentile for p in plan.of(phase)]
+        times[name] = max(known)
+    return times
+
+
+def _apart(answer: Sizing) -> list[str]:
+    """Return what prefill and decode on different machines would take, where that was asked for."""
+    if not answer.disaggregated:
+        return []
+    best = answer.disaggregated[0]
+    price = "no price" if best.cost_per_hour is None else f"{best.cost_per_hour:,.2f} per hour"
+    text = (
+        f"With prefill and decode apart: {_accelerators(best.n_accelerator)} of {best.platform} as {best.label} "
+        f"in {best.precision.label} ({price})"
+    )
+    ahead = answer.ranking[0] is best
+    return [text + (", better than together." if ahead and answer.plans else ".")]
+
+
+def _steps(answer: Sizing, plan: Plan) -> str:
+    """Return where the cost of the plan takes its next steps."""
+    up, slopes = [], []
+    for row in answer.elasticity(plan).to_dict("records"):
+        name, more = row["input"], float(row["more"])
+        if more == more:
+            shown = duration(more) if row["unit"] == "s" else f"{more:,.4g}"
+            up.append(f"{name} {'under' if row['unit'] == 's' else 'over'} {shown}")
+            slope = float(row["elasticity"])
+            word = "no number helps" if abs(slope) == float("inf") else f"{slope:.2g}"
+            slopes.append(f"{name} {word}")
+    if not up:
+        return "No input alone asks for more machines, up to 16 times as much."
+    return (
+        f"One more machine from: {', '.join(up)}. Cost per input from step to step, in % per %: "
+        f"{', '.join(slopes)}."
     )
 
 
 def _next_cheaper(short: Shortfall) -> str:
     return (
-        f"The next cheaper plan, {short.n_accelerator:,} accelerators of {short.platform} "
+        f"The next cheaper plan, {_accelerators(short.n_accelerator)} of {short.platform} "
         f"as {short.n_replica} of {short.parallel.label} in {short.precision.label} "
         f"({short.cost_per_hour:,.2f} per hour), breaks {_broken(short.violates)}."
     )
@@ -81,24 +201,23 @@ def _next_cheaper(short: Shortfall) -> str:
 def _runner_up(plan: Plan) -> str:
     price = "no price" if plan.cost_per_hour is None else f"{plan.cost_per_hour:,.2f} per hour"
     return (
-        f"Second: {plan.n_accelerator:,} accelerators of {plan.platform} "
+        f"Second: {_accelerators(plan.n_accelerator)} of {plan.platform} "
         f"as {plan.n_replica} of {plan.parallel.label} in {plan.precision.label} ({price})."
     )
 
 
 def _broken(violates: Mapping[str, float]) -> str:
-    texts = [
-        f"{name} (no batch reaches the rate)" if factor == float("inf") else f"{name} {_by(factor)}"
+    return " and ".join(
+        f"the rate {_by(factor)} (no stable load)" if name == "rate" else f"{name} {_by(factor)}"
         for name, factor in violates.items()
-    ]
-    return " and ".join(texts)
+    )
 
 
 def _by(factor: float) -> str:
     return f"by {100 * (factor - 1):.3g} %" if factor < 10.0 else f"{factor:,.0f} times"
 
 
-def _times(factor: float) -> str:
+def _more(factor: float) -> str:
     return f"{100 * (factor - 1):.3g} % more" if factor < 10.0 else f"{factor:,.0f} times as much"
 
 
@@ -111,13 +230,35 @@ def _why_not(answer: Sizing, why: Infeasible) -> str:
         limit = float(getattr(answer.objective, name))
         lines.append(
             f"{name} of {duration(limit)} cannot be met: the least that any platform reaches is "
-            f"{duration(least)}, {_times(least / limit)}."
+            f"{duration(least)}, {_more(least / limit)}."
         )
-    if why.closest == "none" and not why.limits:
+    if why.closest == "none" and not why.limits and not why.conflict:
         reason = next(iter(answer.skipped.values()), "no candidate")
         return f"No plan. Every candidate was left out: {reason}."
-    if not why.limits:
-        lines.append("Each limit can be met alone, but no platform meets all at once.")
+    if not why.limits and why.conflict:
+        lines.append(_conflict(answer, why))
     if why.violates:
         lines.append(f"Closest: {why.closest}; it breaks {_broken(why.violates)}.")
     return "No plan. " + " ".join(lines)
+
+
+def _conflict(answer: Sizing, why: Infeasible) -> str:
+    """Return which limits exclude each other, and what each would have to be."""
+    texts = []
+    for name in why.conflict:
+        least = why.least[name]
+        if name == "availability":
+            texts.append(f"availability {least:.3g} times as large")
+        elif name in ("ttft", "tpot", "latency"):
+            texts.append(
+                f"{name} {duration(least)} (asked {duration(float(getattr(answer.objective, name)))})"
+            )
+        else:
+            asked = float(getattr(answer.objective, name))
+            texts.append(f"{name} {least:,.4g} (asked {asked:,.4g})")
+    if len(texts) == 1:
+        return f"No candidate meets the {why.conflict[0]}; the least that any reaches: {texts[0]}."
+    names = ", ".join(why.conflict[:-1]) + f" and {why.conflict[-1]}"
+    return (
+        f"No candidate meets {names} at once; each alone would have to be: {'; or '.join(texts)}."
+    )

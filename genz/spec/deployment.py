@@ -10,8 +10,9 @@ from genz.core import schema
 from genz.core.check import require
 from genz.core.errors import InputError
 from genz.core.schema import Record
-from genz.core.typing import FloatArray, Num
+from genz.core.typing import Num
 from genz.spec.source import Source
+from genz.spec.workload import Lengths, Objective, Workload
 
 __all__ = [
     "Adapter",
@@ -268,72 +269,6 @@ class Engine(Record):
         default=0.0,
     )
     sources: tuple[Source, ...] = schema.records(Source, "where the values were read", default=())
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Lengths(Record):
-    """Statistics of a token count over requests."""
-
-    mean: Num = schema.quantity("tokens", "mean", low=0.0, high=1e9)
-    median: Num | None = schema.quantity("tokens", "median", high=1e9, default=None)
-    std: Num | None = schema.quantity("tokens", "standard deviation", high=1e9, default=None)
-    p90: Num | None = schema.quantity("tokens", "90th percentile", high=1e9, default=None)
-    p95: Num | None = schema.quantity("tokens", "95th percentile", high=1e9, default=None)
-    p99: Num | None = schema.quantity("tokens", "99th percentile", high=1e9, default=None)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Objective(Record):
-    """Limits to meet and the quantity to minimise."""
-
-    rate: Num = schema.quantity("1/s", "requests per second", low=0.0, high=1e9, default=1.0)
-    ttft: Num = schema.quantity("s", "limit on time to first token", default=np.inf)
-    tpot: Num = schema.quantity("s", "limit on time per output token", default=np.inf)
-    latency: Num = schema.quantity("s", "limit on time to last token", default=np.inf)
-    rank: str = schema.choice(
-        ("cost", "accelerators", "energy", "throughput"),
-        "what plans are ranked by: cost per hour, accelerators, energy per token, throughput per accelerator",
-        default="cost",
-    )
-
-    def __post_init__(self) -> None:
-        """Check that limits and rate are above zero."""
-        super().__post_init__()
-        for name in ("rate", "ttft", "tpot", "latency"):
-            value: FloatArray = np.asarray(getattr(self, name), dtype=np.float64)
-            require(value > 0.0, value, name, "must be > 0")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Workload(Record):
-    """Traffic of one kind: lengths of prompt and output, and limits where its source names them."""
-
-    name: str = schema.text("name, equal to the file stem in the database", default="workload")
-    prompt: Lengths = schema.record(Lengths, "tokens in, per request")
-    output: Lengths = schema.record(Lengths, "tokens generated, per request")
-    cached_share: Num = schema.quantity(
-        "1", "share of the prompt found in the prefix cache", high=1.0, default=0.0
-    )
-    beams: Num = schema.count("beams of the search", default=1)
-    objective: Objective | None = schema.record(
-        Objective, "limits named with the workload", default=None
-    )
-    sources: tuple[Source, ...] = schema.records(Source, "where the values were read", default=())
-
-    @classmethod
-    def of(cls, prompt: Num, output: Num, **fields: object) -> Workload:
-        """Return a workload in which every request has the same lengths.
-
-        Raises
-        ------
-        InputError
-            If a length is not a whole number in [1, 1e9].
-        """
-        for name, value in (("prompt", prompt), ("output", output)):
-            array = np.asarray(value, dtype=np.float64)
-            ok = (array >= 1) & (array <= 1e9) & (array == np.floor(array))
-            require(ok, array, name, "must be a whole number in [1, 1e+09]")
-        return cls(prompt=Lengths(mean=prompt), output=Lengths(mean=output), **fields)  # type: ignore[arg-type]
 
 
 def check_choice(name: str, value: str, options: tuple[str, ...]) -> str:

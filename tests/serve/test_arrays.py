@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from genz.serve.generate import generate
-from genz.serve.load import steady_load
 from genz.serve.memory import memory
 from genz.serve.step import decode, mixed, prefill
 from genz.spec.deployment import Adapter, Engine, Offload, Parallel, Routing
@@ -35,7 +34,6 @@ LOADS = {
     "mixed": (mixed, {"prefill_tokens": CONTEXT, "decode_batch": BATCH, "decode_context": 30}),
     "generate": (generate, {"batch": BATCH, "prompt": CONTEXT, "output": [1, 2, 30, 7]}),
     "memory": (memory, {"batch": BATCH, "context": CONTEXT}),
-    "steady_load": (steady_load, {"batch": BATCH, "prompt": CONTEXT, "output": 20}),
 }
 
 

@@ -1,91 +1,205 @@
-"""Sizing against a brute force over batches and replicas, and its answers in words."""
-
-import math
+"""Sizing: every plan keeps its limits under load, none is cheaper, and its answers in words."""
 
 import pytest
 
 import genz
-from genz.api import named
-from genz.serve.load import steady_load
 from genz.solve.layouts import layouts
 
-steady = named(steady_load)
-PROMPT, OUTPUT = 2000, 300
-WORKLOAD = genz.Workload.of(PROMPT, OUTPUT)
+WORKLOAD = genz.Workload.of(2000, 300)
+GOAL = genz.Objective(rate=8, ttft=1.0, tpot=0.05, latency=15.0)
+FEW = {
+    "platforms": ["h100_sxm_8", "a100_sxm_8"],
+    "precision": "bf16",
+    "parallel": [genz.Parallel(tensor=t) for t in (1, 2, 4)],
+}
 
 
-def brute_force(model, platform, parallel, objective, precision, engine):
-    """Largest batch by trying each, then replicas and cost, in plain loops."""
-    options = {"parallel": parallel, "precision": precision, "engine": engine}
-    room = int(genz.memory(model, platform, context=PROMPT + OUTPUT, **options).max_batch)
-    best = None
-    for batch in range(1, room + 1):
-        load = steady(model, platform, batch=batch, prompt=PROMPT, output=OUTPUT, **options)
-        if (
-            load.ttft <= objective.ttft
-            and load.tpot <= objective.tpot
-            and load.latency <= objective.latency
-        ):
-            best = batch, float(load.rate)
-    if best is None:
-        return None
-    replicas = math.ceil(objective.rate / best[1])
-    price = genz.platform(platform).price
-    return best[0], replicas, replicas * int(parallel.size) * price
+@pytest.fixture(scope="module")
+def whole():
+    """All platforms with a price."""
+    return genz.size("llama3_70b", WORKLOAD, GOAL)
 
 
-@pytest.mark.parametrize("engine", ["ideal", "vllm_0_15"])
-@pytest.mark.parametrize(
-    ("model", "rate", "tpot"), [("llama3_8b", 20, 0.02), ("mixtral_8x7b", 5, 0.03)]
-)
-def test_plan_equals_brute_force(model, rate, tpot, engine):
-    objective = genz.Objective(rate=rate, ttft=1.0, tpot=tpot)
-    grid = [genz.Parallel(tensor=t, micro_batch=1) for t in (1, 2, 4)]
-    names = ["a100_sxm_8", "h100_sxm_8"]
-    answer = genz.size(
-        model, WORKLOAD, objective, platforms=names, precision="bf16", parallel=grid, engine=engine
-    )
-    found = {
-        (name, p.label): brute_force(model, name, p, objective, "bf16", engine)
-        for name in names
-        for p in grid
-    }
-    costs = {key: value[2] for key, value in found.items() if value}
-    assert answer.best.cost_per_hour == pytest.approx(min(costs.values()), rel=1e-12)
-    for plan in answer.plans:
-        batch, replicas, cost = found[plan.platform, plan.parallel.label]
-        assert (plan.max_batch, plan.n_replica) == (batch, replicas)
-        assert plan.cost_per_hour == pytest.approx(cost, rel=1e-12)
-        assert plan.cost_per_hour == pytest.approx(
-            min(c for (name, _), c in costs.items() if name == plan.platform), rel=1e-12
-        )
+def served(plan, rate, **options):
+    """One replica of a plan at a rate, as anybody can ask for it."""
+    return genz.served(
+        plan.model, plan.platform, WORKLOAD, rate=rate, parallel=plan.parallel,
+        precision=plan.precision, engine=plan.engine, **options,
+    )  # fmt: skip
 
 
-def test_plan_keeps_every_limit_and_carries_the_rate():
-    objective = genz.Objective(rate=8, ttft=1.0, tpot=0.05, latency=15.0)
-    answer = genz.size("llama3_70b", WORKLOAD, objective)
-    assert len(answer.plans) > 20
-    for plan in answer.plans:
-        assert plan.ttft <= 1.0
-        assert plan.tpot <= 0.05
-        assert plan.latency <= 15.0
-        assert plan.memory <= plan.memory_capacity
+def test_plans_keep_every_limit_under_load(whole):
+    assert len(whole.plans) > 20
+    for plan in whole.plans[:12]:
+        load = served(plan, 8.0 / plan.n_replica)
+        for name in ("ttft", "tpot", "latency"):
+            limited = plan.limited[name]
+            assert limited == pytest.approx(float(load.percentile(name, 0.9)), rel=1e-6)
+            assert limited <= getattr(GOAL, name)
+            assert getattr(plan, name) == pytest.approx(float(getattr(load, name)), rel=1e-6)
+            assert plan.headroom[name] == pytest.approx(1.0 - limited / getattr(GOAL, name))
         assert plan.max_rate >= 8
-        assert all(0.0 <= share <= 1.0 for share in plan.headroom.values())
+        assert plan.utilisation < 1.0
+        assert plan.memory <= plan.memory_capacity
         assert plan.n_accelerator == plan.n_replica * int(plan.parallel.size)
-        assert plan.throughput == pytest.approx(8 * OUTPUT)
-        assert plan.latency == pytest.approx(plan.ttft + (OUTPUT - 1) * plan.tpot)
-    costs = [plan.cost_per_hour for plan in answer.plans]
+        assert plan.throughput == pytest.approx(8 * 300)
+        assert plan.latency == pytest.approx(plan.ttft + 299 * plan.tpot)
+        assert plan.cost_per_hour == pytest.approx(
+            plan.n_accelerator * genz.platform(plan.platform).price
+        )
+    costs = [plan.cost_per_hour for plan in whole.plans]
     assert costs == sorted(costs)
 
 
+def test_certificates_close(whole):
+    for plan in whole.plans:
+        proof = plan.certificate
+        assert proof.gap == 0.0
+        assert proof.value == plan.cost_per_hour
+        assert proof.floor <= plan.cost_per_hour
+        assert proof.least_accelerators <= plan.n_accelerator
+        assert proof.n_layout >= 1
+
+
+def test_greatest_rate_is_where_the_binding_limit_breaks(whole):
+    for plan in whole.plans[:6]:
+        most = plan.max_rate / plan.n_replica
+        name = plan.binding_limit
+        assert name in ("ttft", "tpot", "latency")
+        inside, beyond = served(plan, most), served(plan, most * 1.0003)
+        assert all(float(inside.percentile(n, 0.9)) <= getattr(GOAL, n) for n in plan.limited)
+        assert float(beyond.percentile(name, 0.9)) > getattr(GOAL, name)
+
+
 def test_one_replica_less_breaks_a_limit():
-    objective = genz.Objective(rate=8, ttft=1.0, tpot=0.05)
-    best = genz.size(
-        "llama3_70b", WORKLOAD, objective, platforms=["h100_sxm_8"], precision="bf16"
-    ).best
-    share = 8 / (best.n_replica - 1) if best.n_replica > 1 else math.inf
-    assert share > best.max_rate / best.n_replica
+    best = genz.size("llama3_70b", WORKLOAD, GOAL.replace(rate=40), platforms=["h100_sxm_8"]).best
+    assert best.n_replica > 1
+    load = served(best, 40.0 / (best.n_replica - 1))
+    assert any(float(load.percentile(n, 0.9)) > getattr(GOAL, n) for n in best.limited)
+
+
+def test_percentiles_and_means_are_heard():
+    means = genz.size("llama3_8b", WORKLOAD, GOAL.replace(rate=30, percentile="mean"), **FEW)
+    strict = genz.size("llama3_8b", WORKLOAD, GOAL.replace(rate=30, percentile=0.99), **FEW)
+    for plan in means.plans:
+        assert plan.limited == {n: getattr(plan, n) for n in plan.limited}
+    for plan in strict.plans:
+        assert plan.limited == {n: t["p99"] for n, t in plan.percentiles.items()}
+    mixed = GOAL.replace(rate=30, tpot_percentile="mean", ttft_percentile=0.99)
+    best = genz.size("llama3_8b", WORKLOAD, mixed, **FEW).best
+    assert best.limited["ttft"] == best.percentiles["ttft"]["p99"]
+    assert best.limited["tpot"] == best.tpot
+    assert best.limited["latency"] == best.percentiles["latency"]["p90"]
+
+
+def test_attainment_is_of_all_limits_at_once():
+    goal = GOAL.replace(rate=30, attainment=0.95)
+    for plan in genz.size("llama3_8b", WORKLOAD, goal, **FEW).plans:
+        kept = [plan.attainment[n] for n in ("ttft", "tpot", "latency")]
+        assert plan.attainment["all"] >= 0.95
+        assert plan.attainment["all"] == pytest.approx(1.0 - sum(1.0 - k for k in kept))
+
+
+def test_confidence_is_the_probability_of_each_limit():
+    for confidence in (0.5, 0.9):
+        answer = genz.size(
+            "llama3_8b", WORKLOAD, GOAL.replace(rate=30), confidence=confidence, **FEW
+        )
+        for plan in answer.plans:
+            assert set(plan.probability) == {"ttft", "tpot", "latency"}
+            assert min(plan.probability.values()) >= confidence - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "terms"),
+    [
+        ({}, {"rate": 60}, ({}, {})),
+        ({}, {"tpot": 0.03}, ({}, {})),
+        ({}, {"ttft": 0.5}, ({}, {})),
+        ({"percentile": 0.5}, {"percentile": 0.99}, ({}, {})),
+        ({"attainment": 0.5}, {"attainment": 0.99}, ({}, {})),
+        ({}, {}, ({"confidence": 0.6}, {"confidence": 0.95})),
+        ({}, {}, ({}, {"spare": 1})),
+        ({}, {}, ({}, {"whole_node": True})),
+        ({}, {}, ({}, {"inside_node": True})),
+        ({}, {}, ({}, {"platforms": ["a100_sxm_8"]})),
+        ({}, {}, ({}, {"parallel": [genz.Parallel(tensor=2)]})),
+        ({}, {}, ({"engine": ["vllm_0_24", "vllm_0_15"]}, {"engine": "vllm_0_15"})),
+    ],
+)
+def test_asking_for_more_is_never_cheaper(first, second, terms):
+    base = GOAL.replace(rate=30)
+    costs = [
+        genz.size("llama3_8b", WORKLOAD, base.replace(**goal), **(FEW | more)).best.cost_per_hour
+        for goal, more in zip((first, second), terms, strict=True)
+    ]
+    assert costs[0] <= costs[1]
+
+
+def test_nodes_are_rented_whole_and_filled():
+    answer = genz.size("llama3_8b", WORKLOAD, GOAL.replace(rate=30), whole_node=True, **FEW)
+    for plan in answer.plans:
+        node = genz.platform(plan.platform).accelerators_per_node
+        assert plan.n_accelerator % node == 0
+        if plan.size <= node:
+            assert plan.n_replica == plan.n_accelerator // node * (node // plan.size)
+
+
+def test_spare_machines_are_paid_and_carry_nothing():
+    plain = genz.size("llama3_8b", WORKLOAD, GOAL.replace(rate=30), **FEW).best
+    spare = genz.size(
+        "llama3_8b", WORKLOAD, GOAL.replace(rate=30), spare=2, platforms=[plain.platform],
+        parallel=plain.parallel, precision=plain.precision,
+    ).best  # fmt: skip
+    assert spare.n_replica == plain.n_replica
+    assert spare.n_accelerator == plain.n_accelerator + 2 * plain.size
+    assert spare.tpot == pytest.approx(plain.tpot)
+    assert spare.power > plain.power
+
+
+def test_no_replica_crosses_a_node_unless_it_may():
+    goal = genz.Objective(rate=1)
+    asked = {"platforms": ["gb300_nvl72"], "precision": "bf16"}
+    inside = genz.size("llama3_1_405b", WORKLOAD, goal, inside_node=True, **asked)
+    assert all(plan.size <= 4 for plan in inside.plans)
+
+
+def test_availability_and_budget_are_kept():
+    goal = GOAL.replace(rate=30)
+    free = genz.size("llama3_8b", WORKLOAD, goal, **FEW)
+    capped = genz.size("llama3_8b", WORKLOAD, goal, available={free.best.platform: 0}, **FEW)
+    assert [p.platform for p in capped.plans] == [
+        p.platform for p in free.plans if p.platform != free.best.platform
+    ]
+    budget = free.plans[1].cost_per_hour
+    within = genz.size("llama3_8b", WORKLOAD, goal.replace(budget=budget), **FEW)
+    assert [p.cost_per_hour for p in within.plans] == [
+        p.cost_per_hour for p in free.plans if p.cost_per_hour <= budget
+    ]
+    watt = genz.size("llama3_8b", WORKLOAD, goal.replace(power=1500.0), **FEW)
+    assert all(plan.power <= 1500.0 for plan in watt.plans)
+
+
+def test_periods_of_a_day():
+    """Three periods: the busiest sets the static plan, each its own replicas of an elastic one."""
+    rates, hours = [10.0, 80.0, 40.0], [8.0, 4.0, 12.0]
+    goal = GOAL.replace(rate=rates, duration=[3600.0 * h for h in hours])
+    asked = FEW | {"platforms": ["h100_sxm_8"], "parallel": genz.Parallel(tensor=1)}
+    static = genz.size("llama3_8b", WORKLOAD, goal, **asked).best
+    elastic = genz.size("llama3_8b", WORKLOAD, goal, elastic=True, **asked).best
+    need = [
+        genz.size("llama3_8b", WORKLOAD, GOAL.replace(rate=r), **asked).best.n_replica
+        for r in rates
+    ]
+    assert list(static.schedule) == list(elastic.schedule) == need
+    assert static.n_replica == max(need)
+    mean = sum(n * h for n, h in zip(need, hours, strict=True)) / 24.0
+    price = genz.platform("h100_sxm_8").price
+    assert elastic.cost_per_hour == pytest.approx(mean * price)
+    assert static.elastic_cost_per_hour == pytest.approx(mean * price)
+    assert static.cost_per_hour == pytest.approx(max(need) * price)
+    tokens = sum(r * h for r, h in zip(rates, hours, strict=True)) / 24.0 * 300 * 3600
+    assert elastic.cost_per_million_token == pytest.approx(1e6 * mean * price / tokens)
 
 
 def test_trap_1_all_chips_are_considered():
@@ -117,10 +231,51 @@ def test_layouts_divide_powers_of_two_or_not():
     assert wide == {1, 2, 4, 5, 8}
 
 
+class TestDisaggregated:
+    ASKED = FEW | {"platforms": ["h100_sxm_8", "h100_nvl_2"]}
+
+    def test_one_ranking(self):
+        goal = GOAL.replace(rate=30, percentile="mean")
+        answer = genz.size("llama3_8b", WORKLOAD, goal, disaggregated=True, **self.ASKED)
+        layouts = self.ASKED["parallel"]
+        apart = genz.disaggregate(
+            "llama3_8b", WORKLOAD, goal, prefill_platform="h100_sxm_8", precision="bf16",
+            prefill_parallel=layouts, decode_parallel=layouts,
+        )  # fmt: skip
+        assert [p.label for p in answer.disaggregated] == [apart.plan.label]
+        assert answer.plans == genz.size("llama3_8b", WORKLOAD, goal, **self.ASKED).plans
+        costs = [p.cost_per_hour for p in answer.ranking]
+        assert costs == sorted(costs)
+        assert len(costs) == len(answer.plans) + 1
+        assert "With prefill and decode apart" in answer.explain()
+        assert answer.to_dict()["disaggregated"][0]["cost_per_hour"] == apart.plan.cost_per_hour
+        assert "no network beyond one machine" in answer.skipped["h100_nvl_2 bf16 disaggregated"]
+
+    def test_caps_hold_for_both(self):
+        goal = GOAL.replace(rate=30, budget=1.0)
+        answer = genz.size("llama3_8b", WORKLOAD, goal, disaggregated=True, **self.ASKED)
+        assert answer.ranking == ()
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"spare": 1}, "disaggregated plans take no spare"),
+            ({"confidence": 0.9}, "disaggregated plans take no confidence"),
+            (
+                {"objective": GOAL.replace(attainment=0.9)},
+                "disaggregated plans take no attainment",
+            ),
+        ],
+    )
+    def test_what_they_do_not_take_is_refused(self, change, message):
+        asked = {"objective": GOAL, "disaggregated": True} | self.ASKED | change
+        with pytest.raises(genz.InputError, match=message):
+            genz.size("llama3_8b", WORKLOAD, **asked)
+
+
 @pytest.mark.parametrize("rank", ["cost", "accelerators", "energy", "throughput"])
 def test_ranking_follows_the_objective(rank):
-    objective = genz.Objective(rate=30, tpot=0.05, rank=rank)
-    plans = genz.size("llama3_8b", WORKLOAD, objective).plans
+    plans = genz.size("llama3_8b", WORKLOAD, GOAL.replace(rate=30, rank=rank), **FEW).plans
     key = {
         "cost": lambda p: p.cost_per_hour,
         "accelerators": lambda p: p.n_accelerator,
@@ -129,25 +284,58 @@ def test_ranking_follows_the_objective(rank):
     }[rank]
     values = [key(p) for p in plans]
     assert values == sorted(values)
+    assert all(p.certificate.gap < 1e-5 for p in plans)
 
 
-def test_next_cheaper_plan_is_cheaper_and_breaks_something():
-    answer = genz.size("llama3_70b", WORKLOAD, genz.Objective(rate=8, ttft=1.0, tpot=0.05))
-    short = answer.shortfall
-    assert short.cost_per_hour < answer.best.cost_per_hour
+def test_next_cheaper_plan_is_cheaper_and_breaks_something(whole):
+    short = whole.shortfall
+    assert short.cost_per_hour < whole.best.cost_per_hour
     assert short.violates
     assert all(factor > 1.0 for factor in short.violates.values())
 
 
 def test_infeasible_says_which_limit_and_by_how_much():
-    answer = genz.size("llama3_70b", WORKLOAD, genz.Objective(rate=8, ttft=1e-3, tpot=0.05))
+    answer = genz.size("llama3_70b", WORKLOAD, GOAL.replace(ttft=1e-3))
     assert answer.plans == ()
     least = answer.infeasible.limits["ttft"]
     assert least > 1e-3
+    assert answer.infeasible.conflict == ("ttft",)
+    assert answer.infeasible.least["ttft"] == least
     assert "tpot" not in answer.infeasible.limits
     assert "ttft of 1 ms cannot be met: the least that any platform reaches is" in answer.explain()
     with pytest.raises(genz.InfeasibleError, match=r"No plan\. ttft of 1 ms cannot be met"):
         answer.best  # noqa: B018
+
+
+def test_conflicts_name_the_smallest_set_and_what_it_would_take():
+    """Neither the budget nor the limit on tpot is impossible alone; together they are."""
+    asked = FEW | {"platforms": ["h100_sxm_8"]}
+    goal = GOAL.replace(rate=30, tpot=0.012)
+    cost = genz.size("llama3_8b", WORKLOAD, goal, **asked).best.cost_per_hour
+    answer = genz.size("llama3_8b", WORKLOAD, goal.replace(budget=0.9 * cost), **asked)
+    assert answer.plans == ()
+    why = answer.infeasible
+    assert "budget" in why.conflict
+    assert len(why.conflict) >= 2
+    assert why.least["budget"] == pytest.approx(cost)
+    for name in why.conflict:
+        loose = {name: 1.0001 * why.least[name]}
+        others = {n: float("inf") for n in (*why.least, "ttft", "tpot", "latency")}
+        kept = {n: getattr(goal.replace(budget=0.9 * cost), n) for n in why.conflict}
+        mended = goal.replace(**(others | kept | loose))
+        assert genz.size("llama3_8b", WORKLOAD, mended, **asked).plans
+    assert "at once; each alone would have to be" in answer.explain()
+
+
+def test_availability_in_conflict():
+    asked = FEW | {"platforms": ["h100_sxm_8"]}
+    need = genz.size("llama3_8b", WORKLOAD, GOAL.replace(rate=90), **asked).best.n_accelerator
+    have = need - 1
+    answer = genz.size(
+        "llama3_8b", WORKLOAD, GOAL.replace(rate=90), available={"h100_sxm_8": have}, **asked
+    )
+    assert "availability" in answer.infeasible.conflict
+    assert answer.infeasible.least["availability"] == pytest.approx(need / have)
 
 
 def test_infeasible_memory_is_named():
@@ -186,6 +374,22 @@ def test_workload_brings_its_own_objective():
         ({"objective": None}, "objective must be an Objective, workload names none"),
         ({"precision": "fp7"}, "no precision named 'fp7'; did you mean"),
         ({"speed": 3}, "unknown keyword 'speed'"),
+        (
+            {"objective": genz.Objective(ttft=[1.0, 2.0])},
+            r"ttft must be one number for a sizing, got shape \(2,\)",
+        ),
+        (
+            {"workload": genz.Workload.of([10, 20], 5)},
+            r"mean must be one number for a sizing, got shape \(2,\)",
+        ),
+        ({"engine": []}, "engine must name at least one engine, got none"),
+        ({"confidence": 1.0}, r"confidence must be in \(0, 1\), got 1.0"),
+        ({"spare": 0.5}, "spare must be a whole number >= 0, got 0.5"),
+        ({"available": {"h100": 3}}, "available must name candidates, got 'h100'"),
+        (
+            {"available": {"h100_sxm_8": -1}},
+            "available.h100_sxm_8 must be >= 0 accelerators, got -1",
+        ),
     ],
 )
 def test_bad_input_says_what(change, message):
@@ -214,11 +418,11 @@ def test_objectives_are_checked(field, value, message):
 
 
 def test_frame_and_dictionary_hold_what_scripts_rely_on():
-    answer = genz.size("llama3_8b", WORKLOAD, genz.Objective(rate=5, tpot=0.05))
+    answer = genz.size("llama3_8b", WORKLOAD, genz.Objective(rate=5, tpot=0.05), **FEW)
     keys = {
         "platform", "n_accelerator", "n_replica", "parallel", "precision", "batch", "ttft", "tpot",
         "latency", "throughput", "cost_per_hour", "cost_per_million_token", "energy_per_token",
-        "memory", "bound", "binding_limit", "headroom",
+        "memory", "bound", "binding_limit", "headroom", "probability", "percentiles", "attainment", "certificate",
     }  # fmt: skip
     document = answer.to_dict()
     assert keys <= set(document["plans"][0])
@@ -226,3 +430,5 @@ def test_frame_and_dictionary_hold_what_scripts_rely_on():
     frame = answer.to_frame()
     assert len(frame) == len(answer.plans)
     assert frame.attrs["units"]["ttft"] == "s"
+    assert frame.attrs["units"]["tpot_p99"] == "s"
+    assert frame.loc[0, "probability_tpot"] == answer.best.probability["tpot"]

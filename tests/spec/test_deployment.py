@@ -120,3 +120,77 @@ def test_records_have_rules(make, message):
     with pytest.raises(InputError) as caught:
         make()
     assert str(caught.value) == message
+
+
+class TestTraffic:
+    def test_a_trace_gives_its_own_statistics(self):
+        prompt, output = [100, 300, 300, 500], [10, 20, 30, 60]
+        found = Workload.from_trace(prompt, output, name="mine", cached_share=0.25)
+        assert found.prompt.mean == 300.0
+        assert found.prompt.std == pytest.approx(np.sqrt(20_000.0))
+        assert found.output.median == 25.0
+        assert found.output.p99 == pytest.approx(60 - 0.03 * 30)
+        assert (found.name, found.cached_share) == ("mine", 0.25)
+
+    def test_a_mix_of_parts_of_a_trace_is_the_trace(self):
+        rng = np.random.default_rng(0)
+        prompt, output = rng.integers(1, 3000, 90), rng.integers(1, 300, 90)
+        parts = {
+            Workload.from_trace(prompt[s], output[s]): w
+            for s, w in (
+                (slice(0, 60), 60),
+                (slice(60, 90), 30),
+            )
+        }
+        whole, mixed = Workload.from_trace(prompt, output), Workload.mix(parts)
+        for name in ("prompt", "output"):
+            assert getattr(mixed, name).mean == pytest.approx(getattr(whole, name).mean)
+            assert getattr(mixed, name).std == pytest.approx(getattr(whole, name).std)
+
+    def test_hits_of_a_mix_count_by_tokens(self):
+        """Half of 3000 and none of 1000 tokens, equally often: 1500 of 4000."""
+        parts = {Workload.of(3000, 5, cached_share=0.5): 1.0, Workload.of(1000, 5): 1.0}
+        assert Workload.mix(parts).cached_share == pytest.approx(0.375)
+
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (lambda: Workload.from_trace([], []), "a trace needs one prompt and one output for each request, got shapes prompt (0,), output (0,)"),
+            (lambda: Workload.from_trace([1, 2], [3]), "a trace needs one prompt and one output for each request, got shapes prompt (2,), output (1,)"),
+            (lambda: Workload.from_trace([1, 0], [3, 3]), "prompt must be >= 1 token, got 0 at index (1,)"),
+            (lambda: Workload.mix({}), "a mix must have at least one part, got none"),
+            (lambda: Workload.mix({Workload.of(5, 5): -1.0}), "share must be > 0, got -1 at index (0,)"),
+            (lambda: Workload.mix({Workload.of(5, 5): 1.0, Workload.of(5, 5, beams=4): 1.0}), "parts of a mix must have the same beams, got [1, 4]"),
+        ],
+    )  # fmt: skip
+    def test_faults_are_named(self, make, message):
+        with pytest.raises(InputError) as caught:
+            make()
+        assert str(caught.value) == message
+
+
+class TestLevels:
+    def test_general_own_and_attainment(self):
+        goal = Objective(percentile=0.9, ttft_percentile=0.99, tpot_percentile="mean")
+        assert [goal.level(n) for n in ("ttft", "tpot", "latency")] == [0.99, "mean", 0.9]
+        goal = goal.replace(attainment=0.95)
+        assert [goal.level(n) for n in ("ttft", "tpot", "latency")] == [0.95] * 3
+
+    @pytest.mark.parametrize(
+        ("fields", "message"),
+        [
+            ({"percentile": 1.0}, "percentile must be 'mean' or a number in (0, 1), got 1.0"),
+            ({"percentile": "p90"}, "percentile must be 'mean' or a number in (0, 1), got 'p90'"),
+            ({"percentile": True}, "percentile must be 'mean' or a number in (0, 1), got True"),
+            ({"attainment": "mean"}, "attainment must be a number in (0, 1), got 'mean'"),
+            ({"budget": 0.0}, "budget must be > 0, got 0"),
+            (
+                {"duration": 5.0, "rate": [1, 2]},
+                "duration must have one length for each rate, got shapes () and (2,)",
+            ),
+        ],
+    )
+    def test_faults_are_named(self, fields, message):
+        with pytest.raises(InputError) as caught:
+            Objective(**fields)
+        assert str(caught.value) == message

@@ -117,8 +117,7 @@ def predicted(
         model = next(o.model for o in loads if o.pool == pool and o.model is not None)
         for precision in precisions:
             cases = Candidates.of(
-                model, Workload.of(1, 1), Objective(), list(platforms),
-                _formats(model, precision), parallel, dict(options),
+                model, Workload.of(1, 1), list(platforms), _formats(model, precision), parallel, dict(options),
             )  # fmt: skip
             skipped |= cases.skipped
             if not cases.n_case:

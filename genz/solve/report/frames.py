@@ -57,7 +57,7 @@ def limits(answer: Sizing, plan: Plan) -> pd.DataFrame:
     for name in _LIMITS:
         limit = float(getattr(answer.objective, name))
         if np.isfinite(limit):
-            value = getattr(plan, name)
+            value = plan.limited[name]
             text = f"{duration(value)} of {duration(limit)}"
             rows.append((name.upper() if name != "latency" else name, value / limit, text))
     used = 1.0 - plan.headroom["memory"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import ceil, floor, isfinite
 from pathlib import Path
 
+import numpy as np
+
 from genz.core.unit import GB
 from genz.plot.report_figures import cost_bars, limit_bars
 from genz.solve.answer import Plan, Shortfall, Sizing
@@ -12,6 +14,7 @@ from genz.solve.report import frames, parts
 from genz.solve.report.case import Case, case
 from genz.solve.report.page import (
     BY,
+    DASH,
     Markup,
     details,
     drawn,
@@ -21,7 +24,7 @@ from genz.solve.report.page import (
     table,
     tiles,
 )
-from genz.solve.words import duration
+from genz.solve.words import duration, level_words, share_words
 
 __all__ = ["written"]
 
@@ -53,7 +56,7 @@ def _plans(answer: Sizing) -> str:
     best = answer.plans[0]
     found = _case_of(answer, best)
     unit = parts.currency(found.platform)
-    lead = Markup(tiles(_tiles(best, unit)) + paragraphs(answer.explain()))
+    lead = Markup(tiles(_tiles(answer, best, unit)) + paragraphs(answer.explain()))
     chosen = found.platform
     return page(
         f"Sizing of {answer.model.name}",
@@ -62,6 +65,7 @@ def _plans(answer: Sizing) -> str:
         [
             _ranked(answer),
             _limits(answer, best),
+            _inputs(answer, best),
             parts.times(found),
             parts.hardware(found),
             parts.memory(found),
@@ -103,7 +107,12 @@ def _case_of(answer: Sizing, plan: Plan) -> Case:
         output=max(ceil(float(traffic.output.mean)), 1),
         cached=min(floor(prompt * float(traffic.cached_share)), prompt - 1),
         prompts=1,
-        **{**answer.options, "parallel": plan.parallel, "precision": plan.precision},
+        **{
+            **answer.options,
+            "engine": answer.engines[plan.engine],
+            "parallel": plan.parallel,
+            "precision": plan.precision,
+        },
     )
 
 
@@ -114,13 +123,14 @@ def _headline(best: Plan, unit: str) -> str:
     return f"{best.n_accelerator} accelerators of {best.platform}{price}"
 
 
-def _tiles(best: Plan, unit: str) -> list[tuple[str, object]]:
+def _tiles(answer: Sizing, best: Plan, unit: str) -> list[tuple[str, object]]:
+    goal = answer.objective
     return [
         ("accelerators", best.n_accelerator),
         ("per hour", parts.rent(best.cost_per_hour, unit)),
         ("per million output tokens", parts.rent(best.cost_per_million_token, unit)),
-        ("mean TTFT", duration(best.ttft)),
-        ("mean TPOT", duration(best.tpot)),
+        (f"TTFT, {level_words(goal.level('ttft'))}", duration(best.limited["ttft"])),
+        (f"TPOT, {level_words(goal.level('tpot'))}", duration(best.limited["tpot"])),
         ("per output token", f"{best.energy_per_token:.3g} J"),
     ]
 
@@ -148,21 +158,61 @@ _COLUMNS = (
 def _row(place: int, plan: Plan) -> tuple[object, ...]:
     return (
         place, plan.platform, plan.n_accelerator, f"{plan.n_replica} {BY} {plan.parallel.label}",
-        plan.precision.label, duration(plan.ttft), duration(plan.tpot), duration(plan.latency),
+        plan.precision.label, *(duration(plan.limited[n]) for n in _LIMITS),
         parts.rent(plan.cost_per_hour, ""), parts.rent(plan.cost_per_million_token, ""),
         f"{plan.energy_per_token:.3g}", f"{plan.memory / GB:.3g} GB", plan.binding_limit,
     )  # fmt: skip
 
 
 def _limits(answer: Sizing, best: Plan) -> Markup:
-    bind = "the memory for the cache" if best.binding_limit == "memory" else best.binding_limit
+    bind = {"memory": "the memory for the cache", "rate": "the token budget"}
     text = (
-        f"A replica decodes {best.batch:.3g} requests at once in the mean and could hold {best.max_batch} "
-        f"before {bind} forbids more; the plan would then serve {best.max_rate:.3g} requests per second."
+        f"A replica decodes {best.batch:.3g} requests at once in the mean; the plan could serve {best.max_rate:.3g} requests "
+        f"per second before {bind.get(best.binding_limit, best.binding_limit)} forbids more."
     )
-    return section(
-        "Limits and headroom", drawn(limit_bars(frames.limits(answer, best)), "limits", text)
+    figure = drawn(limit_bars(frames.limits(answer, best)), "limits", text)
+    return section("Limits and headroom", figure, table(_TIMES, _times(answer, best)))
+
+
+_TIMES = ("time", ">mean", ">p50", ">p90", ">p99", ">limit", ">on", ">holds with", ">kept by")
+
+
+def _times(answer: Sizing, best: Plan) -> list[tuple[object, ...]]:
+    """Return each time under load, its limit, and how sure it is."""
+    goal = answer.objective
+    rows: list[tuple[object, ...]] = []
+    for name in _LIMITS:
+        spread = best.percentiles[name]
+        row = [name, duration(getattr(best, name)), *map(duration, spread.values())]
+        if name in best.probability:
+            sure, kept = f"{100 * best.probability[name]:.0f} %", share_words(best.attainment[name])
+            level = level_words(goal.level(name))
+            row += [duration(float(getattr(goal, name))), level, sure, kept]
+        rows.append((*row, *[DASH] * (len(_TIMES) - len(row))))
+    return rows
+
+
+def _inputs(answer: Sizing, best: Plan) -> Markup:
+    """Return where the cost of the plan takes its next steps, and how steeply."""
+    proof = best.certificate
+    rows: list[tuple[object, ...]] = []
+    for row in answer.elasticity(best).to_dict("records"):
+        shown = [_amount(row[n], row["unit"]) for n in ("value", "fewer", "more")]
+        rows.append((row["input"], *shown, _amount(row["elasticity"], "")))
+    least = parts.rent(proof.floor, parts.currency(answer.platforms[best.platform]))
+    text = (
+        f"Cost is a staircase: one machine less does from the third column on, one more is needed beyond the fourth; layout and "
+        f"platform held. The plan is proven the best of {answer.n_layout:,} layouts; {least} per hour is the least that the "
+        "arithmetic of the requests takes at the peak of this accelerator."
     )
+    columns = ("input", ">value", ">one less", ">one more", ">% of cost per %")
+    return section("What the cost hangs on", paragraphs(text), table(columns, rows))
+
+
+def _amount(value: float, unit: str) -> str:
+    if value != value:
+        return DASH
+    return duration(value) if unit == "s" else f"{value:,.4g}"
 
 
 def _cheaper(answer: Sizing, short: Shortfall | None) -> Markup:
@@ -182,13 +232,13 @@ def _cheaper(answer: Sizing, short: Shortfall | None) -> Markup:
 
 
 def _times_over(factor: float) -> str:
-    return f"{100 * (factor - 1):,.3g} %" if isfinite(factor) else "no batch reaches the rate"
+    return f"{100 * (factor - 1):,.3g} %" if isfinite(factor) else "there are none"
 
 
 def _given(answer: Sizing) -> list[tuple[str, object]]:
     model, goal = answer.model, answer.objective
     limits = [
-        f"{name} at most {duration(float(getattr(goal, name)))}"
+        f"{name} at most {duration(float(getattr(goal, name)))} ({level_words(goal.level(name))})"
         for name in _LIMITS
         if isfinite(float(getattr(goal, name)))
     ]
@@ -202,15 +252,40 @@ def _given(answer: Sizing) -> list[tuple[str, object]]:
             _traffic(answer),
         ),
         ("limits", "; ".join(limits) or "none"),
+        *_terms(answer),
         ("ranked by", goal.rank),
     ]
+
+
+def _terms(answer: Sizing) -> list[tuple[str, object]]:
+    """Return what else was asked of plans."""
+    goal, terms = answer.objective, answer.terms
+    caps = {"budget": goal.budget, "power": goal.power} | dict(terms.available)
+    rows: list[tuple[str, object]] = []
+    if goal.attainment is not None:
+        rows.append(("attainment", f"{100 * goal.attainment:g} % of the requests keep all limits"))
+    if answer.confidence is not None:
+        sure = f"each limit with {100 * answer.confidence:g} %, given the error of the predictions"
+        rows.append(("confidence", sure))
+    if any(isfinite(float(v)) for v in caps.values()):
+        shown = [f"{n} {float(v):,.4g}" for n, v in caps.items() if isfinite(float(v))]
+        rows.append(("at most", ", ".join(shown)))
+    flags = {
+        "whole nodes": terms.whole_node, "replicas inside a node": terms.inside_node,
+        "machines by the period": terms.elastic, f"{terms.spare} machines to spare": terms.spare > 0,
+    }  # fmt: skip
+    if any(flags.values()):
+        rows.append(("rented", ", ".join(n for n, on in flags.items() if on)))
+    return rows
 
 
 def _traffic(answer: Sizing) -> str:
     traffic = answer.workload
     prompt, output = float(traffic.prompt.mean), float(traffic.output.mean)
+    rates = np.atleast_1d(answer.objective.rate)
+    rate = " to ".join(f"{r:,.4g}" for r in dict.fromkeys((rates.min(), rates.max())))
     return (
-        f"{float(answer.objective.rate):,.4g} requests/s, in the mean {prompt:,.5g} tokens in and {output:,.5g} "
+        f"{rate} requests/s, in the mean {prompt:,.5g} tokens in and {output:,.5g} "
         f"out; {100 * float(traffic.cached_share):.3g} % of the prompt cached"
     )
 
@@ -224,7 +299,7 @@ def _chosen(best: Plan, found: Case) -> list[tuple[str, object]]:
         ("precision", f"{best.precision.label} (weights, activations, cache)"),
         parts.price_row(found.platform),
         ("error of a decode step, 90 %", certain),
-        ("times", "means under steady load; percentiles are longer"),
+        ("load", "requests arrive at random (Poisson); percentiles of a shifted log-normal"),
     ]
 
 

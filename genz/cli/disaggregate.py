@@ -1,0 +1,191 @@
+"""``genz disaggregate``: how many prefill and how many decode workers, of which shape."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from genz.cli.inputs import (
+    model_of,
+    names,
+    objective_of,
+    pairs,
+    platform_of,
+    software_of,
+    workload_of,
+)
+from genz.cli.options import (
+    LIMIT,
+    CommandWithFiles,
+    limit_options,
+    model_argument,
+    output_options,
+    percentile_option,
+    software_options,
+    traffic_options,
+)
+from genz.cli.output import Output, say, show, table
+from genz.cli.units import BANDWIDTH, MONEY, POWER, RATE, SHARE, TIME, Number
+from genz.cli.words import figure, scaled
+
+if TYPE_CHECKING:
+    from genz.solve.disaggregate import Disaggregation, Link
+
+__all__ = ["disaggregate"]
+
+_RANKS = ("cost", "accelerators", "energy")
+_PHASES = ("prefill", "decode")
+_EXAMPLES = """\b
+Examples:
+  genz disaggregate llama3_70b --prefill-platform h100_sxm_8 --rate 20 --prompt 2000 --output 300
+      --ttft 1s --tpot 50ms
+  genz disaggregate llama3_70b --prefill-platform h100_sxm_8 --decode-platform a100_sxm_8 --rate 20
+      --workload azure_code --ttft 2s --tpot 80ms --link 200Gb/s --percentile 90% --json
+"""
+
+
+@click.command(
+    cls=CommandWithFiles, short_help="Prefill and decode on different workers.", epilog=_EXAMPLES
+)
+@model_argument
+@click.option(
+    "--prefill-platform",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    help="Candidates for prefill by name or TOML file, repeated or joined by commas.",
+)
+@click.option(
+    "--decode-platform",
+    multiple=True,
+    metavar="NAME",
+    help="Candidates for decode; default those for prefill.",
+)
+@click.option(
+    "--rate", type=Number(RATE, above=True), required=True, help="Requests per second: 8, 480/min."
+)
+@traffic_options
+@limit_options
+@percentile_option
+@click.option(
+    "--link",
+    type=Number(BANDWIDTH, 1.0),
+    metavar="BANDWIDTH",
+    help="Bandwidth of an accelerator to the other phase: 200Gb/s; default that of the platforms' networks.",
+)
+@click.option(
+    "--link-latency",
+    type=Number(TIME, 0.0, 10.0),
+    metavar="TIME",
+    help="Time of an empty message over --link; default 0.",
+)
+@click.option("--serial", is_flag=True, help="The cache moves after prefill, not layer by layer.")
+@click.option(
+    "--headroom",
+    type=Number(SHARE, 0.0, 0.99),
+    default="0",
+    metavar="SHARE",
+    help="Share of the capacity that stays free: 10%.",
+)
+@click.option(
+    "--available",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    help="Accelerators that there are of a platform: h100_sxm_8=64; repeated.",
+)
+@click.option(
+    "--budget", type=Number(MONEY, above=True), help="Most that a plan may cost per hour."
+)
+@click.option("--power", type=Number(POWER, above=True), help="Most that a plan may draw: 40kW.")
+@click.option(
+    "--equal",
+    type=click.Choice(_PHASES),
+    multiple=True,
+    help="All workers of that phase have one shape.",
+)
+@software_options("Formats: bf16, w8a8, w4a16, native, ...; default the checkpoint's own.")
+@click.option("--rank", type=click.Choice(_RANKS), help="What is minimised; default cost.")
+@click.option(
+    "--time-limit", type=LIMIT, default="60s", metavar="TIME", help="Longest time of the search."
+)
+@output_options(html=False)
+def disaggregate(model: str, **given: Any) -> int:
+    """Split prefill and decode over workers that serve a rate within limits, proven the least.
+
+    MODEL is a name of the database (genz list models), a config.json or its folder, or a TOML file.
+    Exit status 1 if there is no plan.
+    """
+    out = Output(given["csv_file"], given["json_file"])
+    answer = _answer(model, given)
+    out.save(frame=answer.to_frame, data=answer.to_dict)
+    if not out.quiet:
+        _print(answer)
+    return 0 if answer.plan is not None else 1
+
+
+def _answer(model: str, given: dict[str, Any]) -> Disaggregation:
+    from genz.solve.disaggregate import disaggregate as split
+
+    workload = workload_of(given)
+    first, second = (
+        [platform_of(name) for name in names(given[f"{phase}_platform"])] for phase in _PHASES
+    )
+    return split(
+        model_of(model),
+        workload,
+        objective_of(
+            given,
+            workload,
+            **{n: given[n] for n in ("rate", "rank", "percentile", "budget", "power")},
+        ),
+        prefill_platform=first,
+        decode_platform=second or None,
+        link=_link(given),
+        precision=given["precision"],
+        headroom=given["headroom"],
+        available=pairs("--available", given["available"]),
+        equal=given["equal"],
+        time_limit=given["time_limit"],
+        **software_of(given),
+    )
+
+
+def _link(given: dict[str, Any]) -> Link | None:
+    from genz.solve.disaggregate import Link
+
+    latency, serial = given["link_latency"], given["serial"]
+    if given["link"] is None:
+        if latency is not None or serial:
+            msg = "--link-latency and --serial describe --link, which is missing"
+            raise click.UsageError(msg)
+        return None
+    return Link(given["link"], latency or 0.0, layered=not serial)
+
+
+def _print(answer: Disaggregation) -> None:
+    if answer.plan is not None:
+        show(table(_COLUMNS, [_row(pool) for pool in answer.plan.pools]))
+    say(answer.explain())
+
+
+_COLUMNS = (
+    "phase", "platform", ">workers", "layout", ">accel-\nerators", ">req/s\neach", ">at most", ">batch",
+    ">TTFT or\nTPOT ms", ">W", "limited\nby",
+)  # fmt: skip
+
+
+def _row(pool: Any) -> list[str]:
+    return [
+        pool.phase,
+        pool.platform,
+        str(pool.n_replica),
+        pool.parallel.label,
+        str(pool.n_accelerator),
+        figure(pool.rate),
+        figure(pool.max_rate),
+        figure(pool.batch),
+        scaled(pool.time, 1e-3),
+        figure(pool.power),
+        pool.limit,
+    ]

@@ -1,0 +1,97 @@
+"""Disaggregated plans beside aggregated ones: the same question, each phase on machines of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from genz.core.errors import InputError
+from genz.solve.disaggregate import disaggregate as _disaggregate
+from genz.solve.disaggregate import levels_of
+from genz.solve.disaggregate.answer import DisaggregatedPlan
+from genz.solve.renting import Terms
+from genz.spec.deployment import Objective, Workload
+from genz.spec.hardware import Platform
+from genz.spec.model import Model
+from genz.spec.precision import Precision
+
+__all__ = ["disaggregated_plans"]
+
+
+def disaggregated_plans(
+    model: Model,
+    workload: Workload,
+    objective: Objective,
+    candidates: Sequence[tuple[Platform, Precision, dict[str, Any]]],
+    parallel: Any,
+    terms: Terms,
+    confidence: float | None,
+) -> tuple[list[DisaggregatedPlan], dict[str, str]]:
+    """Return the best disaggregated plan of each platform, precision and engine.
+
+    Parameters
+    ----------
+    model : Model
+        What is served.
+    workload : Workload
+        Lengths of prompt and output.
+    objective : Objective
+        Rate, limits and ranking.
+    candidates : sequence of (Platform, Precision, dict)
+        Machines of both phases, formats, and the keywords of the predictions.
+    parallel : Parallel, or a sequence of them, or None
+        Layouts of the workers of both phases; None for all.
+    terms : Terms
+        Only availability is known to disaggregated plans.
+    confidence : float or None
+        Must be None.
+
+    Returns
+    -------
+    plans : list of DisaggregatedPlan
+        Within budget and power.
+    skipped : dict
+        Candidate -> why it has no plan.
+
+    Raises
+    ------
+    InputError
+        If something is asked that disaggregated plans do not take.
+    """
+    refused = {
+        "spare": terms.spare, "whole_node": terms.whole_node, "inside_node": terms.inside_node,
+        "elastic": terms.elastic, "confidence": confidence is not None,
+    }  # fmt: skip
+    for name, asked in refused.items():
+        if asked:
+            msg = f"disaggregated plans take no {name}"
+            raise InputError(msg)
+    free = objective.replace(budget=np.inf, power=np.inf)
+    levels_of(free)
+    plans: list[DisaggregatedPlan] = []
+    skipped: dict[str, str] = {}
+    for platform, precision, options in candidates:
+        place = f"{platform.name} {precision.label} disaggregated"
+        try:
+            found = _disaggregate(
+                model, workload, free, prefill_platform=platform, prefill_parallel=parallel,
+                decode_parallel=parallel, precision=precision,
+                available={k: int(v) for k, v in terms.available.items() if k == platform.name},
+                **options,
+            )  # fmt: skip
+        except InputError as error:
+            skipped[place] = str(error)
+            continue
+        if found.plan is None:
+            skipped[place] = found.explain()
+        elif _allowed(found.plan, objective):
+            plans.append(found.plan)
+    return plans, skipped
+
+
+def _allowed(plan: DisaggregatedPlan, objective: Objective) -> bool:
+    cost = np.inf if plan.cost_per_hour is None else plan.cost_per_hour
+    within = np.isinf(float(objective.budget)) or cost <= float(objective.budget)
+    return bool(within and plan.power <= float(objective.power))

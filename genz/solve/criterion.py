@@ -1,0 +1,112 @@
+"""When a limit holds: at which percentile, for which share of the requests, with which certainty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import isfinite
+from statistics import NormalDist
+
+import numpy as np
+
+from genz.core.typing import FloatArray, Num
+from genz.serve.served_result import TIMES, Served
+from genz.spec.deployment import Objective
+
+__all__ = ["LIMITS", "Criterion"]
+
+LIMITS = TIMES
+_ONE = NormalDist()
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    r"""Limits as numbers that must not exceed 1.
+
+    Attributes
+    ----------
+    objective : Objective
+        Limits and what they are on.
+    confidence : float or None
+        Probability that each limit holds given the error of the prediction; None for the best estimate. [1]
+
+    Notes
+    -----
+    The measured time is the predicted one times :math:`e^{\sigma Z}`, for all requests of a deployment alike. A limit holds
+    with probability :math:`c` if the predicted mean or percentile times :math:`e^{\sigma z_c}` is within it. An
+    attainment :math:`A` holds if the shares of the requests that miss one limit add up to at most :math:`1 - A`:
+    then, whatever limits are missed together, at least :math:`A` of the requests keep all of them.
+    """
+
+    objective: Objective
+    confidence: float | None = None
+
+    @property
+    def finite(self) -> tuple[str, ...]:
+        """Limits that there are."""
+        return tuple(n for n in LIMITS if isfinite(float(getattr(self.objective, n))))
+
+    def stretch(self, load: Served, name: str) -> FloatArray:
+        """Return the factor by which a time may exceed its prediction [1]."""
+        z = 0.0 if self.confidence is None else _ONE.inv_cdf(self.confidence)
+        return np.asarray(np.exp(z * getattr(load, f"{name}_error")))
+
+    def value(self, load: Served, name: str) -> FloatArray:
+        """Return the mean or the percentile of a time that its limit is on [s]."""
+        level = self.objective.level(name)
+        if isinstance(level, str):
+            return np.asarray(getattr(load, name))
+        return np.asarray(load.percentile(name, level))
+
+    def kept(self, load: Served, name: str, tighter: Num = 1.0) -> FloatArray:
+        """Return the share of the requests that keep a limit, error allowed for as asked [1]."""
+        exact = replace(
+            load, ttft_error=np.zeros_like(load.tpot), tpot_error=np.zeros_like(load.tpot)
+        )
+        limit = float(getattr(self.objective, name)) / tighter / self.stretch(load, name)
+        return np.asarray(exact.probability(self.objective.replace(**{name: limit}), name))
+
+    def ratios(
+        self, load: Served, tighter: Mapping[str, FloatArray] | None = None
+    ) -> dict[str, FloatArray]:
+        """Return for each finite limit how much of it is used up; infinite under an unstable load [1].
+
+        Limits may be ``tighter`` by a factor each, per case.
+        """
+        factor = {n: (tighter or {}).get(n, 1.0) for n in self.finite}
+        if self.objective.attainment is not None:
+            room = 1.0 - self.objective.attainment
+            used = {n: (1.0 - self.kept(load, n, f)) / room for n, f in factor.items()}
+        else:
+            limits = {n: float(getattr(self.objective, n)) / f for n, f in factor.items()}
+            used = {n: self.value(load, n) * self.stretch(load, n) / v for n, v in limits.items()}
+        return {n: self._stable(load, u) for n, u in used.items()}
+
+    def ratio(self, load: Served, tighter: Mapping[str, FloatArray] | None = None) -> FloatArray:
+        """Return how much of the limits is used up together; at most 1 where all hold [1]."""
+        none = self._stable(load, np.zeros(np.shape(load.tpot)))
+        parts = np.stack([none, *self.ratios(load, tighter).values()])
+        used = parts.max(axis=0) if self.objective.attainment is None else parts.sum(axis=0)
+        return np.asarray(used)
+
+    def probability(self, load: Served) -> dict[str, FloatArray]:
+        """Return the probability that each finite limit holds as asked, given the error of the prediction [1]."""
+        goal, found = self.objective, {}
+        for name in self.finite:
+            value = self.value(load, name)
+            error = np.asarray(getattr(load, f"{name}_error"), dtype=np.float64)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                z = np.log(float(getattr(goal, name)) / value) / error
+            sure = np.where(value <= float(getattr(goal, name)), 1.0, 0.0)
+            found[name] = np.where(error > 0.0, _below(z), sure)
+        return found
+
+    @staticmethod
+    def _stable(load: Served, ratio: FloatArray) -> FloatArray:
+        return np.where(load.stable, ratio, np.inf)
+
+
+def _below(z: FloatArray) -> FloatArray:
+    """Return the normal distribution function [1]."""
+    cdf = np.frompyfunc(_ONE.cdf, 1, 1)
+    return np.asarray(cdf(np.nan_to_num(z, posinf=40.0, neginf=-40.0)), dtype=np.float64)

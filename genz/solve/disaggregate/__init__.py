@@ -1,0 +1,269 @@
+"""Disaggregation: how many prefill and how many decode workers, of which shape, on which platform."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from genz.api import default_engine
+from genz.core.errors import InputError
+from genz.db import registry
+from genz.solve.candidates import Candidates
+from genz.solve.disaggregate.answer import DisaggregatedPlan, Disaggregation, Pool
+from genz.solve.disaggregate.link import Link
+from genz.solve.disaggregate.operate import operated
+from genz.solve.disaggregate.pools import DecodePool, PrefillPool, Question
+from genz.solve.disaggregate.programme import (
+    RANKS,
+    can_hold,
+    least,
+    relaxed,
+    saved,
+    split_workers,
+)
+from genz.solve.disaggregate.rules import PHASES, Keeping, Limits, Rules, parted
+from genz.solve.disaggregate.sets import Sets
+from genz.solve.disaggregate.worker import Split, Worker
+from genz.solve.programme import smallest_conflict
+from genz.spec.deployment import Objective, Parallel, Workload
+from genz.spec.hardware import Platform
+from genz.spec.model import Model
+from genz.spec.precision import Precision
+
+__all__ = [
+    "DisaggregatedPlan",
+    "Disaggregation",
+    "Link",
+    "Pool",
+    "Split",
+    "Worker",
+    "disaggregate",
+    "levels_of",
+    "split_workers",
+]
+
+_LIMITS = ("ttft", "tpot", "latency")
+
+
+def disaggregate(
+    model: Model | str,
+    workload: Workload | str,
+    objective: Objective | None = None,
+    *,
+    prefill_platform: Platform | str | Sequence[Platform | str],
+    decode_platform: Platform | str | Sequence[Platform | str] | None = None,
+    prefill_parallel: Sequence[Parallel] | Parallel | None = None,
+    decode_parallel: Sequence[Parallel] | Parallel | None = None,
+    link: Link | float | None = None,
+    precision: Precision | str | None = None,
+    engine: Any = None,
+    **options: Any,
+) -> Disaggregation:
+    """Return the least set of prefill and decode workers that serves a rate within limits.
+
+    Every layout on every platform gets the largest rate at which it meets the limits, as a worker that only passes
+    prompts (:func:`genz.serve.prefill_replica.prefill_replica`) and as one that only decodes
+    (:func:`genz.serve.decode_replica.decode_replica`); an integer programme picks the numbers.
+
+    Parameters
+    ----------
+    model : Model or str
+        What is served.
+    workload : Workload or str
+        Lengths of prompt and output, with their deviations if known, and the share of prefix hits.
+    objective : Objective, optional
+        Rate, limits, what they are on, and what is minimised: cost, accelerators or energy; default the workload's
+        own. Percentiles from 0.5, and means; no attainment, budget, power or periods.
+    prefill_platform, decode_platform : Platform or str, or a sequence of them
+        Candidates for each phase; for decode by default the same.
+    prefill_parallel, decode_parallel : Parallel, or a sequence of them, optional
+        Layouts; default all in which the model divides evenly.
+    link : Link or float, optional
+        What an accelerator has towards the other phase, or its bandwidth; default the slowest of the platforms'
+        outermost networks. [B/s]
+    precision : Precision or str, optional
+        Formats of both phases; default the checkpoint's own.
+    engine : Engine or str, optional
+        Serving software; default the newest calibrated one.
+    **options
+        ``headroom``, ``available``, ``equal``, ``fabric``, ``time_limit`` and ``gap`` of
+        :class:`genz.solve.disaggregate.rules.Keeping`; ``efficiency``, ``routing``, ``adapter`` and ``offload`` of
+        :class:`genz.serve.deployment.Options`.
+
+    Returns
+    -------
+    Disaggregation
+        Plan, certificate, and the aggregated plan to compare with; or the smallest set of constraints in conflict.
+
+    Raises
+    ------
+    InputError
+        If an argument breaks its rule, no candidate of a phase can run the model, or plans are ranked by cost on
+        platforms without a price.
+    UnknownNameError
+        If a name is in no database.
+
+    Notes
+    -----
+    Requests are dealt to workers at random, in proportion to their rates. The first token comes from the prefill
+    worker; the cache moves before the second, so what shows of the move, and the wait for room at the receiver,
+    count in the time per token.
+
+    References
+    ----------
+    .. [1] Y. Zhong et al., "DistServe", OSDI 2024, arXiv 2401.09670.
+    .. [2] P. Patel et al., "Splitwise", ISCA 2024, arXiv 2311.18677.
+    """
+    model, workload = registry.model(model), registry.workload(workload)
+    if not float(workload.output.mean) > 1.0:
+        msg = f"output must be > 1 token: prefill makes the first, got {workload.output.mean:g}"
+        raise InputError(msg)
+    objective = _objective(objective, workload)
+    levels = levels_of(objective)
+    keeping = {k: v for k, v in options.items() if k in Keeping.__annotations__}
+    rules, limits, options = parted(options)
+    rules = _within(rules, objective)
+    options["engine"] = default_engine() if engine is None else registry.engine(engine)
+    formats = (model.precision or Precision()) if precision in (None, "native") else precision
+    chosen = Precision.of(formats)
+    first = _platforms(prefill_platform)
+    second = first if decode_platform is None else _platforms(decode_platform)
+    every = tuple({p.name: p for p in (*first, *second)}.values())
+    watts = objective.rank == "energy" or rules.power is not None
+    question = Question(objective, Link.of(link, every), levels, watts)
+    layouts = {"prefill": (first, prefill_parallel), "decode": (second, decode_parallel)}
+    cases = {
+        phase: Candidates.of(model, workload, list(where), chosen, parallel, options)
+        for phase, (where, parallel) in layouts.items()
+    }
+    _check_cases(cases, objective, rules)
+    prefill = PrefillPool(cases["prefill"], question)
+    decode = DecodePool(cases["decode"], question, prefill.moved)
+    rules = replace(rules, moved=prefill.moved)
+    sets, split = _searched(prefill, decode, objective, rules, limits)
+    settings = {
+        "prefill_platform": first, "decode_platform": second, "prefill_parallel": prefill_parallel,
+        "decode_parallel": decode_parallel, "link": question.link, "precision": chosen,
+        "engine": options["engine"],
+        "options": {k: v for k, v in options.items() if k != "engine"},
+        "keeping": keeping,
+    }  # fmt: skip
+    return Disaggregation(
+        model=model, workload=workload, objective=objective, platforms=every, link=question.link,
+        split=split, plan=operated(sets, split) if split.counts else None, goodput=_goodput(sets),
+        skipped=cases["prefill"].skipped | cases["decode"].skipped, settings=settings,
+    )  # fmt: skip
+
+
+def _objective(objective: Objective | None, workload: Workload) -> Objective:
+    objective = objective or workload.objective
+    if not isinstance(objective, Objective):
+        msg = f"objective must be an Objective, {workload.name} names none, got {objective!r:.80}"
+        raise InputError(msg)
+    if objective.rank not in RANKS:
+        msg = f"rank must be one of {', '.join(RANKS)}, got {objective.rank!r}"
+        raise InputError(msg)
+    return objective
+
+
+def _within(rules: Rules, objective: Objective) -> Rules:
+    """Return the rules with budget and power of the objective."""
+    most: dict[str, Any] = {}
+    for name in ("budget", "power"):
+        if getattr(rules, name) is not None:
+            msg = f"{name} belongs to the objective, got it as a keyword"
+            raise InputError(msg)
+        if np.isfinite(getattr(objective, name)):
+            most[name] = float(getattr(objective, name))
+    return replace(rules, **most)
+
+
+def levels_of(objective: Objective) -> dict[str, float | None]:
+    """Return what each limit is on: a percentile, or None for the mean.
+
+    Raises
+    ------
+    InputError
+        If the objective asks for what disaggregated plans do not take.
+    """
+    if objective.attainment is not None or np.ndim(objective.rate) > 0:
+        what = "attainment" if objective.attainment is not None else "periods of the rate"
+        msg = f"disaggregated plans take no {what}"
+        raise InputError(msg)
+    levels = {n: objective.level(n) for n in _LIMITS}
+    for name, level in levels.items():
+        if not isinstance(level, str) and level < 0.5:
+            msg = f"percentile of {name} must be in [0.5, 1), got {level:g}"
+            raise InputError(msg)
+    return {n: None if isinstance(v, str) else v for n, v in levels.items()}
+
+
+def _platforms(given: Any) -> tuple[Platform, ...]:
+    found = [given] if isinstance(given, (str, Platform)) else list(given)
+    if not found:
+        msg = "platforms must name at least one for each phase, got none"
+        raise InputError(msg)
+    return tuple(registry.platform(p) for p in found)
+
+
+def _check_cases(cases: dict[str, Candidates], objective: Objective, rules: Rules) -> None:
+    for phase, some in cases.items():
+        if not some.n_case:
+            place, reason = next(iter(some.skipped.items()))
+            msg = f"no candidate for {phase} can run this: {place}: {reason}"
+            raise InputError(msg)
+        for platform in some.platforms:
+            if platform.price is None and (objective.rank == "cost" or rules.budget is not None):
+                msg = f"a price of every platform is needed, {platform.name} has none"
+                raise InputError(msg)
+
+
+def _searched(
+    prefill: PrefillPool, decode: DecodePool, objective: Objective, rules: Rules, limits: Limits
+) -> tuple[Sets, Split]:
+    """Return the sets under all limits, and the best plan or the constraints in conflict."""
+    sets = Sets.of(prefill, decode, objective)
+    rate, rank = float(objective.rate), objective.rank
+    split = least(sets.sets, rate, rank, rules, limits)
+    if split.certificate.status == "infeasible":
+        broken = smallest_conflict(
+            _can_hold(prefill, decode, objective, rules), _names(objective, rules)
+        )
+        return sets, replace(split, conflict=broken.constraints if broken else ())
+    return sets, replace(split, saved=saved(sets.sets, split, limits))
+
+
+def _names(objective: Objective, rules: Rules) -> list[str]:
+    """Names of all constraints, limits of latency first."""
+    limits = [n for n in _LIMITS if np.isfinite(getattr(objective, n))]
+    return [*limits, *rules.names]
+
+
+def _can_hold(
+    prefill: PrefillPool, decode: DecodePool, objective: Objective, rules: Rules
+) -> Callable[[frozenset[str]], bool]:
+    known: dict[frozenset[str], Sets] = {}
+
+    def feasible(kept: frozenset[str]) -> bool:
+        limits = kept & set(_LIMITS)
+        if limits not in known:
+            free = {n: np.inf for n in _LIMITS if n not in limits}
+            known[limits] = Sets.of(prefill, decode, objective.replace(**free))
+        rate = float(objective.rate) if "rate" in kept else None
+        return can_hold(known[limits].sets, rate, relaxed(rules, kept))
+
+    return feasible
+
+
+def _goodput(sets: Sets) -> dict[str, float]:
+    """Most requests per second and accelerator of each phase [1/s]."""
+    return {
+        phase: max(
+            (w.rate / w.n_accelerator for one in sets.sets for w in one if w.phase == phase),
+            default=0.0,
+        )
+        for phase in PHASES
+    }

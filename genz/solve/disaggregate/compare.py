@@ -1,0 +1,69 @@
+"""When disaggregation pays: the same traffic on the same platforms without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from genz.solve.sizing import size
+
+if TYPE_CHECKING:
+    from genz.solve.answer import Plan
+    from genz.solve.disaggregate.answer import DisaggregatedPlan, Disaggregation
+
+__all__ = ["against", "aggregated_plan"]
+
+_VALUE = {"cost": "cost_per_hour", "accelerators": "n_accelerator", "energy": "power"}
+_UNITS = {"cost": "currency/h", "accelerators": "1", "energy": "W"}
+
+
+def aggregated_plan(answer: Disaggregation) -> Plan | None:
+    """Return the best plan of :func:`genz.size` with the headroom, within the accelerators that there are."""
+    rules = answer.split.rules
+    rate = float(answer.objective.rate) / (1.0 - rules.headroom)
+    found = size(
+        answer.model, answer.workload, answer.objective.replace(rate=rate),
+        platforms=answer.platforms, precision=[answer.settings["precision"]],
+        engine=answer.settings["engine"], available=rules.available or None,
+        **answer.settings["options"],
+    )  # fmt: skip
+    return found.plans[0] if found.plans else None
+
+
+def against(answer: Disaggregation, ttft: Sequence[float], tpot: Sequence[float]) -> pd.DataFrame:
+    """Return both values for each pair of limits; see :meth:`Disaggregation.against`."""
+    from genz.solve.disaggregate import disaggregate
+
+    name = _VALUE[answer.objective.rank]
+    rows = []
+    for first, further in product(ttft, tpot):
+        limits = answer.objective.replace(ttft=float(first), tpot=float(further))
+        again = disaggregate(answer.model, answer.workload, limits, **_keywords(answer))
+        apart, together = _number(again.plan, name), _number(again.aggregated, name)
+        rows.append((first, further, apart, together, 1.0 - apart / together, _ratio(again.plan)))
+    columns = ["ttft", "tpot", "disaggregated", "aggregated", "saving", "ratio"]
+    frame = pd.DataFrame(rows, columns=columns)
+    unit = _UNITS[answer.objective.rank]
+    frame.attrs["units"] = {
+        "ttft": "s", "tpot": "s", "disaggregated": unit, "aggregated": unit, "saving": "1",
+        "ratio": "1",
+    }  # fmt: skip
+    return frame
+
+
+def _keywords(answer: Disaggregation) -> dict[str, Any]:
+    given = dict(answer.settings)
+    return {**given.pop("options"), **given.pop("keeping"), **given}
+
+
+def _number(plan: Plan | DisaggregatedPlan | None, name: str) -> float:
+    value = None if plan is None else getattr(plan, name)
+    return np.nan if value is None else float(value)
+
+
+def _ratio(plan: DisaggregatedPlan | None) -> float:
+    return np.nan if plan is None else plan.ratio

@@ -1,0 +1,119 @@
+"""Splits in words."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from genz.solve.disaggregate.rules import PHASES
+from genz.solve.disaggregate.worker import Split, Worker
+from genz.solve.words import duration
+
+if TYPE_CHECKING:
+    from genz.solve.disaggregate.answer import Disaggregation
+
+__all__ = ["answer_in_words", "split_in_words"]
+
+_UNITS = {"cost": "per hour", "energy": "W"}
+
+
+def split_in_words(split: Split) -> str:
+    """Return what was found and how certain it is, as a few sentences."""
+    if not split.counts:
+        return _why_not(split)
+    parts = [f"{_pool(split, phase)} for {phase}" for phase in PHASES]
+    lines = [
+        f"{split.n_accelerator:,} accelerators: {', '.join(parts)}.",
+        f"{_amount(split, split.certificate.value)}, {_proof(split)}.",
+        _bound_by(split),
+    ]
+    lines += [
+        f"Without {_constraint(name)} it would be {_amount(split, less)} less."
+        for name, less in split.saved.items()
+    ]
+    return "\n".join(lines)
+
+
+def _pool(split: Split, phase: str) -> str:
+    return " + ".join(_workers(w, n) for w, n in split.of(phase).items())
+
+
+def _workers(worker: Worker, n: int) -> str:
+    return f"{n:,} x {worker.name} ({worker.n_accelerator} each)"
+
+
+def _amount(split: Split, value: float) -> str:
+    if split.rank == "accelerators":
+        return f"{value:,.0f} accelerator{'' if round(value) == 1 else 's'}"
+    return f"{value:,.2f} {_UNITS[split.rank]}"
+
+
+def _proof(split: Split) -> str:
+    proof = split.certificate
+    if proof.status == "optimal":
+        return "proven the least"
+    gap = f"at most {100 * proof.gap:.2g} % above the least" if isfinite(proof.gap) else "no bound"
+    return f"not proven the least ({proof.reason}; {gap})"
+
+
+def _bound_by(split: Split) -> str:
+    phase = min(split.slack, key=split.slack.__getitem__)
+    limits = {p: next(iter(split.of(p))).limit for p in PHASES}
+    free = " and ".join(f"{100 * s:.2g} % of {p} is spare" for p, s in split.slack.items())
+    why = ", ".join(f"{limits[p]} limits a {p} worker" for p in PHASES if limits[p] != "measured")
+    return f"The tighter phase is {phase}: {free}" + (f"; {why}." if why else ".")
+
+
+def _constraint(name: str) -> str:
+    """Return the name of a constraint as words."""
+    kind, _, rest = name.partition(" ")
+    return {
+        "equal": f"the rule that all {rest} workers are equal",
+        "available": f"the availability of {rest}",
+        "fabric": "the limit of the network between them",
+        "budget": "the budget",
+        "power": "the limit on power",
+        "rate": "the rate",
+    }.get(kind, f"the limit on {name}")
+
+
+def _why_not(split: Split) -> str:
+    proof = split.certificate
+    if proof.status != "infeasible":
+        return f"No plan yet, and no proof that there is none: {proof.reason}."
+    if not split.conflict:
+        return "No plan. No worker can serve a phase at all."
+    if len(split.conflict) == 1:
+        return f"No plan. {_constraint(split.conflict[0]).capitalize()} alone cannot be met."
+    names = [_constraint(n) for n in split.conflict]
+    return (
+        f"No plan. These cannot all hold: {', '.join(names[:-1])} and {names[-1]}; any others can."
+    )
+
+
+def answer_in_words(answer: Disaggregation) -> str:
+    """Return a plan, its times and what it saves over aggregated serving, as a few sentences."""
+    plan = answer.plan
+    if plan is None:
+        return answer.split.explain()
+    times = ", ".join(f"{n} {duration(getattr(plan, n))}" for n in ("ttft", "tpot", "latency"))
+    moved = (
+        f"Mean {times}; {duration(plan.gap)} of moving the cache shows before the second token "
+        f"({plan.moved / 1e6:,.4g} MB a request)."
+    )
+    lines = [answer.split.explain(), moved, _against(answer)]
+    return "\n".join(line for line in lines if line)
+
+
+def _against(answer: Disaggregation) -> str:
+    rival, saving = answer.aggregated, answer.saving
+    if rival is None:
+        return "No aggregated plan on these platforms meets the limits."
+    who = f"{rival.n_accelerator:,} accelerators of {rival.platform} as {rival.n_replica} x {rival.parallel.label}"
+    if saving is None:
+        return f"Aggregated serving needs {who}."
+    word = "saves" if saving >= 0.0 else "costs"
+    more = "" if saving >= 0.0 else " more"
+    return (
+        f"Aggregated serving needs {who}: to disaggregate {word} {100 * abs(saving):.3g} %{more}."
+    )

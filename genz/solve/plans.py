@@ -1,0 +1,189 @@
+"""Plans made from solved candidates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from genz.core.typing import FloatArray, IntArray
+from genz.serve.served_result import Served
+from genz.serve.step import BOUNDS, decode, prefill
+from genz.solve.answer import Plan, Proof
+from genz.solve.criterion import LIMITS, Criterion
+from genz.solve.renting import periods
+from genz.solve.solved import Solved
+from genz.spec.hardware import Platform
+
+__all__ = ["plans_of"]
+
+_PERCENTILES = (0.5, 0.9, 0.99)
+
+
+def plans_of(solved: Solved, rank: str) -> list[Plan]:
+    """Return the best plan of each platform."""
+    chosen, key, bound = solved.chosen(rank)
+    if not chosen.size:
+        return []
+    most = solved.known(chosen)
+    load = solved.cases.served(chosen, solved.share(chosen))
+    made = _Made(solved, chosen, key, bound, most, load, solved.cases.served(chosen, most))
+    return made.plans()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Made:
+    """Chosen cases at the load of the plan and at the greatest one within limits; arrays of shape (n_plan,)."""
+
+    solved: Solved
+    chosen: IntArray
+    key: FloatArray
+    bound: FloatArray
+    most: FloatArray
+    load: Served
+    full: Served
+
+    @property
+    def criterion(self) -> Criterion:
+        return self.solved.criterion
+
+    def plans(self) -> list[Plan]:
+        """Return one plan for each chosen case."""
+        shape = self.chosen.shape
+        numbers = {k: np.broadcast_to(v, shape) for k, v in self._numbers().items()}
+        named = {
+            k: {n: np.broadcast_to(v, shape) for n, v in row.items()}
+            for k, row in self._named().items()
+        }
+        return [
+            self._plan(
+                i,
+                {k: v[i].item() for k, v in numbers.items()},
+                {k: {n: float(v[i]) for n, v in row.items()} for k, row in named.items()},
+            )
+            for i in range(len(self.chosen))
+        ]
+
+    def _numbers(self) -> dict[str, Any]:
+        """Return the fields of plans that are one number or word."""
+        solved, load = self.solved, self.load
+        held = solved.cases.memory(self.chosen, np.maximum(np.ceil(load.in_flight), 1.0))
+        return {
+            "batch": load.batch,
+            "max_batch": np.maximum(np.floor(self.full.in_flight), 1.0).astype(int),
+            "ttft": load.ttft,
+            "tpot": load.tpot,
+            "latency": load.latency,
+            "utilisation": load.utilisation,
+            "memory": held.total,
+            "memory_capacity": held.capacity,
+            "bound": np.asarray(BOUNDS)[load.bound_index],
+            "binding_limit": self._binding(),
+            "log_error": load.tpot_error,
+            "power": solved.power(self.chosen, load),
+        }
+
+    def _named(self) -> dict[str, dict[str, FloatArray]]:
+        """Return the fields of plans that hold a number for each limit or time."""
+        criterion, load = self.criterion, self.load
+        spread = {
+            f"{n}_percentiles": {f"p{100 * q:g}": load.percentile(n, q) for q in _PERCENTILES}
+            for n in LIMITS
+        }
+        left = {n: 1.0 - r for n, r in criterion.ratios(load).items()}
+        return spread | {
+            "limited": {n: criterion.value(load, n) for n in LIMITS},
+            "probability": criterion.probability(load),
+            "attainment": self._attainment(),
+            "headroom": left | {"memory": 1.0 - load.in_flight / load.max_batch},
+        }
+
+    def _attainment(self) -> dict[str, FloatArray]:
+        """Return the share of the requests that keep each limit, and at least how many keep all [1]."""
+        kept = {n: self.criterion.kept(self.load, n) for n in self.criterion.finite}
+        missed = sum((1.0 - share for share in kept.values()), np.zeros(self.chosen.shape))
+        return kept | {"all": np.maximum(1.0 - missed, 0.0)}
+
+    def _plan(self, i: int, numbers: dict[str, Any], named: dict[str, Any]) -> Plan:
+        solved, case = self.solved, int(self.chosen[i])
+        cases, renting = solved.cases, solved.renting
+        machines = solved.machines[:, [case]]
+        some = renting.take(np.array([case]))
+        rates, weights = periods(self.criterion.objective)
+        mean = float(rates @ weights) * float(cases.workload.output.mean)
+        busiest = int(machines.max())
+        n_replica = busiest * int(some.replica[0])
+        cost = float(some.cost(machines)[0])
+        price = None if np.isnan(cost) else cost
+        schedule = np.ceil(rates / (self.most[i] * some.replica[0]) * (1.0 - 1e-9))
+        percentiles = {n: named.pop(f"{n}_percentiles") for n in LIMITS}
+        return Plan(
+            platform=cases.platform(case).name,
+            model=cases.model.name,
+            engine=cases.engine.name,
+            n_accelerator=int(some.accelerators(machines)[0]),
+            n_replica=n_replica,
+            n_spare=renting.spare,
+            parallel=cases.layout(case),
+            precision=cases.precision,
+            rate=renting.peak,
+            max_rate=float(self.most[i]) * n_replica,
+            throughput=renting.peak * float(cases.workload.output.mean),
+            cost_per_hour=price,
+            cost_per_million_token=None if price is None else price / 3600.0 / mean * 1e6,
+            energy_per_token=numbers["power"] / (renting.peak * float(cases.workload.output.mean)),
+            schedule=tuple(int(n * some.replica[0]) for n in schedule),
+            elastic_cost_per_hour=None
+            if price is None
+            else float((schedule @ weights + renting.spare) * some.machine[0] * some.price[0]),
+            percentiles=percentiles,
+            certificate=self._proof(i, case),
+            **numbers,
+            **named,
+        )
+
+    def _proof(self, i: int, case: int) -> Proof:
+        """Return what was proven about a plan: no layout of its platform does better."""
+        solved = self.solved
+        cases = solved.cases
+        same = cases.index == cases.index[case]
+        least = max(
+            _least_accelerators(solved, cases.platform(case)), float(cases.size[same].min())
+        )
+        price = cases.platform(case).price
+        return Proof(
+            value=float(self.key[i]),
+            bound=float(self.bound[i]),
+            n_layout=int(same.sum()),
+            least_accelerators=least,
+            floor=None if price is None else least * float(price),
+        )
+
+    def _binding(self) -> FloatArray:
+        """Return what the plan would break first under a higher rate."""
+        used = self.criterion.ratios(self.full)
+        names = np.array([*used, "rate"])
+        ratios = np.stack([*used.values(), np.full(self.chosen.shape, 0.99)])
+        held = np.asarray(self.full.in_flight / self.full.max_batch)
+        first = names[np.argmax(ratios, axis=0)]
+        return np.where((first == "rate") & (held > self.full.busy), "memory", first)
+
+
+def _least_accelerators(solved: Solved, platform: Platform) -> float:
+    """Return the accelerators that the arithmetic alone takes, each at its peak all the time [1]."""
+    cases = solved.cases
+    traffic, precision = cases.workload, cases.precision
+    prompt = max(float(np.floor(traffic.prompt.mean)), 1.0)
+    new = max(prompt - np.ceil(prompt * float(traffic.cached_share)), 1.0)
+    common: Any = {"precision": precision, "routing": cases.options.get("routing")}
+    first = prefill(cases.model, platform, prompt=prompt, cached=prompt - new, **common)
+    later = decode(
+        cases.model, platform, context=prompt + float(traffic.output.mean) / 2.0, **common
+    )
+    further = max(float(traffic.output.mean) - 1.0, 0.0)
+    flop = float(first.flop) + further * float(later.flop)
+    kinds = ("mixer", "dense", "expert", "embedding", "norm")
+    formats = {precision.compute_format(k) for k in kinds} | {precision.attention_format}
+    peaks = [float(platform.accelerator.peak_flop_rate.get(f, 0.0)) for f in formats]
+    return solved.renting.peak * flop / max(peaks)

@@ -1,0 +1,203 @@
+"""Candidates with their answers: the rate that a replica of each takes, and the best of each platform."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from genz.core.typing import BoolArray, FloatArray, IntArray
+from genz.perf.energy import idle_power
+from genz.serve.served_result import Served
+from genz.solve.candidates import Candidates
+from genz.solve.criterion import Criterion
+from genz.solve.renting import Renting
+from genz.solve.search import IDLE, Bracket, narrow, slack
+
+__all__ = ["KNOWN", "Solved"]
+
+#: Relative width at which a rate counts as known: where plans are ranked by it, and else. [1]
+RANKED, KNOWN = 1e-6, 1e-4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Solved:
+    """Cases that fit into memory, and what is known about them; arrays of shape (n_case,).
+
+    Attributes
+    ----------
+    cases : Candidates
+        What was looked at.
+    criterion : Criterion
+        Limits.
+    renting : Renting
+        What replicas cost.
+    idle : Served
+        A replica of each at :data:`genz.solve.search.IDLE`.
+    bracket : Bracket
+        Rates of a replica between which its limits break.
+    n_layout : int
+        Cases before those that do not fit into memory were left out.
+    """
+
+    cases: Candidates
+    criterion: Criterion
+    renting: Renting
+    idle: Served
+    bracket: Bracket
+    n_layout: int
+
+    @classmethod
+    def of(cls, cases: Candidates, criterion: Criterion, renting: Renting) -> Solved | None:
+        """Return what idle replicas tell, or None if none fits into memory."""
+        n_layout = cases.n_case
+        room = np.broadcast_to(cases.memory(np.arange(n_layout)).max_batch, (n_layout,))
+        fits = np.flatnonzero(room >= 1.0)
+        if not fits.size:
+            return None
+        cases, renting = cases.some(fits), renting.take(fits)
+        everything = np.arange(cases.n_case)
+        idle = cases.served(everything, np.full(cases.n_case, IDLE))
+        bracket = Bracket.of(idle, criterion.ratio(idle))
+        return cls(cases, criterion, renting, idle, bracket, n_layout)
+
+    def slack_at(self, chosen: IntArray, rate: FloatArray) -> FloatArray:
+        """Return the inverse of how much of the limits cases use up at a rate [1]."""
+        return slack(self.criterion.ratio(self.cases.served(chosen, rate)))
+
+    def search(self, rank: str, *, every: bool = False) -> None:
+        """Narrow the brackets until the best of each platform is known for certain.
+
+        Parameters
+        ----------
+        rank : str
+            What is ranked by.
+        every : bool
+            All cases, not only those that may be the best of their platform.
+
+        Notes
+        -----
+        What a case costs falls with the rate that its replica takes, so the ends of its bracket bound its
+        cost. A case is left alone once its least cost is above the cost at which another of its platform
+        is known to do: no case that could be the best, or tie with it, is ever dropped.
+        """
+        if rank == "throughput":
+            self._refine(every=every)
+            return
+
+        def wanted(bracket: Bracket) -> BoolArray:
+            least, most = self.bounds(rank)
+            open_ = bracket.alive & (self._fewest() < self._enough()) & np.isfinite(least)
+            return open_ if every else open_ & (least <= self._best(most))
+
+        def snap(chosen: IntArray, guess: FloatArray) -> FloatArray:
+            """Rates at which whole machines just do."""
+            renting, bracket = self.renting.take(chosen), self.bracket
+            least = renting.above(bracket.high[chosen])[0]
+            most = np.maximum(renting.at(bracket.low[chosen])[0] - 1.0, least)
+            need = np.ceil(renting.peak / (guess * renting.replica) * (1.0 - 1e-12))
+            return np.asarray(renting.peak / (np.clip(need, least, most) * renting.replica))
+
+        one = len(self.renting.rates) == 1
+        narrow(self.bracket, self.slack_at, wanted, snap=snap if one else None)
+
+    def _refine(self, *, every: bool) -> None:
+        """Narrow the brackets of a ranking by the rate itself."""
+
+        def wanted(bracket: Bracket) -> BoolArray:
+            least, most = self.bounds("throughput")
+            open_ = bracket.alive & (bracket.high > bracket.low * (1.0 + RANKED))
+            open_ &= np.isfinite(least)
+            return open_ if every else open_ & (least <= self._best(most))
+
+        narrow(self.bracket, self.slack_at, wanted, width=RANKED)
+
+    def known(self, chosen: IntArray) -> FloatArray:
+        """Return the greatest rate of a replica within limits, to a part in 1 / :data:`KNOWN` [1/s]."""
+        picked = np.zeros(self.cases.n_case, dtype=bool)
+        picked[chosen] = True
+
+        def wanted(bracket: Bracket) -> BoolArray:
+            return picked & bracket.alive & (bracket.high > bracket.low * (1.0 + KNOWN))
+
+        narrow(self.bracket, self.slack_at, wanted, width=KNOWN)
+        return self.bracket.low[chosen]
+
+    def _enough(self) -> FloatArray:
+        """Machines of each case over all periods that are known to do [1]."""
+        return np.where(self.bracket.alive, self.machines.sum(axis=0), np.inf)
+
+    def _fewest(self) -> FloatArray:
+        """Machines over all periods below which it is known not to do; what is known to do where no rate lies between [1]."""
+        bracket = self.bracket
+        close = bracket.high <= bracket.low * (1.0 + 1e-9)
+        high = np.where(bracket.alive, bracket.high, 1.0)
+        return np.where(close, self._enough(), self.renting.above(high).sum(axis=0))
+
+    @property
+    def machines(self) -> FloatArray:
+        """Machines of each period that are known to do, shape (n_period, n_case) [1]."""
+        return self.renting.at(np.where(self.bracket.alive, self.bracket.low, 1.0))
+
+    def bounds(self, rank: str) -> tuple[FloatArray, FloatArray]:
+        """Return the least that each case may be ranked at, and what it is known to reach; infinite without a plan."""
+        bracket, renting = self.bracket, self.renting
+        high = np.where(bracket.alive, bracket.high, 1.0)
+        best, sure = renting.above(high), self.machines
+        least, most = self._key(rank, best, high), self._key(rank, sure, bracket.low)
+        least = np.where(bracket.alive & renting.allowed(best), least, np.inf)
+        most = np.where(bracket.alive & renting.allowed(sure), most, np.inf)
+        return least, most
+
+    def _key(self, rank: str, machines: FloatArray, rate: FloatArray) -> FloatArray:
+        renting = self.renting
+        if rank == "throughput":
+            return np.asarray(-rate * renting.replica / renting.machine)
+        count, cost = renting.accelerators(machines), renting.cost(machines)
+        known = np.asarray(rank == "cost") & ~np.isnan(cost)
+        return np.where(known, cost, count)
+
+    def _best(self, most: FloatArray) -> FloatArray:
+        """Return for each case the best that any case of its platform is known to reach."""
+        best = np.full(len(self.cases.platforms), np.inf)
+        np.minimum.at(best, self.cases.index, most)
+        return best[self.cases.index]
+
+    def chosen(self, rank: str) -> tuple[IntArray, FloatArray, FloatArray]:
+        """Return the best case of each platform, what it is ranked at, and what none of its platform is below.
+
+        Ties go to fewer accelerators, then to the shorter time per token.
+        """
+        least, key = self.bounds(rank)
+        could = np.flatnonzero(np.isfinite(key))
+        most = float(self.criterion.objective.power)
+        if could.size and (rank == "energy" or np.isfinite(most)):
+            power = self.power(could, self.cases.served(could, self.share(could)))
+            if rank == "energy":
+                key[could] = least[could] = power
+            key[could[power > most]] = least[could[power > most]] = np.inf
+        group = self._best(key)
+        tied = np.flatnonzero(np.isfinite(key) & (key <= group * (1.0 + np.sign(group) * 1e-12)))
+        if not tied.size:
+            return tied, key[tied], least[tied]
+        load = self.cases.served(tied, self.share(tied))
+        count = self.renting.accelerators(self.machines)[tied]
+        order = tied[np.lexsort((load.tpot, count))]
+        _, first = np.unique(self.cases.index[order], return_index=True)
+        best = order[first]
+        return best, key[best], self._best(least)[best]
+
+    def power(self, chosen: IntArray, load: Served) -> FloatArray:
+        """Return the power of plans whose replicas carry a load, idle accelerators and spares included [W]."""
+        renting, cases = self.renting.take(chosen), self.cases
+        machines = self.machines[:, chosen]
+        replicas = machines.max(axis=0) * renting.replica
+        idle = renting.accelerators(machines) - replicas * cases.size[chosen]
+        rest = np.array([float(idle_power(p)) for p in cases.platforms])[cases.index[chosen]]
+        return np.asarray(load.power * replicas + rest * idle)
+
+    def share(self, chosen: IntArray) -> FloatArray:
+        """Return the rate of a replica in the busiest period, rented machines all in use [1/s]."""
+        renting = self.renting
+        machines = self.machines.max(axis=0)[chosen]
+        return np.asarray(renting.peak / (machines * renting.replica[chosen]))

@@ -1,0 +1,332 @@
+"""Disaggregation of models: rates against formulas solved by hand, plans against enumeration, answers in words."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+
+import genz
+from genz.core.errors import InfeasibleError, InputError
+from genz.serve.disaggregation import moved_bytes
+from genz.solve.disaggregate.pools import largest
+
+PROMPT, OUTPUT = 9000, 200
+LONG = genz.Workload.of(PROMPT, OUTPUT)
+CHAT = genz.Workload.of(2000, 300)
+LIMITS = genz.Objective(rate=20, ttft=1.0, tpot=0.05, percentile="mean")
+MODEL = "llama3_70b"
+FOUR = dict.fromkeys(("prefill_parallel", "decode_parallel"), genz.Parallel(tensor=4))
+
+
+def solved(objective=LIMITS, workload=CHAT, model=MODEL, prefill="h100_sxm_8", **options):
+    return genz.disaggregate(model, workload, objective, prefill_platform=prefill, **options)
+
+
+def prefill_rate(model, platform, layout, limit):
+    """Largest rate of M/D/1 with a mean time to first token: its formula solved for the rate."""
+    time = float(genz.prefill(model, platform, prompt=PROMPT, parallel=layout, engine="ideal").time)
+    wait = limit - time
+    return 2.0 * wait / (time**2 + 2.0 * time * wait) if wait > 0.0 else 0.0
+
+
+def decode_rate(model, platform, layout, limit):
+    """Largest rate of a batch whose step keeps a limit, by root finding over the batch."""
+    options = {"parallel": layout, "engine": "ideal"}
+    room = float(genz.memory(model, platform, context=PROMPT + OUTPUT / 2, **options).max_batch)
+
+    def step(batch):
+        context = PROMPT + OUTPUT / 2
+        low, high = (
+            float(genz.decode(model, platform, batch=b, context=context, **options).time)
+            for b in (math.floor(1 + batch), math.floor(1 + batch) + 1)
+        )
+        return low + (high - low) * (1 + batch - math.floor(1 + batch))
+
+    if room < 1 or step(0.0) > limit:
+        return 0.0
+    top = 0.9 * room
+    batch = top if step(top) <= limit else brentq(lambda b: step(b) - limit, 0.0, top)
+    return batch / ((OUTPUT - 1) * step(batch))
+
+
+@pytest.mark.parametrize(
+    ("rate", "ttft", "tpot"),
+    [(3, 1.0, 0.02), (10, 0.6, 0.012), (25, 0.5, 0.02), (40, 1.5, 0.01), (7, 0.35, 0.008)],
+)
+def test_plan_equals_enumeration_on_formulas(rate, ttft, tpot):
+    model, platform = "llama3_8b", "h100_sxm_8"
+    layouts = [genz.Parallel(tensor=t) for t in (1, 2, 4)]
+    objective = genz.Objective(
+        rate=rate, ttft=ttft, tpot=tpot, rank="accelerators", percentile="mean"
+    )
+    found = solved(
+        objective, LONG, model, platform, prefill_parallel=layouts, decode_parallel=layouts,
+        link=1e15, engine="ideal",
+    )  # fmt: skip
+    least = 0
+    for rates in (
+        {p.tensor: prefill_rate(model, platform, p, ttft) for p in layouts},
+        {p.tensor: decode_rate(model, platform, p, tpot) for p in layouts},
+    ):
+        usable = {t: r for t, r in rates.items() if r > 0.0}
+        most = [range(math.ceil(rate / r) + 1) for r in usable.values()]
+        least += min(
+            sum(n * t for n, t in zip(counts, usable, strict=True))
+            for counts in itertools.product(*most)
+            if sum(n * r for n, r in zip(counts, usable.values(), strict=True)) >= rate
+        )
+    assert found.split.certificate.status == "optimal"
+    assert found.plan.n_accelerator == least
+    assert found.plan.ttft <= ttft
+    assert found.plan.tpot <= tpot
+
+
+def test_rates_are_the_formulas():
+    layouts = [genz.Parallel(tensor=t) for t in (1, 2, 4)]
+    found = solved(
+        genz.Objective(rate=1, ttft=0.7, tpot=0.01, rank="accelerators", percentile="mean"), LONG, "llama3_8b",
+        prefill_parallel=layouts, decode_parallel=layouts, link=1e15, engine="ideal",
+    )  # fmt: skip
+    best = {
+        "prefill": max(prefill_rate("llama3_8b", "h100_sxm_8", p, 0.7) / p.tensor for p in layouts),
+        "decode": max(decode_rate("llama3_8b", "h100_sxm_8", p, 0.01) / p.tensor for p in layouts),
+    }
+    assert found.goodput["prefill"] == pytest.approx(best["prefill"], rel=1e-6)
+    # the gap before the second token is rounded up by a thousandth of the limit, steps grow in stairs
+    assert found.goodput["decode"] == pytest.approx(best["decode"], rel=0.01)
+    assert found.fluid_ratio == found.goodput["decode"] / found.goodput["prefill"]
+
+
+class TestPlan:
+    def test_keeps_limits_and_rate(self):
+        plan = solved().best
+        assert plan.ttft <= 1.0
+        assert plan.tpot <= 0.05
+        assert plan.latency == pytest.approx(plan.ttft + 299 * plan.tpot)
+        assert plan.max_rate >= plan.rate == 20.0
+        for phase in ("prefill", "decode"):
+            pools = plan.of(phase)
+            assert sum(p.n_replica * p.rate for p in pools) == pytest.approx(20.0)
+            assert all(p.rate <= p.max_rate for p in pools)
+        assert plan.headroom.keys() == {"ttft", "tpot"}
+        assert all(0.0 <= share < 1.0 for share in plan.headroom.values())
+        assert plan.n_accelerator == sum(p.n_accelerator for p in plan.pools)
+        assert plan.cost_per_million_token == pytest.approx(plan.cost_per_hour / 3600 / 6000 * 1e6)
+        assert plan.energy_per_token == pytest.approx(plan.power / 6000)
+        assert plan.moved == float(moved_bytes(genz.model(MODEL), prompt=2000))
+
+    def test_percentiles_cost_more_than_means(self):
+        mean, late = solved(), solved(LIMITS.replace(percentile=0.99))
+        assert late.plan.cost_per_hour >= mean.plan.cost_per_hour
+        assert late.goodput["prefill"] < mean.goodput["prefill"]
+        assert all(p.percentile > p.time for p in late.plan.pools)
+        assert late.aggregated.limited["tpot"] == late.aggregated.percentiles["tpot"]["p99"]
+
+    def test_looser_never_costs_more(self):
+        costs = [
+            solved(LIMITS.replace(ttft=t, tpot=d)).plan.cost_per_hour
+            for t, d in ((0.5, 0.03), (1.0, 0.03), (1.0, 0.05), (3.0, 0.1))
+        ]
+        assert costs == sorted(costs, reverse=True)
+
+    def test_rules_never_cost_less(self):
+        free = solved().plan.cost_per_hour
+        assert solved(headroom=0.2).plan.cost_per_hour >= free
+        assert solved(equal=("prefill", "decode")).plan.cost_per_hour >= free
+        assert solved(available={"h100_sxm_8": 64}).plan.cost_per_hour >= free
+
+    def test_power_may_bind(self):
+        free = solved()
+        most = solved(LIMITS.replace(rank="energy")).split.power * 1.001
+        assert most < free.split.power
+        less = solved(LIMITS.replace(power=most))
+        assert less.split.power <= most
+        assert less.plan.cost_per_hour >= free.plan.cost_per_hour
+        assert less.split.saved.get("power", 0.0) == pytest.approx(
+            less.plan.cost_per_hour - free.plan.cost_per_hour
+        )
+
+    def test_other_platform_for_decode(self):
+        own = solved().plan.cost_per_hour
+        both = solved(decode_platform=["h100_sxm_8", "a100_sxm_8"])
+        assert both.plan.cost_per_hour <= own
+        assert {p.platform for p in both.plan.of("prefill")} == {"h100_sxm_8"}
+
+    def test_energy_and_accelerators(self):
+        cost, power, count = (
+            solved(LIMITS.replace(rank=r)) for r in ("cost", "energy", "accelerators")
+        )
+        assert count.plan.n_accelerator <= cost.plan.n_accelerator
+        assert power.split.certificate.value == pytest.approx(power.split.power)
+        assert power.split.power <= cost.split.power * (1.0 + 1e-9)
+        assert power.plan.power <= power.split.power * (1.0 + 1e-9)
+
+    def test_latency_is_a_sum(self):
+        found = solved(genz.Objective(rate=20, latency=8.0, percentile="mean"))
+        assert found.plan.latency <= 8.0
+        assert found.plan.headroom.keys() == {"latency"}
+
+    @pytest.mark.parametrize("model", ["mixtral_8x7b", "deepseek_v3", "gemma3_27b", "mamba2_2_7b"])
+    def test_kinds_of_models(self, model):
+        plan = solved(
+            genz.Objective(rate=30, ttft=3.0, tpot=0.1, percentile="mean"),
+            model=model,
+            prefill="h200_sxm_8",
+        ).best
+        assert plan.ttft <= 3.0
+        assert plan.tpot <= 0.1
+
+
+class TestMove:
+    def test_serial_shows_all_of_it(self):
+        found = solved(link=genz.Link(5e9, latency=1e-3, layered=False), **FOUR)
+        assert found.plan.gap == pytest.approx(1e-3 + found.plan.moved / (4 * 5e9))
+
+    def test_layer_by_layer_shows_the_last(self):
+        found = solved(link=5e9, **FOUR)
+        serial = solved(link=genz.Link(5e9, layered=False), **FOUR)
+        assert found.plan.gap == pytest.approx(serial.plan.gap / 80)
+        assert found.plan.cost_per_hour <= serial.plan.cost_per_hour
+
+    def test_stages_send_their_own_layers(self):
+        two = genz.Parallel(tensor=2, pipeline=2)
+        staged = solved(link=5e9, prefill_parallel=two, decode_parallel=FOUR["decode_parallel"])
+        # half of the cache over half of the links, in 40 layers instead of 80
+        assert staged.plan.gap == pytest.approx(2 * solved(link=5e9, **FOUR).plan.gap)
+
+    def test_a_thin_link_limits_workers(self):
+        found = solved(genz.Objective(rate=20, percentile="mean"), link=2e8)
+        assert {w.limit for w in found.split.counts} == {"link"}
+        for w in found.split.counts:
+            assert w.rate * found.plan.moved <= 0.9 * 2e8 * w.n_accelerator * (1.0 + 1e-6)
+
+    def test_hits_move_but_do_not_pass(self):
+        none, half = (solved(workload=CHAT.replace(cached_share=s)) for s in (0.0, 0.5))
+        assert half.plan.moved == none.plan.moved
+        assert half.goodput["prefill"] > 1.5 * none.goodput["prefill"]
+
+    def test_link_comes_from_the_platform(self):
+        found = solved()
+        assert found.link.bandwidth == 50e9  # 400 Gb/s InfiniBand per accelerator
+        with pytest.raises(
+            InputError, match="link must be given, rtx_4090_1 has no network beyond"
+        ):
+            solved(model="llama3_8b", prefill="rtx_4090_1")
+
+
+class TestInfeasible:
+    @pytest.mark.parametrize(
+        ("limits", "options", "conflict"),
+        [
+            ({"ttft": 0.01}, {}, ("ttft",)),
+            ({"tpot": 1e-4}, {}, ("tpot",)),
+            ({"latency": 0.1, "ttft": np.inf, "tpot": np.inf}, {}, ("latency",)),
+            ({}, {"available": {"h100_sxm_8": 8}}, ("rate", "available h100_sxm_8")),
+            ({}, {"available": {"h100_sxm_8": 0}}, ("available h100_sxm_8",)),
+            ({}, {"fabric": 1e9}, ("rate", "fabric")),
+            ({"budget": 40.0}, {}, ("rate", "budget")),
+            ({"power": 9e3}, {}, ("rate", "power")),
+            ({"ttft": 0.09}, {"prefill_parallel": genz.Parallel(tensor=4)}, ("ttft",)),
+        ],
+    )
+    def test_smallest_conflict(self, limits, options, conflict):
+        found = solved(LIMITS.replace(**limits), **options)
+        assert found.split.conflict == conflict
+        assert found.plan is None
+        assert found.explain().startswith("No plan. ")
+        with pytest.raises(InfeasibleError, match="No plan"):
+            _ = found.best
+        assert json.loads(json.dumps(found.to_dict()["certificate"]))["conflict"] == list(conflict)
+
+    def test_limit_and_availability_together(self):
+        # eight carry the rate without the limit, and the limit holds on more accelerators
+        objective = genz.Objective(rate=15, ttft=0.4, percentile="mean")
+        found = solved(objective, available={"h100_sxm_8": 13})
+        assert found.split.conflict == ("ttft", "rate", "available h100_sxm_8")
+
+    def test_model_that_fits_nowhere(self):
+        found = solved(model="llama3_1_405b", prefill_parallel=genz.Parallel(tensor=4))
+        assert found.split.conflict == ()
+        assert found.explain() == "No plan. No worker can serve a phase at all."
+
+
+class TestAgainst:
+    def test_aggregated_is_size(self):
+        found = solved()
+        rival = genz.size(MODEL, CHAT, LIMITS, platforms=["h100_sxm_8"], precision="bf16").best
+        assert found.aggregated.cost_per_hour == rival.cost_per_hour
+        assert found.saving == pytest.approx(1.0 - found.plan.cost_per_hour / rival.cost_per_hour)
+        word = "saves" if found.saving >= 0.0 else "costs"
+        assert f"to disaggregate {word} {100 * abs(found.saving):.3g} %" in found.explain()
+
+    def test_frame_over_limits(self):
+        found = solved(
+            prefill_parallel=[genz.Parallel(tensor=4)], decode_parallel=[genz.Parallel(tensor=8)]
+        )
+        frame = found.against(ttft=[0.01, 1.0], tpot=[0.05])
+        assert frame["disaggregated"].isna().tolist() == [True, False]
+        assert frame["disaggregated"][1] == found.plan.cost_per_hour
+        assert frame["saving"][1] == pytest.approx(found.saving)
+        assert set(frame.attrs["units"]) == set(frame.columns)
+
+
+def test_frame_and_dictionary():
+    found = solved()
+    frame = found.to_frame()
+    assert frame["n_accelerator"].sum() == found.plan.n_accelerator
+    assert set(frame.attrs["units"]) <= set(frame.columns)
+    data = found.to_dict()
+    assert data["plan"]["cost_per_hour"] == found.plan.cost_per_hour
+    assert data["plan"]["pools"][0]["parallel"] == found.plan.pools[0].parallel.label
+    assert data["certificate"]["gap"] <= 1e-6
+
+
+def test_names_of_the_database_and_its_limits():
+    workload = genz.workload("azure_conversation").replace(objective=LIMITS)
+    assert genz.disaggregate("llama3_70b", workload, prefill_platform="h100_sxm_8").plan.ttft <= 1.0
+
+
+def test_largest_is_a_bisection():
+    high = np.array([10.0, 10.0, 10.0])
+    found = largest(lambda x: x <= np.array([3.0, 20.0, 0.0]), high)
+    assert found == pytest.approx([3.0, 10.0, 0.0], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"objective": None}, "objective must be an Objective, workload names none"),
+        ({"objective": LIMITS.replace(rank="throughput")}, "rank must be one of cost, accelerators, energy, got 'throughput'"),
+        ({"objective": LIMITS.replace(percentile=0.2)}, r"percentile of ttft must be in \[0.5, 1\), got 0.2"),
+        ({"objective": LIMITS.replace(attainment=0.9)}, "disaggregated plans take no attainment"),
+        ({"objective": LIMITS.replace(rate=[1.0, 2.0])}, "disaggregated plans take no periods of the rate"),
+        ({"prefill": []}, "platforms must name at least one for each phase, got none"),
+        ({"prefill": "genz_groq_8", "link": 1e9}, "a price of every platform is needed, genz_groq_8 has none"),
+        ({"prefill_parallel": genz.Parallel(tensor=65)}, "no candidate for prefill can run this: h100_sxm_8"),
+        ({"workload": genz.Workload.of(10, 1)}, "output must be > 1 token: prefill makes the first"),
+        ({"link": 0.0}, "link must be > 0 B/s, got 0"),
+        ({"headroom": 1.5}, r"headroom must be in \[0, 1\), got 1.5"),
+        ({"budget": 1.0}, "budget belongs to the objective, got it as a keyword"),
+        ({"nonsense": 1}, "unknown keyword 'nonsense'"),
+    ],
+)  # fmt: skip
+def test_messages(options, text):
+    with pytest.raises(InputError, match=text):
+        solved(**options)
+
+
+def test_phases_with_other_layouts_keep_their_own_times():
+    # the layout that both phases have stands at another place in each list
+    two, four = genz.Parallel(tensor=2), genz.Parallel(tensor=4)
+    found = solved(
+        genz.Objective(rate=20, ttft=1.0, tpot=0.05, percentile="mean"), prefill_parallel=[four], decode_parallel=[two, four],
+        equal=("decode",),
+    )  # fmt: skip
+    (decode,) = found.plan.of("decode")
+    alone = solved(
+        prefill_parallel=[four], decode_parallel=[decode.parallel], equal=("decode",)
+    ).plan.of("decode")[0]
+    assert decode.time == pytest.approx(alone.time, rel=1e-9)
