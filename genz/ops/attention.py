@@ -112,7 +112,8 @@ MIXED_ROWS = 90.0
 
 def _idle(site: Site, stream: Stream, flop: Num, query_head: Num, kv_head: Num) -> Num:
     """Arithmetic on empty rows, given that of one query head."""
-    if stream.phase == "prefill" or all(s.phase == "decode" for s in site.streams):
+    alone = all(s.phase == "decode" for s in site.streams)
+    if stream.phase == "prefill" or alone or not site.joint_attention:
         return 0.0
     return flop * np.maximum(MIXED_ROWS * kv_head - query_head, 0.0)
 

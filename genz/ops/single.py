@@ -162,4 +162,5 @@ def _site(
         data=_ONE,
         expert=expert,
         causal_skip=True,
+        joint_attention=True,
     )

@@ -35,6 +35,8 @@ class Site:
         Degrees of the layout. [1]
     causal_skip : bool
         Whether prefill attention skips the masked half.
+    joint_attention : bool
+        Whether one kernel serves the prompts of a step and its requests that generate.
     """
 
     model: Model
@@ -47,6 +49,7 @@ class Site:
     data: FloatArray
     expert: FloatArray
     causal_skip: bool
+    joint_attention: bool = False
 
     @cached_property
     def act(self) -> float:

@@ -229,6 +229,10 @@ class Engine(Record):
         default=0.0,
     )
     causal_skip: bool = schema.flag("prefill attention skips the masked half", default=True)
+    joint_attention: bool = schema.flag(
+        "one attention kernel serves the prompts of a step and its requests that generate, whose query tiles are then mostly empty; else each its own",
+        default=False,
+    )
     block: Num = schema.count("tokens of a cache page", default=1)
     max_sequence: Num | None = schema.count(
         "requests in a step at most; none: no limit", default=None
