@@ -107,13 +107,14 @@ def served(
     if rate is None:  # both loads at once: most of the time is overhead of calls
         both, ended = _closed(at, load, np.stack([most, np.minimum(load.client, most)]))
         full, point, converged = both.at(0), both.at(1), ended[1]
-        stable = fits
+        stable, crowded = fits, point.tau
     else:
-        full, _ = _closed(at, load, most)
+        both, _ = _full(at, load, most)
+        full, crowded = both.at(1), both.at(0).tau
         ask = np.broadcast_to(given["rate"], shape)
         stable = fits & (ask < full.rate)
         point, converged = _open(at, load, np.minimum(ask, full.rate), full)
-    waits = _waits(at, workload, load, point, most, given)
+    waits = _waits(at, workload, load, point, most, crowded, given)
     return _result(at, load, point, full, waits, room, stable, converged)
 
 
@@ -156,6 +157,18 @@ def _open(at: Deployment, load: Traffic, rate: FloatArray, full: Point) -> tuple
         return np.log(point.rate / rate)
 
     return _solve(at, load, load.most * (1.0 - 1e-9), excess)
+
+
+def _full(at: Deployment, load: Traffic, most: FloatArray) -> tuple[Point, BoolArray]:
+    """Points at which requests take all the room: of a closed loop, and of an open one, beyond which a queue grows."""
+    endless = np.full_like(most, np.inf)
+    high = np.stack([np.minimum(load.most, most / load.further), load.most * (1.0 - 1e-9)])
+    load = replace(load, client=np.stack([most, endless]))
+
+    def excess(point: Point) -> FloatArray:
+        return np.log((point.batch + point.rate * point.active_ttft) / most)
+
+    return _solve(at, load, high, excess)
 
 
 def _solve(at: Deployment, load: Traffic, high: FloatArray, excess: Any) -> tuple[Point, BoolArray]:
@@ -208,6 +221,7 @@ def _waits(
     load: Traffic,
     point: Point,
     most: FloatArray,
+    crowded: FloatArray,
     given: dict[str, FloatArray],
 ) -> _Waits:
     """Return waits at the door and in the first burst, and variances of ttft, tpot and decode time."""
@@ -229,7 +243,7 @@ def _waits(
     spread = load.others if np.isinf(load.client).all() else 1.0 - point.batch / load.client
     slope = _slope(at, load, point)
     tpot = _step_variance(load, point, slope) * np.maximum(spread, 0.0)
-    crowd = np.where(np.isinf(load.client), _crowd(point, slope), 0.0)
+    crowd = np.minimum(_crowd(point, slope), np.maximum(crowded - point.tau, 0.0))
     slow = (point.own + at.engine.overhead_token * load.new) ** 2 * load.variation
     queue = point.queue**2 + point.busy * point.service**2 / (
         3.0 * np.maximum(1.0 - point.busy, 1e-9)
@@ -294,7 +308,7 @@ def _result(
     batch = point.rate * load.further * waits.step
     if np.isfinite(load.client).all():
         batch = point.batch
-    inside = batch + point.rate * point.active_ttft
+    inside = np.minimum(batch + point.rate * point.active_ttft, np.maximum(room, 1.0))
     empty = np.exp(-inside) if np.isinf(load.client).all() else 0.0
     size = np.asarray(at.parallel.size, dtype=np.float64)
     price = rent(at.platform, size, 1.0)

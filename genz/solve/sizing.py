@@ -190,13 +190,27 @@ def _objective(objective: Objective | None, workload: Workload) -> Objective:
     return objective
 
 
+def _distinct(platforms: list[Platform]) -> list[Platform]:
+    """Refuse arrays, and names that do not tell candidates apart."""
+    seen: set[str] = set()
+    for platform in platforms:
+        for name, value in platform.varying().items():
+            msg = f"{name} of {platform.name} must be one number for a sizing, got shape {np.shape(value)}"
+            raise InputError(msg)
+        if platform.name in seen:
+            msg = f"platforms must differ in name, got {platform.name!r} twice: replace(name=...) renames one"
+            raise InputError(msg)
+        seen.add(platform.name)
+    return platforms
+
+
 def _candidates(platforms: Sequence[Platform | str] | None, objective: Objective) -> list[Platform]:
     if platforms is not None:
         names = [platforms] if isinstance(platforms, (str, Platform)) else list(platforms)
         if not names:
             msg = "platforms must name at least one platform, got none"
             raise InputError(msg)
-        return [registry.platform(p) for p in names]
+        return _distinct([registry.platform(p) for p in names])
     every = [registry.platform(p) for p in registry.list_platforms()]
     real = [p for p in every if p.accelerator.generation != "concept"]
     return [p for p in real if p.price is not None] if objective.rank == "cost" else real

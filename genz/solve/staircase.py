@@ -168,4 +168,4 @@ class _Held:
 
 def _scaled(lengths: Lengths, factor: FloatArray) -> Lengths:
     std = None if lengths.std is None else float(lengths.std) * factor
-    return Lengths(mean=float(lengths.mean) * factor, std=std)
+    return Lengths(mean=np.maximum(float(lengths.mean) * factor, 1.0), std=std)
