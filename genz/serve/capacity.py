@@ -10,7 +10,7 @@ import numpy as np
 from genz.core.errors import InputError
 from genz.core.typing import BoolArray, FloatArray, IntArray, Num
 from genz.serve.deployment import Deployment, Options
-from genz.serve.served import served
+from genz.serve.loops import crowd_time, full_points, slope_of
 from genz.serve.stationary import Point, Traffic, point_at
 from genz.serve.traffic import door_wait, room_of, traffic_of, variation_of
 from genz.spec.deployment import Objective, Workload, check_choice
@@ -25,7 +25,6 @@ LIMITS = ("ttft", "tpot", "latency", "memory", "prompts")
 TPOT_FROM = ("first_token", "arrival")
 
 _LEAST, _MOST = 1e-9, 1.0 - 1e-9  # share of the prompts per step at which every step is full
-_IDLE = 1e-9  # rate of a replica that is all but idle [1/s]
 _STEPS = 25  # halvings of that range in the logarithm: a relative width of 6e-7
 
 
@@ -116,7 +115,9 @@ def capacity(
     limit = {n: np.asarray(getattr(objective, n), dtype=np.float64) for n in LIMITS[:3]}
     shape, load = traffic_of(at, workload, limit)
     room = room_of(at, load, shape)
-    cases = _Cases(at, load, np.maximum(room, 1.0), limit, variation_of(workload.output), tpot_from)
+    most = np.maximum(room, 1.0)
+    both, _ = full_points(at, load, most)
+    cases = _Cases(at, load, most, limit, variation_of(workload.output), tpot_from, both.at(0).tau)
     low = np.broadcast_to(np.log(load.most * _LEAST), shape)
     top = np.broadcast_to(np.log(load.most * _MOST), shape)
     lightest = cases.excess(point_at(at, load, np.exp(low))).max(axis=0)
@@ -125,8 +126,7 @@ def capacity(
         ok = cases.within(point_at(at, load, np.exp(middle)))
         low, top = np.where(ok, middle, low), np.where(ok, top, middle)
     point, beyond = (point_at(at, load, np.exp(end)) for end in (low, top))
-    stable = served(model, platform, workload, rate=_IDLE, **options).stable_rate
-    stable = np.where(lightest <= 1.0, stable, 0.0)
+    stable = np.where(lightest <= 1.0, both.at(1).rate, 0.0)
     return _result(cases, point, cases.excess(beyond), stable, room)
 
 
@@ -140,12 +140,19 @@ class _Cases:
     limit: dict[str, FloatArray]
     variation: FloatArray
     tpot_from: str
+    ceiling: FloatArray
+
+    def step(self, point: Point) -> FloatArray:
+        """Return the step that the mean request meets [s]."""
+        slope = slope_of(self.at, self.load, point)
+        return np.asarray(point.tau + crowd_time(point, slope, self.ceiling))
 
     def times(self, point: Point) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return ttft, the limited time per token, and latency [s]."""
         ttft = point.active_ttft + door_wait(point, self.room, self.variation)
-        latency = ttft + (self.load.output - 1.0) * point.tau
-        per_token = latency / self.load.output if self.tpot_from == "arrival" else point.tau
+        step = self.step(point)
+        latency = ttft + (self.load.output - 1.0) * step
+        per_token = latency / self.load.output if self.tpot_from == "arrival" else step
         return ttft, per_token, latency
 
     def excess(self, point: Point) -> FloatArray:
@@ -185,6 +192,6 @@ def _result(
         rate=fit(np.where(possible, np.minimum(point.rate, stable * _MOST), 0.0)),
         batch=fit(np.where(possible, point.batch, 0.0)),
         ttft=fit(cases.times(point)[0]),
-        tpot=fit(point.tau),
+        tpot=fit(cases.step(point)),
         binding_index=fit(binding),
     )

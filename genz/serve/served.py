@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Unpack
+from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 
@@ -12,21 +12,15 @@ from genz.core.errors import InputError
 from genz.core.typing import BoolArray, FloatArray, FloatLike, Num
 from genz.perf.energy import idle_power, rent
 from genz.serve.deployment import Deployment, Options
+from genz.serve.loops import at_rate, crowd_time, full_points, slope_of, with_clients
 from genz.serve.served_result import Served
-from genz.serve.stationary import Point, Traffic, decode_step, point_at
+from genz.serve.stationary import Point, Traffic, decode_step
 from genz.serve.traffic import door_wait, room_of, traffic_of, variation_of
 from genz.spec.deployment import Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
 
 __all__ = ["Served", "served"]
-
-_TOLERANCE = 1e-10
-_MOST_STEPS = 100
-#: Logarithm of the least share of the upper end that is searched. [1]
-_WIDTH = 20.0
-#: Elasticity of the step in an open loop beyond which its feedback is not evaluated. [1]
-_CROWDED = 0.9
 
 
 def served(
@@ -105,15 +99,15 @@ def served(
     fits = room >= 1.0
     most = np.maximum(room, 1.0)
     if rate is None:  # both loads at once: most of the time is overhead of calls
-        both, ended = _closed(at, load, np.stack([most, np.minimum(load.client, most)]))
+        both, ended = with_clients(at, load, np.stack([most, np.minimum(load.client, most)]))
         full, point, converged = both.at(0), both.at(1), ended[1]
         stable, crowded = fits, point.tau
     else:
-        both, _ = _full(at, load, most)
+        both, _ = full_points(at, load, most)
         full, crowded = both.at(1), both.at(0).tau
         ask = np.broadcast_to(given["rate"], shape)
         stable = fits & (ask < full.rate)
-        point, converged = _open(at, load, np.minimum(ask, full.rate), full)
+        point, converged = at_rate(at, load, np.minimum(ask, full.rate))
     waits = _waits(at, workload, load, point, most, crowded, given)
     return _result(at, load, point, full, waits, room, stable, converged)
 
@@ -136,67 +130,6 @@ def _given(
         shown = np.broadcast_to(given["n_request"], ok.shape)
         check.require(ok, shown, "n_request", "must be >= n_client")
     return given
-
-
-def _closed(at: Deployment, load: Traffic, inside: FloatArray) -> tuple[Point, BoolArray]:
-    """Point at which ``inside`` requests decode, pass or wait for a step; at most that of full steps."""
-    load = replace(load, client=np.maximum(inside, 1.0))
-    high = np.minimum(load.most, inside / load.further)
-
-    def excess(point: Point) -> FloatArray:
-        return np.log((point.batch + point.rate * point.active_ttft) / inside)
-
-    return _solve(at, load, high, excess)
-
-
-def _open(at: Deployment, load: Traffic, rate: FloatArray, full: Point) -> tuple[Point, BoolArray]:
-    """Point at which requests complete at a rate that the replica can hold."""
-    load = replace(load, client=np.full_like(load.client, np.inf))
-
-    def excess(point: Point) -> FloatArray:
-        return np.log(point.rate / rate)
-
-    return _solve(at, load, load.most * (1.0 - 1e-9), excess)
-
-
-def _full(at: Deployment, load: Traffic, most: FloatArray) -> tuple[Point, BoolArray]:
-    """Points at which requests take all the room: of a closed loop, and of an open one, beyond which a queue grows."""
-    endless = np.full_like(most, np.inf)
-    high = np.stack([np.minimum(load.most, most / load.further), load.most * (1.0 - 1e-9)])
-    load = replace(load, client=np.stack([most, endless]))
-
-    def excess(point: Point) -> FloatArray:
-        return np.log((point.batch + point.rate * point.active_ttft) / most)
-
-    return _solve(at, load, high, excess)
-
-
-def _solve(at: Deployment, load: Traffic, high: FloatArray, excess: Any) -> tuple[Point, BoolArray]:
-    """Root of an increasing function of the arrivals per step, or the upper end where it is below zero there.
-
-    Bracketed secant in the logarithm (Illinois), of a function that is close to a line there; a case that has
-    converged keeps its value, so that its neighbours in an array do not change it. Also returns which have.
-    """
-    low, top = np.log(high) - _WIDTH, np.log(high)
-    f_low, f_top = (excess(point_at(at, load, np.exp(end))) for end in (low, top))
-    x = np.where(f_top <= 0.0, top, low)
-    done = (f_top <= 0.0) | (f_low >= 0.0)
-    up = np.zeros(np.shape(f_low), dtype=bool)
-    for step in range(_MOST_STEPS):
-        if done.all():
-            break
-        with np.errstate(divide="ignore", invalid="ignore"):
-            guess = (low * f_top - top * f_low) / (f_top - f_low)
-        bad = ~np.isfinite(guess) | (guess <= low) | (guess >= top) | (step % 8 == 7)
-        x = np.where(done, x, np.where(bad, (low + top) / 2.0, guess))
-        f = excess(point_at(at, load, np.exp(x)))
-        was_up, up = up, f < 0.0
-        again = (was_up == up) & (step > 0)
-        low, top = np.where(up & ~done, x, low), np.where(up | done, top, x)
-        f_low = np.where(up, f, np.where(again & ~was_up, f_low / 2.0, f_low))
-        f_top = np.where(up, np.where(again & was_up, f_top / 2.0, f_top), f)
-        done = done | (top - low < _TOLERANCE) | (np.abs(f) < _TOLERANCE)
-    return point_at(at, load, np.exp(x)), done
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -241,9 +174,9 @@ def _waits(
         burst = _burst(load, point, admitted)
         drain = admitted / given["n_request"] / 2.0 * _drain(at, load, point)
     spread = load.others if np.isinf(load.client).all() else 1.0 - point.batch / load.client
-    slope = _slope(at, load, point)
+    slope = slope_of(at, load, point)
     tpot = _step_variance(load, point, slope) * np.maximum(spread, 0.0)
-    crowd = np.minimum(_crowd(point, slope), np.maximum(crowded - point.tau, 0.0))
+    crowd = crowd_time(point, slope, crowded)
     slow = (point.own + at.engine.overhead_token * load.new) ** 2 * load.variation
     queue = point.queue**2 + point.busy * point.service**2 / (
         3.0 * np.maximum(1.0 - point.busy, 1e-9)
@@ -271,19 +204,6 @@ def _drain(at: Deployment, load: Traffic, point: Point) -> FloatArray:
     """Return what a step without prompts and with 2/3 of the batch is shorter than the mean step [s]."""
     alone = decode_step(at, load, np.maximum(2.0 / 3.0 * point.batch, 1.0)).time
     return np.where(load.output > 1.0, np.maximum(point.tau - alone, 0.0), 0.0)
-
-
-def _slope(at: Deployment, load: Traffic, point: Point) -> FloatArray:
-    """Return how much longer the mean step is with one more request that decodes, and its prompts [s]."""
-    near = point_at(at, load, point.arrivals * 0.98)
-    slope = (point.tau - near.tau) / (point.batch - near.batch)
-    return np.where(load.output > 1.0, np.maximum(slope, 0.0), 0.0)
-
-
-def _crowd(point: Point, slope: FloatArray) -> FloatArray:
-    """Return what the step of the mean request is longer than the mean step, as most requests meet a large batch [s]."""
-    stretch = np.minimum(slope * point.batch / point.tau, _CROWDED)
-    return np.asarray(slope * ((1.0 - stretch) ** -1.5 - 1.0))
 
 
 def _step_variance(load: Traffic, point: Point, slope: FloatArray) -> FloatArray:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import _thread
 import itertools
+import signal
 import threading
+from collections.abc import Iterator
 from math import isinf, isnan
 
 import numpy as np
@@ -88,6 +90,15 @@ def test_time_limit_keeps_the_best_plan_and_its_gap() -> None:
     assert found.gap > 0.0
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Python's own handler of Ctrl-C, which other tests may have left replaced."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_interrupt_keeps_the_best_plan() -> None:
     problem = _hard()
     timer = threading.Timer(1.0, _thread.interrupt_main)
