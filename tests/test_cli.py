@@ -30,8 +30,10 @@ def genz(*args, **options):
 
 
 def read_csv(text):
+    """Return the table, and the units of its first line; a table of names alone has no such line."""
+    if not text.startswith("# units: "):
+        return pd.read_csv(StringIO(text)), {}
     first, rest = text.split("\n", 1)
-    assert first.startswith("# units: ")
     return pd.read_csv(StringIO(rest)), dict(u.split("=") for u in first[9:].split(", ") if u)
 
 

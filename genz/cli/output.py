@@ -68,7 +68,8 @@ class Output:
 def csv_text(frame: pd.DataFrame) -> str:
     """Return a frame as CSV, with a line of units on top."""
     units = ", ".join(f"{name}={unit}" for name, unit in frame.attrs.get("units", {}).items())
-    return f"# units: {units}\n{frame.to_csv(index=False, lineterminator=chr(10))}"
+    head = f"# units: {units}\n" if units else ""
+    return head + frame.to_csv(index=False, lineterminator=chr(10))
 
 
 def json_text(data: Any) -> str:
