@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -40,8 +41,8 @@ def test_layers_of_models_left_out(device: str, capsys: pytest.CaptureFixture[st
     total = rows[n_product == n_product.max()].groupby(layer)[["time", "predicted"]].sum()
     error = 100.0 * (total["predicted"] / total["time"] - 1.0)
     with capsys.disabled():
-        print(
+        sys.stdout.write(
             f"\n{device}: {len(total)} layers, mean error {error.abs().mean():.2f} %, "
-            f"median {error.abs().median():.2f} %, bias {error.mean():+.2f} %"
+            f"median {error.abs().median():.2f} %, bias {error.mean():+.2f} %\n"
         )
     assert error.abs().mean() <= GOAL[device]
