@@ -156,6 +156,20 @@ class TestSize:
         text = " ".join(genz(*command, "--attainment", "95%", "--confidence", "0.9").stdout.split())
         assert "for 95 % of the requests, 90 % sure" in text
 
+    @pytest.mark.parametrize(
+        ("content", "text"),
+        [
+            (b"\x80\x81", "--trace must be a CSV file"),
+            (b"prompt,output\n", "--trace must hold rows"),
+            (b"prompt,size\n1,2\n", "lacks output"),
+        ],
+    )
+    def test_traces_that_are_none(self, tmp_path, content, text):
+        (tmp_path / "trace.csv").write_bytes(content)
+        result = genz("size", "llama3_8b", "--rate", "2", "--trace", tmp_path / "trace.csv")
+        assert result.exit_code == 2
+        assert text in result.stderr
+
     def test_traces_are_read(self, tmp_path):
         (tmp_path / "trace.csv").write_text("prompt,output\n100,10\n300,50\n")
         command = ["size", "llama3_8b", "--rate", "2", "--trace", tmp_path / "trace.csv"]

@@ -146,12 +146,20 @@ def columns(
     """Return columns of numbers of a CSV file; lines that start with ``#`` are left out."""
     import csv
 
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
-    present = [n for n in (*needed, *optional) if rows and n in rows[0]]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            table = csv.DictReader(line for line in file if not line.startswith("#"))
+            rows, head = list(table), table.fieldnames or ()
+    except (UnicodeDecodeError, csv.Error) as error:
+        msg = f"{option} must be a CSV file, {str(path)!r:.200} is not: {error}"
+        raise InputError(msg) from None
+    present = [n for n in (*needed, *optional) if n in head]
     missing = [n for n in needed if n not in present]
     if missing:
         msg = f"{option} must hold columns {', '.join(needed)}, {str(path)!r:.200} lacks {', '.join(missing)}"
+        raise InputError(msg)
+    if not rows:
+        msg = f"{option} must hold rows, {str(path)!r:.200} has none"
         raise InputError(msg)
     try:
         return {n: [float(row[n]) for row in rows] for n in present}

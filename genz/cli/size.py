@@ -110,7 +110,9 @@ Examples:
     is_flag=True,
     help="Also plans with prefill and decode on different machines.",
 )
-@software_options("Candidates such as bf16,w8a8,w4a16,native; default the checkpoint's own.")
+@software_options(
+    "Candidates such as bf16,w8a8,w4a16,native; default the checkpoint's own, and w8a8 besides for 16-bit ones."
+)
 @layout_options
 @click.option("--rank", type=click.Choice(_RANKS), help="What is ranked by; default cost.")
 @click.option("--top", type=WHOLE, default=10, help="Plans to print; default 10.")

@@ -14,6 +14,7 @@ from genz.perf.energy import idle_power
 from genz.serve.deployment import Deployment, Options, case_shape
 from genz.serve.memory import memory
 from genz.serve.queueing import wait_percentile
+from genz.serve.software import first_token_time
 from genz.serve.stationary import stretched_time
 from genz.serve.step import Step, mean_decode, mixed
 from genz.spec.hardware import Platform
@@ -115,7 +116,9 @@ class PrefillReplica:
         with np.errstate(divide="ignore"):
             queue = rho**2 * service * (1.0 + self.variation) / (2.0 * (1.0 - rho))
         own = self._pass(np.minimum(1.0 + busy * arrivals, self.most), interval=False)
-        step = (1.0 - busy) * self.idle_step + busy * interval
+        # the mean over steps, as many short ones pass while no prompt does
+        apart = (1.0 - busy) * interval + busy * self.idle_step
+        step = interval * self.idle_step / np.maximum(apart, 1e-300)
         mean: FloatArray = np.asarray(self.engine + self.wait_step * step + residual + queue + own)
         if q is None:
             return mean
@@ -228,7 +231,8 @@ def prefill_replica(
         model, platform, batch=_NONE, context=length, beams=beam, shared=length, **at.options
     )
     engine = at.engine
-    called = engine.overhead_call + engine.overhead_prompt + engine.overhead_token * new
+    called = first_token_time(engine, at.parallel, new, 0.0)
+    waited = first_token_time(engine, at.parallel, new, 1.0) - called
     watts = idle_power(platform) * np.asarray(at.parallel.size, dtype=np.float64)
 
     def fit(value: Num) -> Num:
@@ -238,7 +242,7 @@ def prefill_replica(
         alone=fit(through[0]), together=fit(through[1]),
         alone_interval=fit(n_chunk * interval[0]), interval=fit(n_chunk * interval[1]),
         group=fit(group), most=fit(most), variation=fit(spread), engine=fit(called),
-        wait_step=fit(engine.wait_step), idle_step=fit(idle.time),
+        wait_step=fit(waited), idle_step=fit(idle.time),
         alone_energy=fit(energy[0]), energy=fit(energy[1]), idle=fit(watts),
         fits=fit(held.max_batch >= most), log_error=fit(step.log_error[0, 0]),
     )  # fmt: skip

@@ -113,6 +113,9 @@ def size(
     workload = registry.workload(workload)
     objective = _objective(objective, workload)
     _check_single(workload, objective)
+    if elastic and np.ndim(objective.rate) == 0:
+        msg = "elastic needs rates of several periods, got one rate"
+        raise InputError(msg)
     criterion = Criterion(objective, _confidence(confidence))
     terms = Terms(whole_node, inside_node, spare, elastic, dict(available or {}))
     found = _candidates(platforms, objective)

@@ -122,7 +122,7 @@ def test_best_gpu_map(published):
     ("name", "keys", "least"),
     [
         ("melange_a10g_a100", (["prompt", "output"],) * 2, 31),
-        ("melange_a100_h100_70b", (["prompt", "output"],) * 2, 19),
+        ("melange_a100_h100_70b", (["prompt", "output"],) * 2, 18),
         ("melange_slo", (["size", "ms"], ["size", "tpot_ms"]), 24),
     ],
 )

@@ -17,6 +17,7 @@ PROMPT, OUTPUT = 9000, 200
 LONG = genz.Workload.of(PROMPT, OUTPUT)
 CHAT = genz.Workload.of(2000, 300)
 LIMITS = genz.Objective(rate=20, ttft=1.0, tpot=0.05, percentile="mean")
+TIGHT = LIMITS.replace(ttft=0.4)  # one prompt to a pass, so that its cache moves alone
 MODEL = "llama3_70b"
 FOUR = dict.fromkeys(("prefill_parallel", "decode_parallel"), genz.Parallel(tensor=4))
 
@@ -182,7 +183,7 @@ class TestPlan:
 
 class TestMove:
     def test_serial_shows_all_of_it(self):
-        found = solved(link=genz.Link(5e9, latency=1e-3, layered=False), **FOUR)
+        found = solved(TIGHT, link=genz.Link(5e9, latency=1e-3, layered=False), **FOUR)
         assert found.plan.gap == pytest.approx(1e-3 + found.plan.moved / (4 * 5e9))
 
     def test_layer_by_layer_shows_the_last(self):
@@ -193,9 +194,11 @@ class TestMove:
 
     def test_stages_send_their_own_layers(self):
         two = genz.Parallel(tensor=2, pipeline=2)
-        staged = solved(link=5e9, prefill_parallel=two, decode_parallel=FOUR["decode_parallel"])
+        staged = solved(
+            TIGHT, link=5e9, prefill_parallel=two, decode_parallel=FOUR["decode_parallel"]
+        )
         # half of the cache over half of the links, in 40 layers instead of 80
-        assert staged.plan.gap == pytest.approx(2 * solved(link=5e9, **FOUR).plan.gap)
+        assert staged.plan.gap == pytest.approx(2 * solved(TIGHT, link=5e9, **FOUR).plan.gap)
 
     def test_a_thin_link_limits_workers(self):
         found = solved(genz.Objective(rate=20, percentile="mean"), link=2e8)
@@ -301,7 +304,7 @@ def test_largest_is_a_bisection():
         ({"objective": None}, "objective must be an Objective, workload names none"),
         ({"objective": LIMITS.replace(rank="throughput")}, "rank must be one of cost, accelerators, energy, got 'throughput'"),
         ({"objective": LIMITS.replace(percentile=0.2)}, r"percentile of ttft must be in \[0.5, 1\), got 0.2"),
-        ({"objective": LIMITS.replace(attainment=0.9)}, "disaggregated plans take no attainment"),
+        ({"objective": LIMITS.replace(attainment=0.9, percentile=0.9)}, "disaggregated plans take no attainment"),
         ({"objective": LIMITS.replace(rate=[1.0, 2.0])}, "disaggregated plans take no periods of the rate"),
         ({"prefill": []}, "platforms must name at least one for each phase, got none"),
         ({"prefill": "genz_groq_8", "link": 1e9}, "a price of every platform is needed, genz_groq_8 has none"),

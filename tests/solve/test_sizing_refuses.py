@@ -1,0 +1,35 @@
+"""Questions that a sizing refuses, by their text."""
+
+import numpy as np
+import pytest
+
+import genz
+from genz.core.errors import InputError
+
+WORK = genz.Workload.of(prompt=100, output=10)
+GOAL = genz.Objective(rate=1.0, tpot=0.1)
+H100 = genz.platform("h100_sxm_1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            {"platforms": [H100.replace(memory_bandwidth=np.array([1e12, 2e12]))]},
+            r"memory_bandwidth of h100_sxm_1 must be one number for a sizing, got shape \(2,\)",
+        ),
+        (
+            {"platforms": [H100, H100.replace(price=1.0)]},
+            "platforms must differ in name, got 'h100_sxm_1' twice",
+        ),
+        ({"elastic": True}, "elastic needs rates of several periods, got one rate"),
+    ],
+)
+def test_refused(changes, text):
+    with pytest.raises(InputError, match=text):
+        genz.size("llama3_8b", WORK, GOAL, **{"platforms": [H100]} | changes)
+
+
+def test_lengths_that_are_no_numbers():
+    with pytest.raises(InputError, match="prompt must be"):
+        genz.Workload.of(prompt="2k", output=3)
