@@ -123,7 +123,7 @@ MACHINES = register(
         draw=_draw_machines,
         note=(
             "The paper's best of 40 machines, in steps of five: 35 prompt and 5 token machines for coding, 25 and 15 for "
-            "conversation (circles). The bound of coding is highest there with either step time. That of conversation is, in "
+            "conversation (open symbols). The bound of coding is highest there with either step time. That of conversation is, in "
             "steps of five, with the step of the authors' simulator, which is indexed by tokens but called with "
             "requests and so stays at 35.4 ms; with the measured 63.8 ms at batch 64 it is highest at 20 and 20."
         ),
