@@ -18,9 +18,6 @@ from genz.spec.source import Source
 __all__ = ["Lengths", "Objective", "Workload"]
 
 
-_PERCENTILE = 0.9
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lengths(Record):
     """Statistics of a token count over requests."""
@@ -52,7 +49,7 @@ class Objective(Record):
     latency: Num = schema.quantity("s", "limit on time to last token", default=np.inf)
     percentile: Any = schema.level(
         "what each limit is on: the mean over requests, or the share of them that keep it",
-        default=_PERCENTILE,
+        default=0.9,
     )
     ttft_percentile: Any = schema.level("the same for ttft; none: percentile", default=None)
     tpot_percentile: Any = schema.level("the same for tpot; none: percentile", default=None)
@@ -78,12 +75,6 @@ class Objective(Record):
                 require(value > 0.0, value, name, "must be > 0")
         if self.attainment == "mean":
             msg = "attainment must be a number in (0, 1), got 'mean'"
-            raise InputError(msg)
-        own = [
-            n for n in ("ttft", "tpot", "latency") if getattr(self, f"{n}_percentile") is not None
-        ]
-        if self.attainment is not None and (own or self.percentile != _PERCENTILE):
-            msg = f"attainment and percentiles exclude each other, got both: attainment {self.attainment:g}"
             raise InputError(msg)
         if self.duration is not None and np.shape(self.duration) != np.shape(self.rate):
             msg = (

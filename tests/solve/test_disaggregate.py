@@ -304,7 +304,7 @@ def test_largest_is_a_bisection():
         ({"objective": None}, "objective must be an Objective, workload names none"),
         ({"objective": LIMITS.replace(rank="throughput")}, "rank must be one of cost, accelerators, energy, got 'throughput'"),
         ({"objective": LIMITS.replace(percentile=0.2)}, r"percentile of ttft must be in \[0.5, 1\), got 0.2"),
-        ({"objective": LIMITS.replace(attainment=0.9, percentile=0.9)}, "disaggregated plans take no attainment"),
+        ({"objective": LIMITS.replace(attainment=0.9)}, "disaggregated plans take no attainment"),
         ({"objective": LIMITS.replace(rate=[1.0, 2.0])}, "disaggregated plans take no periods of the rate"),
         ({"prefill": []}, "platforms must name at least one for each phase, got none"),
         ({"prefill": "genz_groq_8", "link": 1e9}, "a price of every platform is needed, genz_groq_8 has none"),

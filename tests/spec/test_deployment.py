@@ -183,14 +183,6 @@ class TestLevels:
             ({"percentile": "p90"}, "percentile must be 'mean' or a number in (0, 1), got 'p90'"),
             ({"percentile": True}, "percentile must be 'mean' or a number in (0, 1), got True"),
             ({"attainment": "mean"}, "attainment must be a number in (0, 1), got 'mean'"),
-            (
-                {"attainment": 0.95, "percentile": 0.99},
-                "attainment and percentiles exclude each other, got both: attainment 0.95",
-            ),
-            (
-                {"attainment": 0.95, "ttft_percentile": 0.5},
-                "attainment and percentiles exclude each other, got both: attainment 0.95",
-            ),
             ({"budget": 0.0}, "budget must be > 0, got 0"),
             (
                 {"duration": 5.0, "rate": [1, 2]},
