@@ -173,7 +173,7 @@ PAIR_70B = register(
         data=lambda: _pair("llama2_70b", ("A100", "H100"), 2, _PAIR_70B),
         draw=lambda frame: _draw_pair(frame, _SIZE, _TITLE_70B),
         note=(
-            f"{SPEC_NOTE} Same sign in 18 of 36 cells. The paper's H100 is 1.4 times as fast as its A100 at the smallest "
+            f"{SPEC_NOTE} Same sign in 19 of 36 cells. The paper's H100 is 1.4 times as fast as its A100 at the smallest "
             "requests, as if a fixed time bound both, and 3.2 times at the largest. In the model arithmetic binds small "
             "requests, which favours the H100, and the room for the cache, 15 GB on either pair, binds large ones."
         ),

@@ -8,9 +8,9 @@ from typing import Any, Unpack
 import numpy as np
 
 from genz.core.errors import InputError
-from genz.core.typing import FloatArray, IntArray, Num
+from genz.core.typing import BoolArray, FloatArray, IntArray, Num
 from genz.serve.deployment import Deployment, Options
-from genz.serve.loops import WIDTH, crowd_time, full_points, slope_of, solved
+from genz.serve.loops import crowd_time, full_points, slope_of
 from genz.serve.stationary import Point, Traffic, point_at
 from genz.serve.traffic import door_wait, room_of, traffic_of, variation_of
 from genz.spec.deployment import Objective, Workload, check_choice
@@ -24,8 +24,8 @@ LIMITS = ("ttft", "tpot", "latency", "memory", "prompts")
 #: Where the time per token starts to count.
 TPOT_FROM = ("first_token", "arrival")
 
-_MOST = 1.0 - 1e-9  # share of the prompts per step at which every step is full
-_BEYOND = 1e-6  # how much more than the largest load tells what binds it
+_LEAST, _MOST = 1e-9, 1.0 - 1e-9  # share of the prompts per step at which every step is full
+_STEPS = 25  # halvings of that range in the logarithm: a relative width of 6e-7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +95,7 @@ def capacity(
     Notes
     -----
     Requests arrive at random times. All of :func:`genz.serve.stationary.point_at` grows with the prompts that pass
-    per step, so the largest number of them at which limits and cache hold is found by a bracketed secant, for all cases at
+    per step, so the largest number of them at which limits and cache hold is found by bisection, for all cases at
     once, and no fixed point need be solved. The rate is below :attr:`genz.serve.served.Served.stable_rate`.
 
     References
@@ -118,10 +118,14 @@ def capacity(
     most = np.maximum(room, 1.0)
     both, _ = full_points(at, load, most)
     cases = _Cases(at, load, most, limit, variation_of(workload.output), tpot_from, both.at(0).tau)
-    high = np.broadcast_to(load.most * _MOST, shape)
-    point, _ = solved(at, load, high, lambda p: np.log(cases.excess(p).max(axis=0)))
-    beyond = point_at(at, load, np.minimum(point.arrivals * (1.0 + _BEYOND), high))
-    lightest = cases.excess(point_at(at, load, high * np.exp(-WIDTH))).max(axis=0)
+    low = np.broadcast_to(np.log(load.most * _LEAST), shape)
+    top = np.broadcast_to(np.log(load.most * _MOST), shape)
+    lightest = cases.excess(point_at(at, load, np.exp(low))).max(axis=0)
+    for _ in range(_STEPS):
+        middle = (low + top) / 2.0
+        ok = cases.within(point_at(at, load, np.exp(middle)))
+        low, top = np.where(ok, middle, low), np.where(ok, top, middle)
+    point, beyond = (point_at(at, load, np.exp(end)) for end in (low, top))
     stable = np.where(lightest <= 1.0, both.at(1).rate, 0.0)
     return _result(cases, point, cases.excess(beyond), stable, room)
 
@@ -160,6 +164,10 @@ class _Cases:
                 for n, time in zip(LIMITS, self.times(point), strict=False)
             ]
         return np.stack(np.broadcast_arrays(*ratio, inside / self.room))
+
+    def within(self, point: Point) -> BoolArray:
+        """Whether limits and cache hold."""
+        return np.asarray((self.excess(point) <= 1.0).all(axis=0))
 
 
 def _result(
