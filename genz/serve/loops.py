@@ -11,12 +11,12 @@ from genz.core.typing import BoolArray, FloatArray
 from genz.serve.deployment import Deployment
 from genz.serve.stationary import Point, Traffic, point_at
 
-__all__ = ["WIDTH", "at_rate", "crowd_time", "full_points", "slope_of", "solved", "with_clients"]
+__all__ = ["at_rate", "crowd_time", "full_points", "slope_of", "with_clients"]
 
 _TOLERANCE = 1e-10
 _MOST_STEPS = 100
 #: Logarithm of the least share of the upper end that is searched. [1]
-WIDTH = 20.0
+_WIDTH = 20.0
 #: Elasticity of the step in an open loop beyond which its feedback is not evaluated. [1]
 _CROWDED = 0.9
 
@@ -29,7 +29,7 @@ def with_clients(at: Deployment, load: Traffic, inside: FloatArray) -> tuple[Poi
     def excess(point: Point) -> FloatArray:
         return np.log((point.batch + point.rate * point.active_ttft) / inside)
 
-    return solved(at, load, high, excess)
+    return _solve(at, load, high, excess)
 
 
 def at_rate(at: Deployment, load: Traffic, rate: FloatArray) -> tuple[Point, BoolArray]:
@@ -39,7 +39,7 @@ def at_rate(at: Deployment, load: Traffic, rate: FloatArray) -> tuple[Point, Boo
     def excess(point: Point) -> FloatArray:
         return np.log(point.rate / rate)
 
-    return solved(at, load, load.most * (1.0 - 1e-9), excess)
+    return _solve(at, load, load.most * (1.0 - 1e-9), excess)
 
 
 def full_points(at: Deployment, load: Traffic, most: FloatArray) -> tuple[Point, BoolArray]:
@@ -51,16 +51,16 @@ def full_points(at: Deployment, load: Traffic, most: FloatArray) -> tuple[Point,
     def excess(point: Point) -> FloatArray:
         return np.log((point.batch + point.rate * point.active_ttft) / most)
 
-    return solved(at, load, high, excess)
+    return _solve(at, load, high, excess)
 
 
-def solved(at: Deployment, load: Traffic, high: FloatArray, excess: Any) -> tuple[Point, BoolArray]:
+def _solve(at: Deployment, load: Traffic, high: FloatArray, excess: Any) -> tuple[Point, BoolArray]:
     """Root of an increasing function of the arrivals per step, or the upper end where it is below zero there.
 
     Bracketed secant in the logarithm (Illinois), of a function that is close to a line there; a case that has
     converged keeps its value, so that its neighbours in an array do not change it. Also returns which have.
     """
-    low, top = np.log(high) - WIDTH, np.log(high)
+    low, top = np.log(high) - _WIDTH, np.log(high)
     f_low, f_top = (excess(point_at(at, load, np.exp(end))) for end in (low, top))
     x = np.where(f_top <= 0.0, top, low)
     done = (f_top <= 0.0) | (f_low >= 0.0)
