@@ -1,4 +1,4 @@
-"""Time of collectives with fitted constants: two protocols for each collective and library."""
+"""Time of collectives with fitted constants: the fastest of the protocols of each collective and library."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["common_constants", "fitted_time", "library_time", "link_share"]
 def fitted_time(
     collective: str, size: Num, n_rank: Num, dimension: Network, constants: Collective
 ) -> FloatArray:
-    r"""Return the time of a collective with fitted constants, by the faster of two protocols [s].
+    r"""Return the time of a collective with fitted constants, by the fastest of its protocols [s].
 
     Parameters
     ----------
@@ -35,34 +35,44 @@ def fitted_time(
 
     Notes
     -----
-    .. math:: t = \min\left(s_f \alpha + \frac{x_f M}{e_f \beta}, s_b \alpha + \frac{x M}{e_b \beta}\right) + (N - 1) s_r \alpha
+    .. math:: t = \min\left(s_f \alpha + \frac{x_f M}{e_f \beta}, s_t \alpha + \frac{x M}{e_t \beta},
+        s_b \alpha + \frac{x M}{e_b \beta}\right) + (N - 1) s_r \alpha + \frac{c M}{\beta}
 
     with latency :math:`\alpha` and bandwidth :math:`\beta` of the link; :math:`x = 2 (N-1)/N` for an all-reduce and
-    :math:`(N-1)/N` for the others, :math:`x_f = N - 1` in a one-shot protocol and x otherwise. NCCL's fast protocol is
-    LL or LL128, its bulk protocol Simple; engines of their own have one-shot and two-shot kernels.
+    :math:`(N-1)/N` for the others, :math:`x_f = N - 1` in a one-shot protocol and x otherwise. NCCL's protocols are LL,
+    LL128 and Simple; engines of their own have one-shot and two-shot kernels. The term with c is what the ranks read and
+    write of their own memory beside the links, whatever their number.
 
-    Mean error of all-reduce on sizes held out, on A100, H100, H200, B200: NCCL 8.7, 5.8, 4.7, 10.7 %; vLLM 4.8,
-    6.5, 6.6, 7.7; SGLang 8.5, 5.9, 6.4, 9.2; TensorRT-LLM 11.4, 6.4, 6.4, 7.4. NCCL on GB200 12.7, GB300 13.1, L40S
-    7.7.
+    Mean error of all-reduce on sizes held out, on A100, H100, H200, B200: NCCL 5.9, 2.7, 3.6, 7.2 %; vLLM 5.1,
+    6.3, 6.1, 6.8; SGLang 3.2, 6.7, 6.4, 6.3; TensorRT-LLM 7.3, 5.1, 5.1, 5.7. NCCL on GB200 11.7, GB300 11.3, L40S 7.4.
+    On GB200 and GB300 the middle sizes miss: there NCCL changes to a protocol that is slower for a while.
 
     References
     ----------
     .. [1] NVIDIA AIConfigurator, collective tables, https://github.com/ai-dynamo/aiconfigurator (Apache-2.0)
+    .. [2] NVIDIA NCCL, protocols and their latencies, src/graph/tuning.cc,
+       https://github.com/NVIDIA/nccl/blob/01afd20a77b5804e0ecf1042509dd9d20ebf9e93/src/graph/tuning.cc
     """
     peers = n_rank - 1.0
     moved = (2.0 if collective == "all_reduce" else 1.0) * peers / n_rank * size
     whole: Num = moved
     if np.any(constants.one_shot):
         whole = np.where(constants.one_shot, peers * size, moved)
-    alpha = dimension.latency
-    fast = constants.start * alpha + whole / link_share(
-        dimension, n_rank, ideal=False, efficiency=constants.efficiency
-    )
-    bulk = constants.bulk_start * alpha + moved / link_share(
-        dimension, n_rank, ideal=False, efficiency=constants.bulk_efficiency
-    )
+
+    def line(start: Num, bytes_moved: Num, efficiency: Num) -> FloatArray:
+        share = link_share(dimension, n_rank, ideal=False, efficiency=efficiency)
+        return np.asarray(start * dimension.latency + bytes_moved / share)
+
+    fast = line(constants.start, whole, constants.efficiency)
+    fastest = np.minimum(fast, line(constants.bulk_start, moved, constants.bulk_efficiency))
+    known = np.isfinite(constants.third_start)
+    if np.any(known):
+        start = np.where(known, constants.third_start, 0.0)
+        third = line(start, moved, constants.third_efficiency)
+        fastest = np.minimum(fastest, np.where(known, third, np.inf))
+    fastest = fastest + constants.copy * size / dimension.bandwidth
     some = np.minimum(peers, 1.0)
-    return np.asarray(some * np.minimum(fast, bulk) + peers * constants.start_rank * alpha)
+    return np.asarray(some * fastest + peers * constants.start_rank * dimension.latency)
 
 
 def common_constants(collective: str, dimension: Network) -> Collective:

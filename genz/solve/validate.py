@@ -103,6 +103,26 @@ class Validation:
         names = list(COLUMNS[:5])
         return frame.sort_values(names, kind="stable").reset_index(drop=True)
 
+    def by_class(self) -> pd.DataFrame:
+        """Return the table of each class over all devices, formats and software.
+
+        Coverage is of the rows for which an error is stated.
+        """
+        frame = self.to_frame()
+        keys = ["class", "split"]
+        weight = frame["n_row"].astype(float)
+        stated = weight.where(frame["coverage_90"].notna(), 0.0)
+        sums = frame[keys].assign(n_row=frame["n_row"], stated=stated)
+        for name in ("mape", "bias", "ideal_mape"):
+            sums[name] = weight * frame[name]
+        sums["coverage_90"] = stated * frame["coverage_90"].fillna(0.0)
+        total = sums.groupby(keys).sum()
+        for name in ("mape", "bias", "ideal_mape"):
+            total[name] /= total["n_row"]
+        total["coverage_90"] /= total["stated"].replace(0.0, np.nan)
+        names = ["n_row", "mape", "bias", "coverage_90", "ideal_mape"]
+        return total[names].reset_index()
+
 
 def validate(data: str | Path | None = None) -> pd.DataFrame:
     """Return the accuracy of the library on measurements, per class, device, format, engine and split.

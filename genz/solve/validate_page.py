@@ -24,6 +24,9 @@ _HEADINGS = (
     "class", "device", "format", "engine", "split", ">rows", ">mean error %", ">median %", ">bias %",
     ">in 90 % interval", ">roofline %",
 )  # fmt: skip
+_POOLED = (
+    "class", "split", ">rows", ">mean error %", ">bias %", ">in 90 % interval", ">roofline %",
+)  # fmt: skip
 
 
 def written(found: Validation, path: Path) -> Path:
@@ -43,7 +46,7 @@ def written(found: Validation, path: Path) -> Path:
     """
     frame = found.to_frame()
     kinds = list(dict.fromkeys(one.kind for one in found.compared))
-    sections = [section("Accuracy", _table(frame))]
+    sections = [section("Classes", _pooled(found.by_class())), section("Accuracy", _table(frame))]
     sections += [
         section(kind, _parity(found, kind, place)) for place, kind in enumerate(sorted(kinds))
     ]
@@ -55,6 +58,15 @@ def written(found: Validation, path: Path) -> Path:
     )
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _pooled(frame: pd.DataFrame) -> Markup:
+    """Table of the classes over all devices and software."""
+    rows = [
+        [*row[:2], f"{row[2]:,}", *(_percent(v) for v in row[3:])]
+        for row in frame.itertuples(index=False, name=None)
+    ]
+    return table(_POOLED, rows, tight=True)
 
 
 def _table(frame: pd.DataFrame) -> Markup:

@@ -173,7 +173,10 @@ class Accelerator(Record):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Collective(Record):
-    """Constants of one collective in one software library: a fast and a bulk protocol, the faster one counts."""
+    """Constants of one collective in one software library: a fast and a bulk protocol, the faster one counts.
+
+    Libraries may have a third, as NCCL has LL, LL128 and Simple.
+    """
 
     start: Num = schema.quantity(
         "1", "fixed time of the fast protocol, in latencies of the link", low=0.0, high=1e3
@@ -192,6 +195,25 @@ class Collective(Record):
     )
     bulk_efficiency: Num = schema.quantity(
         "1", "share of the bandwidth that the bulk protocol reaches", low=1e-4, high=1.0
+    )
+    third_start: Num = schema.quantity(
+        "1",
+        "fixed time of a third protocol, in latencies of the link; infinite: there is none",
+        low=0.0,
+        default=float("inf"),
+    )
+    third_efficiency: Num = schema.quantity(
+        "1",
+        "share of the bandwidth that the third protocol reaches",
+        low=1e-4,
+        high=1.0,
+        default=1.0,
+    )
+    copy: Num = schema.quantity(
+        "1",
+        "what each rank reads and writes of its own memory beside the links, in transfers of the buffer over a link",
+        high=1e3,
+        default=0.0,
     )
     limit: Num = schema.quantity(
         "B",

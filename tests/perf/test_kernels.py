@@ -243,6 +243,24 @@ def test_protocols_by_hand():
     np.testing.assert_allclose(both, [2.02e-6, 22e-6, 136e-6])
 
 
+def test_third_protocol_and_copies_by_hand():
+    """As above; a third protocol takes 4 + 14.3 us for 1 MB, 147 for 10; half a transfer more for copies: 5 us a MB."""
+    third = Collective(
+        start=2.0, start_rank=1.0, efficiency=0.5, bulk_start=10.0, bulk_efficiency=0.8,
+        third_start=4.0, third_efficiency=0.7, copy=0.5, error=0.1,
+    )  # fmt: skip
+    link = genz.platform("h100_sxm_8").network[0].replace(
+        latency=1e-6, bandwidth=100e9, kernel={"all_reduce": {"nccl": third}}
+    )  # fmt: skip
+    time = collective_time("all_reduce", [1e3, 1e6, 1e7], 2, link)
+    by_hand = [3.025e-6, (4 + 10 / 0.7 + 5 + 1) * 1e-6, (10 + 125 + 50 + 1) * 1e-6]
+    np.testing.assert_allclose(time, by_hand)
+    still = link.replace(latency=0.0)
+    assert collective_time("all_reduce", 1e6, 2, still) == pytest.approx(17.5e-6)
+    two = still.replace(kernel={"all_reduce": {"nccl": third.replace(third_start=np.inf)}})
+    assert collective_time("all_reduce", 1e6, 2, two) == pytest.approx(17.5e-6)
+
+
 def test_stacked_platforms_keep_their_collectives():
     names = ["a100_sxm_8", "h100_sxm_8", "mi300x_8"]
     stacked = genz.stack_platforms(names).network[0]

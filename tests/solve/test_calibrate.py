@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import genz
-from genz.solve.accuracy import Z_90, accuracy, conformal_error, coverage
+from genz.solve.accuracy import Z_90, accuracy, conformal_error, conformal_errors, coverage
 from genz.solve.calibrate import calibrate
 from genz.solve.calibrate.fit import fold_of
 from genz.solve.calibrate.flags import FASTER, LAUNCH, plateau
@@ -350,6 +350,43 @@ def test_conformal_errors_cover_whatever_the_distribution(draw):
     rng = np.random.default_rng(3)
     seen, later = (0.1 * getattr(rng, draw)(4000) for _ in range(2))
     assert 0.87 <= coverage(later, conformal_error(seen)) <= 0.93
+
+
+def test_conformal_errors_cover_further_shapes_whose_rows_are_alike():
+    """Rows of a shape share most of their error: as many rows as one likes tell no more than their shapes."""
+    rng = np.random.default_rng(5)
+    shared = np.repeat(rng.normal(0.0, 0.1, (400, 20)), 30, axis=1)
+    seen = shared + rng.normal(0.0, 0.02, shared.shape)
+    group = np.repeat(np.arange(20), 30)
+    later = rng.normal(0.0, 0.1, 400) + rng.normal(0.0, 0.02, 400)
+    of_shapes = np.array([conformal_error(one, group) for one in seen])
+    of_rows = np.array([conformal_error(one) for one in seen])
+    assert 0.88 <= coverage(later, of_shapes) <= 0.96
+    assert coverage(later, of_rows) < coverage(later, of_shapes)
+
+
+def test_conformal_error_counts_shapes_alike():
+    """Nine shapes of one row and one of many: 0.9 (1 + 1/10) of ten shapes is all of them."""
+    residual, group = np.r_[np.arange(1.0, 10.0), np.full(50, 0.5)], np.r_[np.arange(9), [9] * 50]
+    assert conformal_error(residual, group) * Z_90 == pytest.approx(9.0)
+    each = np.arange(1.0, 31.0)
+    assert conformal_error(each, np.arange(30)) == conformal_error(each)
+
+
+def test_tables_share_the_tail_of_their_residuals():
+    rng, share = np.random.default_rng(7), np.array([0.05, 0.2, 0.1])
+    inside = []
+    for _ in range(300):
+        seen, later = (list(share[:, None] * rng.laplace(size=(3, 20))) for _ in range(2))
+        errors = conformal_errors(seen, [np.arange(20)] * 3)
+        inside.append([coverage(r, e) for r, e in zip(later, errors, strict=True)])
+    np.testing.assert_allclose(
+        np.divide(errors, np.mean(np.abs(seen), axis=1)), errors[0] / np.mean(np.abs(seen[0]))
+    )
+    assert 0.87 <= np.mean(inside) <= 0.93
+    few = conformal_errors([np.arange(1.0, 101.0)], [np.zeros(100, dtype=int)])
+    assert few[0] * Z_90 == pytest.approx(91.0)
+    assert conformal_errors([], []) == []
 
 
 def test_conformal_error_of_few_rows():

@@ -12,6 +12,7 @@ from genz.perf.kernels import gemm_time
 from genz.solve.accuracy import Z_90
 from genz.solve.calibrate.collective_fit import fit_collective
 from genz.solve.calibrate.entry import rewritten
+from genz.solve.calibrate.handover import handover_size
 from genz.solve.calibrate.kernel_fit import refit
 from genz.solve.calibrate.refit import groups, refit_kernels, refit_links
 from genz.solve.measured.kinds import LAUNCHED, kinds, parts
@@ -119,7 +120,15 @@ def reduced(link, constants, size, n_rank):
 
 
 TRUE = Collective(
-    start=3.0, start_rank=0.4, efficiency=0.25, bulk_start=12.0, bulk_efficiency=0.8, error=0.1
+    start=3.0,
+    start_rank=0.4,
+    efficiency=0.05,
+    third_start=5.0,
+    third_efficiency=0.4,
+    bulk_start=25.0,
+    bulk_efficiency=0.9,
+    copy=0.3,
+    error=0.1,
 )
 
 
@@ -132,9 +141,42 @@ def messages(link):
 
 def test_planted_protocols_come_back(link, messages):
     one = fit_collective(messages, link, "nccl", "nccl")
-    for name in ("start", "start_rank", "efficiency", "bulk_start", "bulk_efficiency"):
-        assert getattr(one.constants, name) == pytest.approx(getattr(TRUE, name), rel=0.05)
-    assert one.errors["held_out"] < 0.02
+    size, n_rank = np.geomspace(1e3, 1e9, 200)[:, None], np.array([2.0, 3.0, 8.0])
+    found, true = (reduced(link, c, size, n_rank) for c in (one.constants, TRUE))
+    np.testing.assert_allclose(found, true, rtol=0.02)
+    assert one.constants.copy == pytest.approx(TRUE.copy, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("software", "platform", "own", "handed"),
+    [
+        ("vllm0.14.0", "a100_sxm_8", 4.0, 8.0),  # below 8192 * 1024 bytes
+        ("vllm0.24.0", "h100_sxm_8", 64.0, 128.0),  # symmetric memory
+        ("vllm0.24.0", "b200_8", 128.0, 256.0),
+        ("vllm0.24.0", "b300_8", 64.0, 128.0),
+        ("sglang0.5.9", "a100_sxm_8", 8.0, 16.0),  # up to 8192 * 1024 bytes
+        ("sglang0.5.14", "h200_sxm_8", 16.0, 32.0),
+        ("trtllm1.0.0", "a100_sxm_8", 1.0, 2.0),  # 128 tokens of 4096 values
+        ("trtllm1.3.0rc20", "h100_sxm_8", 16.0, 32.0),
+        ("trtllm1.3.0rc20", "b200_8", 32.0, 64.0),
+    ],
+)
+def test_handover_to_nccl_as_the_sources_say(software, platform, own, handed):
+    size = handover_size(software, registry.platform(platform)) / 1024.0**2
+    assert own < size <= handed
+    written = float(f"{size * 1024.0**2:.4g}") / 1024.0**2  # entries hold four figures
+    assert own < written <= handed
+
+
+def test_no_handover_where_engines_have_no_kernels():
+    assert handover_size("nccl", registry.platform("h100_sxm_8")) == np.inf
+    assert handover_size("vllm0.22.0", registry.platform("l40s_8")) == np.inf
+
+
+def test_eager_collectives_are_a_kind_of_their_own(messages):
+    platform = registry.platform("h100_sxm_8")
+    for library, kind in (("vllm0.9.0", "all_reduce"), ("vllm0.9.0 eager", "all_reduce_launched")):
+        assert set(kinds(messages.assign(library=library), platform)) == {kind}
 
 
 def test_a_version_that_differs_has_constants_of_its_own(messages):

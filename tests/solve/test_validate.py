@@ -46,6 +46,24 @@ def test_columns_and_classes_of_the_published_subset(subset):
     assert frame["n_row"].sum() == rows
 
 
+def test_classes_over_all_devices_weigh_rows(subset):
+    frame, pooled = subset.to_frame(), subset.by_class()
+    assert pooled["n_row"].sum() == frame["n_row"].sum()
+    one = pooled[(pooled["class"] == "gemm") & (pooled["split"] == "held_out")].iloc[0]
+    rows = [o for o in subset.compared if o.kind == "gemm"]
+    off = np.concatenate([(o.predicted / o.measured - 1.0)[o.part == "held_out"] for o in rows])
+    inside = np.concatenate(
+        [
+            np.abs(np.log(o.measured / o.predicted))[o.part == "held_out"] <= 1.6448536 * o.error
+            for o in rows
+        ]
+    )
+    assert one["mape"] == pytest.approx(np.mean(np.abs(off)))
+    assert one["bias"] == pytest.approx(np.mean(off))
+    assert one["coverage_90"] == pytest.approx(np.mean(inside))
+    assert pooled.loc[pooled["class"] == "gemm_layer", "coverage_90"].isna().all()
+
+
 def test_published_subset_is_small_and_names_its_source():
     assert sum(p.stat().st_size for p in PUBLISHED) <= 200_000
     for path in PUBLISHED:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,14 @@ import pandas as pd
 
 from genz.core.typing import FloatArray, IntArray
 from genz.perf.collectives import collective_time
-from genz.solve.accuracy import COVERAGE, Z_90, accuracy, coverage
-from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals
+from genz.solve.accuracy import accuracy, conformal_errors, coverage
+from genz.solve.calibrate.fit import NOISE, Parameter, fit, held_out_residuals
 from genz.solve.measured.kinds import parts
 from genz.spec.hardware import Collective, Network
 
-__all__ = ["FittedCollective", "fit_collective", "mean_error", "with_constants"]
+__all__ = ["FittedCollective", "fit_collective", "mean_error", "with_constants", "with_errors"]
 
-_FOLDS = 20  # at most: each size alone
+_FOLDS = 30  # at most: each size alone
 _FAINT_SPREAD = 30.0
 #: Constant -> least and most; times in latencies of the link.
 _BOUNDS: dict[str, tuple[float, float]] = {
@@ -28,15 +27,19 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "efficiency": (1e-3, 1.0),
     "bulk_start": (0.05, 500.0),
     "bulk_efficiency": (1e-2, 1.0),
+    "copy": (1e-3, 10.0),
+    "third_start": (0.05, 200.0),
+    "third_efficiency": (1e-2, 1.0),
 }
 #: Where searches begin: constants in the order above.
 _STARTS = (
-    (3.0, 0.2, 0.4, 8.0, 0.75),
-    (3.0, 0.7, 0.2, 20.0, 0.8),
-    (2.0, 0.05, 0.6, 4.0, 0.6),
-    (4.0, 0.5, 0.1, 30.0, 0.85),
+    (3.0, 0.2, 0.4, 8.0, 0.75, 0.3, 4.0, 0.4),
+    (3.0, 0.7, 0.2, 20.0, 0.8, 0.3, 4.0, 0.5),
+    (2.0, 0.05, 0.6, 4.0, 0.6, 0.3, 3.0, 0.3),
+    (4.0, 0.5, 0.1, 30.0, 0.85, 0.3, 6.0, 0.5),
+    (2.0, 0.05, 0.6, 4.0, 0.6, 0.3, 1.3, 0.03),
 )
-_LIMITS = (np.inf, 8e6, 17e6)  # 8 and 16 MiB are what engines pass on
+_THIRD = ("third_start", "third_efficiency")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +54,12 @@ class FittedCollective:
         Fitted values, with the error that folds of whole sizes gave.
     errors : dict
         Rows and mean error of each part, median, bias and share inside the 90 % interval of those held out.
+    residual : ndarray, shape (n_row,)
+        Log of measured over predicted time of rows while their size was left out of the fit. [1]
+    size : ndarray of int, shape (n_row,)
+        Number of the size of each of them.
+    judged : ndarray, shape (n_held_out,)
+        Log of measured over predicted time of rows held out. [1]
     """
 
     collective: str
@@ -58,6 +67,9 @@ class FittedCollective:
     software: str
     constants: Collective
     errors: dict[str, float]
+    residual: FloatArray
+    size: IntArray
+    judged: FloatArray
 
     def sentence(self) -> str:
         """Return what a note says about it."""
@@ -69,7 +81,11 @@ class FittedCollective:
 
 
 def fit_collective(
-    rows: pd.DataFrame, dimension: Network, library: str, software: str
+    rows: pd.DataFrame,
+    dimension: Network,
+    library: str,
+    software: str,
+    limit: float = np.inf,
 ) -> FittedCollective:
     """Fit one collective in one library.
 
@@ -81,34 +97,69 @@ def fit_collective(
         Links that they ran on, with the constants of NCCL where another library passes large buffers on to it.
     library, software : str
         Name of the constants, and software with its version.
+    limit : float
+        Size from which NCCL takes over. [B]
 
     Notes
     -----
     Sizes named ``held_out`` take no part. Tables have some ten to twenty sizes, too few to set calibration rows apart: the
-    others are fitted on, and the error comes from folds of whole sizes, each under constants fitted without it.
+    others are fitted on, and the error comes from folds of whole sizes, each under constants fitted without it. The same
+    folds choose the form: whether the fast protocol sends whole buffers, and whether there is a third.
     """
-    problem = _Problem(str(rows["kernel"].iloc[0]), dimension, library, rows.reset_index(drop=True))
+    problem = _Problem(
+        str(rows["kernel"].iloc[0]), dimension, library, rows.reset_index(drop=True), limit
+    )
     part = parts(problem.rows)
-    own = np.flatnonzero(part != "held_out")
-    values, shape = problem.best(own)
-    predicted = problem.time(values, shape)
-    residual = problem.folds(own, values, shape)
-    residual = residual[np.isfinite(residual)]
-    error = float(np.quantile(np.abs(residual), COVERAGE) / Z_90)  # few rows: no further surcharge
-    constants = _collective(_rounded(values), shape, float(f"{error:.3g}"))
-    errors = _errors(problem.measured, predicted, part, error)
-    return FittedCollective(problem.collective, library, software, constants, errors)
+    own = problem.part(np.flatnonzero(part != "held_out"))
+    values, form, residual = own.best()
+    predicted, measured = problem.time(values, form), problem.measured
+    judged = np.log(measured / predicted)[part == "held_out"]
+    known = np.isfinite(residual)
+    one = FittedCollective(
+        problem.collective,
+        library,
+        software,
+        _collective(_rounded(values), form, limit, 0.0),
+        _errors(measured, predicted, part),
+        residual[known],
+        own.sizes[known],
+        judged,
+    )
+    return with_errors([one])[0]
+
+
+def with_errors(fitted: Sequence[FittedCollective]) -> list[FittedCollective]:
+    """Return fits on the links of one platform with the errors that their intervals state.
+
+    Parameters
+    ----------
+    fitted : sequence of FittedCollective
+        All of them: a table by itself has too few sizes to tell how heavy the tail of its residuals is.
+
+    Notes
+    -----
+    See :func:`genz.solve.accuracy.conformal_errors`.
+    """
+    errors = conformal_errors([one.residual for one in fitted], [one.size for one in fitted])
+    return [_with_error(one, error) for one, error in zip(fitted, errors, strict=True)]
+
+
+def _with_error(one: FittedCollective, error: float) -> FittedCollective:
+    stated = float(f"{error:.3g}")
+    inside = {"coverage": coverage(one.judged, stated)}
+    return replace(one, constants=one.constants.replace(error=stated), errors=one.errors | inside)
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:
     return {k: float(f"{v:.3g}") for k, v in values.items()}
 
 
-Shape = tuple[bool, float]
+#: Whether the fast protocol sends whole buffers, and the constants that are fitted.
+Form = tuple[bool, tuple[str, ...]]
 
 
-def _collective(values: Mapping[str, float], shape: Shape, error: float) -> Collective:
-    return Collective(one_shot=shape[0], limit=shape[1], error=error, **values)
+def _collective(values: Mapping[str, float], form: Form, limit: float, error: float) -> Collective:
+    return Collective(one_shot=form[0], limit=limit, error=error, **values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,59 +168,76 @@ class _Problem:
     dimension: Network
     library: str
     rows: pd.DataFrame
+    limit: float
 
     @property
     def measured(self) -> FloatArray:
         """Times [s]."""
         return self.rows["time"].to_numpy(dtype=np.float64)
 
-    def time(self, values: Mapping[str, float], shape: Shape) -> FloatArray:
+    @property
+    def sizes(self) -> IntArray:
+        """Number of the size of each row."""
+        return np.asarray(self.rows.groupby("size").ngroup(), dtype=np.int64)
+
+    def time(self, values: Mapping[str, float], form: Form) -> FloatArray:
         """Return the time of the rows under constants [s]."""
-        constants = _collective(values, shape, 0.1)
+        constants = _collective(values, form, self.limit, 0.1)
         links = _with(self.dimension, self.collective, self.library, constants)
         return _time(self.rows, links, self.library)
 
-    def fitted(self, shape: Shape, start: Sequence[float]) -> dict[str, float]:
+    def fitted(self, form: Form, start: Mapping[str, float]) -> dict[str, float]:
         """Return the constants that one search finds."""
 
         def times(values: Mapping[str, float]) -> FloatArray:
-            return self.time(values, shape)
+            return self.time(values, form)
 
-        return fit(times, self.measured, _parameters(start), prior=False)
+        return fit(times, self.measured, _parameters(form[1], start), prior=False)
 
     def part(self, at: IntArray) -> _Problem:
         """Return the problem of some of the rows."""
         return replace(self, rows=self.rows.iloc[at].reset_index(drop=True))
 
-    def best(self, at: IntArray) -> tuple[dict[str, float], Shape]:
-        """Return the constants, form of the fast protocol and limit that come closest."""
-        one = self.part(at)
-        found: tuple[dict[str, float], Shape] = ({}, (False, np.inf))
+    def best(self) -> tuple[dict[str, float], Form, FloatArray]:
+        """Return the constants and the form that foretell sizes left out best, and the residuals of those."""
+        tried = []
+        for form in self._forms():
+            values = self.searched(form)
+            tried.append((values, form, self.folds(values, form)))
+        return min(tried, key=lambda found: _loss(found[2]))
+
+    def searched(self, form: Form) -> dict[str, float]:
+        """Return the constants of the best of several searches."""
+        found: dict[str, float] = {}
         least = np.inf
-        for shape, start in product(self._shapes(), _STARTS):
-            values = one.fitted(shape, start)
-            off = np.log(one.measured / one.time(values, shape))
-            loss = float(np.mean(np.sqrt(1.0 + (off / 0.1) ** 2)))
+        for start in _STARTS:
+            values = self.fitted(form, dict(zip(_BOUNDS, start, strict=True)))
+            loss = _loss(np.log(self.measured / self.time(values, form)))
             if loss < least - 1e-3:
-                found, least = (values, shape), loss
+                found, least = values, loss
         return found
 
-    def _shapes(self) -> Sequence[Shape]:
-        if self.library == "nccl":
-            return [(False, np.inf)]
-        return [(one_shot, limit) for one_shot in (False, True) for limit in _LIMITS]
+    def _forms(self) -> Sequence[Form]:
+        nccl = self.library == "nccl"
+        two = tuple(n for n in _BOUNDS if n not in _THIRD and (nccl or n != "copy"))
+        return [(whole, names) for names in (two, two + _THIRD) for whole in _WHOLE[nccl]]
 
-    def folds(self, at: IntArray, start: Mapping[str, float], shape: Shape) -> FloatArray:
+    def folds(self, start: Mapping[str, float], form: Form) -> FloatArray:
         """Return the residuals of sizes under constants that the other sizes gave."""
-        one = self.part(at)
-        size: IntArray = np.asarray(one.rows.groupby("size").ngroup(), dtype=np.int64)
 
         def fitted(chosen: IntArray) -> dict[str, float]:
-            return one.part(chosen).fitted(shape, [start[n] for n in _BOUNDS])
+            return self.part(chosen).fitted(form, start)
 
         return held_out_residuals(
-            fitted, lambda v: one.time(v, shape), one.measured, size, _FOLDS
+            fitted, lambda v: self.time(v, form), self.measured, self.sizes, _FOLDS
         ).residual
+
+
+_WHOLE = {True: (False,), False: (False, True)}  # NCCL never sends whole buffers to all
+
+
+def _loss(residual: FloatArray) -> float:
+    return float(np.mean(np.sqrt(1.0 + (residual / NOISE) ** 2)))
 
 
 def with_constants(dimension: Network, one: FittedCollective) -> Network:
@@ -196,16 +264,11 @@ def _time(rows: pd.DataFrame, dimension: Network, library: str) -> FloatArray:
     return collective_time(collective, size, n_rank, dimension, library=library)
 
 
-def _parameters(start: Sequence[float] = _STARTS[0]) -> list[Parameter]:
-    return [
-        Parameter(name, value, *_BOUNDS[name], _FAINT_SPREAD)
-        for name, value in zip(_BOUNDS, start, strict=True)
-    ]
+def _parameters(names: Sequence[str], start: Mapping[str, float]) -> list[Parameter]:
+    return [Parameter(n, start[n], *_BOUNDS[n], _FAINT_SPREAD) for n in names]
 
 
-def _errors(
-    measured: FloatArray, predicted: FloatArray, part: Any, error: float
-) -> dict[str, float]:
+def _errors(measured: FloatArray, predicted: FloatArray, part: Any) -> dict[str, float]:
     out = part == "held_out"
     judged = accuracy(measured[out], predicted[out])
     return {
@@ -214,5 +277,4 @@ def _errors(
         "held_out": judged["mape"],
         "median": judged["median"],
         "bias": judged["bias"],
-        "coverage": coverage(np.log(measured[out] / predicted[out]), error),
     }

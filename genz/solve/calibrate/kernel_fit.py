@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,14 @@ from genz.core.typing import FloatArray, IntArray
 from genz.ops.work import Operator
 from genz.perf.efficiency import kernel_of
 from genz.perf.launch import kernel_time
-from genz.solve.accuracy import accuracy, conformal_error, coverage
+from genz.solve.accuracy import FEWEST, accuracy, conformal_errors, coverage
 from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals
 from genz.solve.measured.kinds import LAUNCHED, SPLIT, fitted_on, kinds, parts
 from genz.solve.measured.predict import library_of
 from genz.solve.measured.work import format_on, row_operator, unit_of_format
 from genz.spec.hardware import Accelerator, Kernel, Platform
 
-__all__ = ["Refit", "refit"]
+__all__ = ["Refit", "refit", "with_errors"]
 
 _MOST_ROWS = 6000
 _LEAST_ROWS = 60
@@ -77,6 +77,12 @@ class Refit:
         What was fitted, with the error that calibration rows gave.
     errors : dict
         Rows and mean error of each part, median, bias and share inside the 90 % interval of those held out.
+    residual : ndarray, shape (n_row,)
+        Log of measured over predicted time of rows that the fit has not seen, other than those held out. [1]
+    shape : ndarray of int, shape (n_row,)
+        Number of the shape of each of them.
+    judged : ndarray, shape (n_held_out,)
+        Log of measured over predicted time of rows held out. [1]
     """
 
     kernel: str
@@ -84,6 +90,9 @@ class Refit:
     software: str
     constants: Kernel
     errors: dict[str, float]
+    residual: FloatArray
+    shape: IntArray
+    judged: FloatArray
 
     def sentence(self) -> str:
         """Return what a note says about it."""
@@ -123,15 +132,40 @@ def refit(
     own = np.flatnonzero(part == "fit")
     values = problem.best(_thinned(own))
     predicted = problem.time(values)
-    residual = np.log(problem.measured / predicted)
-    apart = np.concatenate([residual[part == "calibration"], problem.folds(own, values, chosen)])
-    known = apart[np.isfinite(apart)]
-    error = conformal_error(known if len(known) else residual)
-    constants = _rounded(values | {"error": error})
-    errors = _errors(problem.measured, predicted, part, error)
+    residual, shape = np.log(problem.measured / predicted), _shapes(chosen, kernel)
+    errors = _errors(problem.measured, predicted, part)
     if errors["fit"] > _WORST:
         return None
-    return Refit(kernel, variant, software, constants, errors)
+    apart = np.flatnonzero(part == "calibration")
+    seen = residual[apart]
+    if len(np.unique(shape[apart])) < FEWEST:
+        folds, at = problem.folds(own, values, chosen)
+        known = np.isfinite(folds)
+        seen, apart = np.concatenate([seen, folds[known]]), np.concatenate([apart, at[known]])
+    if len(apart) == 0:
+        seen, apart = residual[own], own
+    constants = _rounded(values | {"error": 1.0})
+    judged = residual[part == "held_out"]
+    one = Refit(kernel, variant, software, constants, errors, seen, shape[apart], judged)
+    return with_errors([one])[0]
+
+
+def with_errors(fitted: Sequence[Refit]) -> list[Refit]:
+    """Return fits of one class on one device with the errors that their intervals state.
+
+    Parameters
+    ----------
+    fitted : sequence of Refit
+        All of them, see :func:`genz.solve.accuracy.conformal_errors`.
+    """
+    errors = conformal_errors([one.residual for one in fitted], [one.shape for one in fitted])
+    return [_with_error(one, error) for one, error in zip(fitted, errors, strict=True)]
+
+
+def _with_error(one: Refit, error: float) -> Refit:
+    stated = float(f"{error:.3g}")
+    inside = {"coverage": coverage(one.judged, stated)}
+    return replace(one, constants=one.constants.replace(error=stated), errors=one.errors | inside)
 
 
 def _thinned(at: Any) -> Any:
@@ -183,14 +217,14 @@ class _Problem:
                 found, least = values, loss
         return found | self.apart
 
-    def folds(self, at: IntArray, start: Mapping[str, float], rows: pd.DataFrame) -> FloatArray:
-        """Return the residuals of rows under constants that whole other shapes gave."""
+    def folds(
+        self, at: IntArray, start: Mapping[str, float], rows: pd.DataFrame
+    ) -> tuple[FloatArray, IntArray]:
+        """Return the residuals of rows under constants that whole other shapes gave, and which rows they are."""
         at = _thinned(at)
         part, measured = _rows_of(self.operator, at), self.measured[at]
         one = _Problem(self.accelerator, self.kernel, part, measured, self.starts, self.apart)
-        columns = ["model"] if "model" in rows else [c.split(":")[0] for c in SPLIT[self.kernel]]
-        number = rows.iloc[at].groupby(columns, sort=False).ngroup()
-        shape: IntArray = np.asarray(number, dtype=np.int64)
+        shape = np.unique(_shapes(rows, self.kernel)[at], return_inverse=True)[1]
 
         def fitted(chosen: IntArray) -> dict[str, float]:
             def times(values: Mapping[str, float]) -> FloatArray:
@@ -198,7 +232,13 @@ class _Problem:
 
             return fit(times, measured[chosen], self.starts[0], prior=False, start=start)
 
-        return held_out_residuals(fitted, one.time, measured, shape, _FOLDS).residual
+        return held_out_residuals(fitted, one.time, measured, shape, _FOLDS).residual, at
+
+
+def _shapes(rows: pd.DataFrame, kernel: str) -> IntArray:
+    """Return the number of the shape of each row: what the split keeps together."""
+    columns = ["model"] if "model" in rows else [c.split(":")[0] for c in SPLIT[kernel]]
+    return np.asarray(rows.groupby(columns, sort=False).ngroup(), dtype=np.int64)
 
 
 def _problem(
@@ -262,17 +302,13 @@ def _rounded(values: Mapping[str, float]) -> Kernel:
     return Kernel(**kept)
 
 
-def _errors(
-    measured: FloatArray, predicted: FloatArray, part: Any, error: float
-) -> dict[str, float]:
+def _errors(measured: FloatArray, predicted: FloatArray, part: Any) -> dict[str, float]:
     inside, out = part == "fit", part == "held_out"
     judged = accuracy(measured[out], predicted[out])
-    residual = np.log(measured[out] / predicted[out])
     return {
         "n_row": float(len(measured)),
         "fit": accuracy(measured[inside], predicted[inside])["mape"],
         "held_out": judged["mape"],
         "median": judged["median"],
         "bias": judged["bias"],
-        "coverage": coverage(residual, error),
     }

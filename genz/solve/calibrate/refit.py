@@ -1,8 +1,9 @@
 """Constants of the database fitted anew: ``python -m genz.solve.calibrate.refit --data DIR [DEVICE …]``.
 
 Every kernel class, format and software library that the tables of a device hold gets the constants that come closest in
-the logarithm on the rows of :func:`genz.solve.measured.kinds.parts` named ``fit``, and the error that holds 90 % of the
-rows named ``calibration`` and of folds of whole shapes. Rows named ``held_out`` take part in neither; what they say goes into the note.
+the logarithm on the rows of :func:`genz.solve.measured.kinds.parts` named ``fit``, and the error that holds 90 % of further
+shapes by the rows named ``calibration``, and by folds of whole shapes where those are few. Rows named ``held_out`` take part
+in neither; what they say goes into the note.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from genz.core.errors import GenzError
 from genz.db import registry
 from genz.db.paths import data_root
 from genz.perf.efficiency import PRIOR, RELATIVE
+from genz.solve.calibrate import collective_fit
 from genz.solve.calibrate.collective_fit import (
     FittedCollective,
     fit_collective,
@@ -29,8 +33,10 @@ from genz.solve.calibrate.collective_fit import (
     with_constants,
 )
 from genz.solve.calibrate.entry import rewritten
-from genz.solve.calibrate.kernel_fit import Refit, refit
+from genz.solve.calibrate.handover import handover_size
+from genz.solve.calibrate.kernel_fit import Refit, refit, with_errors
 from genz.solve.measured.files import platform_name, read_folder
+from genz.solve.measured.kinds import EAGER
 from genz.solve.measured.operators import COLLECTIVES
 from genz.solve.measured.predict import MIXED, library_of, version_key
 from genz.solve.measured.work import variant_of
@@ -41,7 +47,7 @@ __all__ = ["groups", "main", "refit_kernels", "refit_links"]
 #: Libraries in the order in which one of them gives the constants that carry no library's name.
 _ORDER = ("vllm", "trtllm", "sglang", "vidur")
 #: Formats whose bytes stand for those of all in fits of collectives.
-_BYTES = ("fp16", "bf16")
+_BYTES = ("fp16", "bf16", "int8")
 #: Mean error of the constants of a library on another of its versions, over that of its own, from which on the version
 #: gets constants of its own; and how much more it must be. [1]
 _OTHER, _MARGIN = 1.5, 0.005
@@ -83,7 +89,7 @@ def _wanted(platform: str, devices: Sequence[str]) -> bool:
 
 def _grouped(rows: pd.DataFrame, engine: str) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:
     if "library" in rows:  # collectives: bytes count, and what graphs replay
-        fair = rows["format"].isin(_BYTES) & ~rows["library"].str.endswith(" eager")
+        fair = rows["format"].isin(_BYTES) & ~rows["library"].str.endswith(EAGER)
         each = rows[fair].groupby(["kernel", "library"], sort=False)
         return [((str(k), "any", str(software)), own) for (k, software), own in each]
     cache = rows["cache_format"].fillna("") if "cache_format" in rows else pd.Series("", rows.index)
@@ -121,14 +127,15 @@ def refit_links(rows: Rows, platform: Platform) -> list[FittedCollective]:
         own, library = mine[collective, "any", software], library_of(software)
         first = newest.get((collective, library))
         name = library if first is None else version_key(software)
-        one = fit_collective(own, links, name, software)
+        limit = handover_size(software, platform) if collective == "all_reduce" else np.inf
+        one = fit_collective(own, links, name, software, limit)
         if first is None:
             newest[collective, library] = one
         elif _OTHER * one.errors["fit"] + _MARGIN > mean_error(own, links, library):
             continue
         found.append(one)
         links = with_constants(links, one)
-    return found
+    return collective_fit.with_errors(found)
 
 
 def _version(software: str) -> list[int]:
@@ -147,9 +154,10 @@ def _named(found: Sequence[Refit]) -> list[Refit]:
             continue
         own = f"{one.key}-{library}" if others else one.key
         others.append(library)
-        named.append(Refit(one.kernel, own, one.software, one.constants, one.errors))
+        named.append(replace(one, key=own))
     classes = [*PRIOR, *RELATIVE]
-    return sorted(named, key=lambda r: (classes.index(r.kernel), r.key))
+    named.sort(key=lambda r: (classes.index(r.kernel), r.key))
+    return [one for _, own in groupby(named, lambda r: r.kernel) for one in with_errors([*own])]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -218,13 +226,9 @@ def _write(
 
 def _plain(constants: Kernel | Collective) -> dict[str, Any]:
     """Values that are not those that an absent key stands for."""
-    fields = type(constants).__dataclass_fields__
-    values = {n: getattr(constants, n) for n in fields}
-    return {
-        n: v
-        for n, v in values.items()
-        if n in ("overhead", "start") or v not in (0.0, False, np.inf)
-    }
+    absent = {n: field.default for n, field in type(constants).__dataclass_fields__.items()}
+    values = {n: getattr(constants, n) for n in absent}
+    return {n: v for n, v in values.items() if n in ("overhead", "start") or v != absent[n]}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from genz.solve.measured.predict import cache_bytes, ideal_time
 from genz.solve.split import part_of
 from genz.spec.hardware import Platform
 
-__all__ = ["BEYOND", "LAUNCHED", "SPLIT", "fitted_on", "kinds", "parts"]
+__all__ = ["BEYOND", "EAGER", "LAUNCHED", "SPLIT", "fitted_on", "kinds", "parts"]
 
 _HEADS = ("n_head", "n_kv_head", "head_dim")
 #: Kernel class -> columns that make a shape; whole shapes are held out of fits. A split depends on the names that
@@ -37,6 +37,8 @@ BEYOND = "beyond"
 _GROUPS = 4.0
 #: Products that were launched one by one from the host, whose time is that of the launch.
 LAUNCHED = "gemm_launched"
+#: End of the name of a library whose collectives were launched one by one from the host.
+EAGER = " eager"
 _LOWEST, _NEAR, _SLOW, _MANY = 0.05, 2.0, 6.0, 1000  # share of rows, floors, fixed times, rows
 _CACHED, _VISIBLE = 2.0, 1e-6  # times the last level; time at the memory bandwidth [s]
 
@@ -70,7 +72,8 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     products narrower than 256 (``gemm_narrow``), windows (``…_window``), caches that the last level holds because the
     benchmark repeats itself (``attention_decode_warm``; twice the level, and reading them takes more than 1 us),
     rows faster than the ideal bound, whose weights the last level holds (``…_beyond``), products timed with their
-    launch from the host (``gemm_launched``: up to twice a floor of over 30 us), and experts dealt
+    launch from the host (``gemm_launched``: up to twice a floor of over 30 us; collectives of libraries timed eagerly,
+    ``…_launched``), and experts dealt
     to several ranks (``experts_parallel``). Heads wider than 256 (``…_wide``)
     run other kernels; tables have too few of them to fit.
     """
@@ -87,6 +90,8 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
         kind[(rows["head_dim"] > _WIDE).to_numpy() & (kind == kernel)] = f"{kernel}_wide"
         if "window" in rows:
             kind[(rows["window"].fillna(0.0) > 0.0).to_numpy()] = f"{kernel}_window"
+    if kernel in COLLECTIVES and "library" in rows:
+        kind[rows["library"].astype(str).str.endswith(EAGER).to_numpy()] = f"{kernel}_launched"
     if kernel not in COLLECTIVES:
         fast = rows["time"].to_numpy(dtype=np.float64) < ideal_time(rows, platform)
         kind[fast & (kind == kernel)] = f"{kernel}_{BEYOND}"
