@@ -1,0 +1,50 @@
+"""Kernel constants that a device has from a measured sibling are those that the sibling has today."""
+
+import re
+from dataclasses import fields
+
+import pytest
+
+from genz.db import registry
+
+NOTE = re.compile(
+    r"carried over from (\w+), error at least ([\d.]+), times per exponential and per tile by the cores: ([^;]+)"
+)
+
+
+def carried():
+    for name in registry.list_accelerators():
+        for source in registry.accelerator(name).sources:
+            for sibling, least, kinds in NOTE.findall(source.note or ""):
+                yield from ((name, sibling, least, kind) for kind in kinds.split(", "))
+
+
+def slower(own, other):
+    """How much slower all cores together are, where both are known."""
+    known = None not in (own.n_core, own.clock, other.n_core, other.clock)
+    return other.n_core * other.clock / (own.n_core * own.clock) if known else 1.0
+
+
+def expected(field, kind, own, other):
+    """The sibling's constant; what cores share takes longer with fewer or slower ones."""
+    value = getattr(other.kernel[kind[0]][kind[1]], field)
+    if field == "exponential_time" or (field, kind[0]) == ("depth_time", "attention_decode"):
+        return value * slower(own, other)
+    return own.n_core if field == "wave_core" and value else value
+
+
+@pytest.mark.parametrize("case", list(carried()), ids=" ".join)
+def test_constants_are_those_of_the_sibling(case):
+    name, sibling, least, kind = case
+    own, other = registry.accelerator(name), registry.accelerator(sibling)
+    cls, number_format = kind.split()
+    constants = own.kernel[cls][number_format]
+    for field in (f.name for f in fields(constants)):
+        value = expected(field, (cls, number_format), own, other)
+        if field == "error":
+            value = max(value, float(least))
+        assert getattr(constants, field) == pytest.approx(value, rel=5e-3), field
+
+
+def test_most_devices_without_tables_have_such_constants():
+    assert len({name for name, *_ in carried()}) >= 14
