@@ -37,6 +37,7 @@ def per_dollar(
     *,
     model: str = "llama2_7b",
     tensor: int = 1,
+    engine: str = ENGINE,
 ) -> FloatArray:
     """Return the requests that one GPU serves per hour's rent.
 
@@ -52,6 +53,8 @@ def per_dollar(
         Name.
     tensor : int
         GPUs of a replica.
+    engine : str
+        Name of the serving software, with the times of its host.
 
     Returns
     -------
@@ -62,7 +65,7 @@ def per_dollar(
     lengths = Workload(prompt=Lengths(mean=prompt), output=Lengths(mean=output))
     found = capacity(
         registry.model(model), registry.platform(name), lengths, Objective(tpot=limit),
-        tpot_from="arrival", engine=registry.engine(ENGINE), parallel=Parallel(tensor=tensor),
+        tpot_from="arrival", engine=registry.engine(engine), parallel=Parallel(tensor=tensor),
     )  # fmt: skip
     fits = (gpu not in _SMALL) | (prompt + output < _LONGEST)
     return np.where(fits, found.rate, 0.0) / (PRICES[gpu] * tensor)
