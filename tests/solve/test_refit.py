@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from genz.core.errors import InputError
 from genz.db import registry
 from genz.perf.collectives import collective_time
 from genz.perf.kernels import gemm_time
 from genz.solve.accuracy import Z_90
+from genz.solve.calibrate.carry import carried_over
 from genz.solve.calibrate.collective_fit import fit_collective
 from genz.solve.calibrate.entry import rewritten
 from genz.solve.calibrate.handover import handover_size
@@ -253,3 +255,64 @@ def test_entries_change_only_where_they_should():
     assert (
         rewritten(text, tables, {"Tables": ["gemm bf16: new, 3 rows"]}, "[peak_flop_rate]") == text
     )
+
+
+CHIP = """name = "{name}"
+vendor = "nobody"
+generation = "stone"
+memory_capacity = 16e9
+memory_bandwidth = 1e12
+n_core = {n_core}
+clock = 2e9
+power = 100
+
+[peak_flop_rate]
+bf16 = 1e14
+{rest}"""
+MEASURED = """
+[kernel.attention_decode.bf16]
+compute_efficiency = 0.6
+memory_efficiency = 0.7
+overhead = 5e-6
+sharpness = 2.0
+error = {error}
+depth_time = 6e-9
+"""
+NOTED = (
+    MEASURED.format(error=0.5)
+    + """
+[[sources]]
+title = "Tables"
+url = "https://example.org"
+accessed = 2026-11-21
+covers = ["kernel"]
+note = "estimate: carried over from first, error at least 0.25, times per exponential and per tile by the cores: attention_decode {key}"
+"""
+)
+
+
+def test_constants_carried_over_follow_their_relative(tmp_path):
+    first, second = (tmp_path / f"{name}.toml" for name in ("first", "second"))
+    second.write_text(CHIP.format(name="second", n_core=50, rest=NOTED.format(key="bf16")))
+    for error, least in ((0.1, 0.25), (0.4, 0.4)):
+        first.write_text(CHIP.format(name="first", n_core=100, rest=MEASURED.format(error=error)))
+        text = carried_over(second)
+        constants = tomllib.loads(text)["kernel"]["attention_decode"]["bf16"]
+        assert constants == {
+            "compute_efficiency": 0.6,
+            "memory_efficiency": 0.7,
+            "overhead": 5e-6,
+            "sharpness": 2.0,
+            "error": least,
+            "depth_time": 12e-9,  # half the cores take twice as long
+        }
+        assert text.count("[kernel.") == 1
+        assert text.endswith(second.read_text()[second.read_text().index("[[sources]]") :])
+
+
+def test_constants_that_a_relative_lacks_cannot_be_carried_over(tmp_path):
+    first, second = (tmp_path / f"{name}.toml" for name in ("first", "second"))
+    first.write_text(CHIP.format(name="first", n_core=100, rest=MEASURED.format(error=0.1)))
+    second.write_text(CHIP.format(name="second", n_core=50, rest=NOTED.format(key="fp8")))
+    with pytest.raises(InputError, match="first must have the constants of attention_decode fp8 "):
+        carried_over(second)

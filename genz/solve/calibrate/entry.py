@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from itertools import pairwise
+from typing import Any
 
-__all__ = ["rewritten"]
+from genz.spec.hardware import Collective, Kernel
+
+__all__ = ["plain", "replaced", "rewritten"]
 
 _HEAD = re.compile(r"^\[", re.MULTILINE)
 _RULE = (
@@ -45,6 +49,33 @@ def rewritten(
     blocks[place:place] = [_table(name, values) for name, values in tables.items()]
     blocks = _sorted(blocks)
     return "".join(_noted(b, sentences) for b in blocks)
+
+
+def replaced(text: str, tables: Mapping[str, Mapping[str, float]]) -> str:
+    """Return the text of an entry with other values in some tables, each where the old one stands.
+
+    Parameters
+    ----------
+    text : str
+        TOML of an entry.
+    tables : mapping
+        Name of a table -> its values; tables that the entry lacks follow the last of those it has.
+    """
+    blocks = _blocks(text)
+    left = dict(tables)
+    place = len(blocks)
+    for i, block in enumerate(blocks):
+        if (name := _name(block)) in left:
+            blocks[i], place = _table(name, left.pop(name)), i + 1
+    blocks[place:place] = [_table(name, values) for name, values in left.items()]
+    return "".join(blocks)
+
+
+def plain(constants: Kernel | Collective) -> dict[str, Any]:
+    """Return the values of constants that are not those that an absent key stands for."""
+    absent = {field.name: field.default for field in fields(constants)}
+    values = {n: getattr(constants, n) for n in absent}
+    return {n: v for n, v in values.items() if n in ("overhead", "start") or v != absent[n]}
 
 
 def _blocks(text: str) -> list[str]:

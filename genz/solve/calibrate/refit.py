@@ -3,7 +3,7 @@
 Every kernel class, format and software library that the tables of a device hold gets the constants that come closest in
 the logarithm on the rows of :func:`genz.solve.measured.kinds.parts` named ``fit``, and the error that holds 90 % of further
 shapes by the rows named ``calibration``, and by folds of whole shapes where those are few. Rows named ``held_out`` take part
-in neither; what they say goes into the note.
+in neither; what they say goes into the note. Devices that carry constants over from another one get its new ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,14 +24,14 @@ from genz.core.errors import GenzError
 from genz.db import registry
 from genz.db.paths import data_root
 from genz.perf.efficiency import PRIOR, RELATIVE
-from genz.solve.calibrate import collective_fit
+from genz.solve.calibrate import carry, collective_fit
 from genz.solve.calibrate.collective_fit import (
     FittedCollective,
     fit_collective,
     mean_error,
     with_constants,
 )
-from genz.solve.calibrate.entry import rewritten
+from genz.solve.calibrate.entry import plain, rewritten
 from genz.solve.calibrate.handover import handover_size
 from genz.solve.calibrate.kernel_fit import Refit, refit, with_errors
 from genz.solve.measured.files import platform_name, read_folder
@@ -40,7 +39,7 @@ from genz.solve.measured.kinds import EAGER
 from genz.solve.measured.operators import COLLECTIVES
 from genz.solve.measured.predict import MIXED, library_of, version_key
 from genz.solve.measured.work import variant_of
-from genz.spec.hardware import Collective, Kernel, Platform
+from genz.spec.hardware import Platform
 
 __all__ = ["groups", "main", "refit_kernels", "refit_links"]
 
@@ -179,6 +178,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not given.dry:
             _write_kernels(platform.accelerator.name, kernels)
             _write_links(name, links)
+    if not given.dry:
+        carry.main()
 
 
 def _print(place: str, kind: str, key: str, one: Refit | FittedCollective) -> None:
@@ -198,13 +199,13 @@ def _write_kernels(device: str, fitted: Sequence[Refit]) -> None:
     sentences: dict[str, list[str]] = defaultdict(list)
     for one in fitted:
         sentences[_PROFILES if one.software == "vidur" else _TABLES].append(one.sentence())
-    tables = {f"kernel.{one.kernel}.{one.key}": _plain(one.constants) for one in fitted}
+    tables = {f"kernel.{one.kernel}.{one.key}": plain(one.constants) for one in fitted}
     _write("accelerators", device, tables, sentences, "[peak_flop_rate]")
 
 
 def _write_links(platform: str, fitted: Sequence[FittedCollective]) -> None:
     tables = {
-        f"network.kernel.{one.collective}.{one.library}": _plain(one.constants) for one in fitted
+        f"network.kernel.{one.collective}.{one.library}": plain(one.constants) for one in fitted
     }
     _write(
         "platforms", platform, tables, {_LINKS: [one.sentence() for one in fitted]}, "[[network]]"
@@ -222,13 +223,6 @@ def _write(
         path = Path(str(data_root("hardware_db"))) / kind / f"{name}.toml"
         text = path.read_text(encoding="utf-8")
         path.write_text(rewritten(text, tables, sentences, after), encoding="utf-8")
-
-
-def _plain(constants: Kernel | Collective) -> dict[str, Any]:
-    """Values that are not those that an absent key stands for."""
-    absent = {n: field.default for n, field in type(constants).__dataclass_fields__.items()}
-    values = {n: getattr(constants, n) for n in absent}
-    return {n: v for n, v in values.items() if n in ("overhead", "start") or v != absent[n]}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,109 @@
+"""Constants of devices and links without tables of their own: those of the relative that the note of a source names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from genz.core.errors import InputError
+from genz.db import registry
+from genz.db.paths import data_root
+from genz.solve.calibrate.entry import plain, replaced
+from genz.spec.hardware import Accelerator, Kernel, Platform
+
+__all__ = ["carried_over", "main"]
+
+_KERNELS = re.compile(
+    r"carried over from (\w+), error at least ([\d.]+), times per exponential and per tile by the cores: ([^;]+)"
+)
+_LINKS = re.compile(
+    r"by collective and library and latency carried over from (\w+): [^;]*error at least ([\d.]+)"
+)
+
+
+def carried_over(path: Path) -> str:
+    """Return the text of an entry in which constants of a relative are those that the relative has now.
+
+    Parameters
+    ----------
+    path : Path
+        Entry of an accelerator or a platform; relatives lie beside it. What it carries over stands in the notes of its
+        sources.
+
+    Raises
+    ------
+    InputError
+        If the relative has no such constants.
+
+    Notes
+    -----
+    Shares of peaks and fixed times stay as they are. Times that all cores share (per exponential; per cache tile in
+    decode) take longer with fewer or slower ones.
+    """
+    own = registry.load(path)
+    tables: dict[str, Any] = {}
+    for source in own.sources:
+        note = source.note or ""
+        for relative, least, kinds in _KERNELS.findall(note):
+            other = registry.load(path.with_stem(relative))
+            tables |= _kernels(own, other, float(least), kinds)
+        for relative, least in _LINKS.findall(note):
+            tables |= _links(own, registry.load(path.with_stem(relative)), float(least))
+    return replaced(path.read_text(encoding="utf-8"), tables)
+
+
+def _kernels(own: Accelerator, other: Accelerator, least: float, kinds: str) -> dict[str, Any]:
+    found = {}
+    for kernel, key in (kind.split() for kind in kinds.split(", ")):
+        if key not in other.kernel.get(kernel, {}):
+            msg = f"{other.name} must have the constants of {kernel} {key} that {own.name} carries over"
+            raise InputError(msg)
+        constants = _scaled(other.kernel[kernel][key], kernel, own, other)
+        error = max(float(constants.error), least)
+        found[f"kernel.{kernel}.{key}"] = plain(constants.replace(error=error))
+    return found
+
+
+def _scaled(constants: Kernel, kernel: str, own: Accelerator, other: Accelerator) -> Kernel:
+    """Return constants for other cores, where their number and clock are known."""
+    changed: dict[str, Any] = {}
+    cores = [n for a in (other, own) for n in (a.n_core, a.clock)]
+    if None not in cores:
+        slower = cores[0] * cores[1] / (cores[2] * cores[3])  # type: ignore[operator]
+        changed["exponential_time"] = constants.exponential_time * slower
+        if kernel == "attention_decode":
+            changed["depth_time"] = constants.depth_time * slower
+    if constants.wave_core and own.n_core:
+        changed["wave_core"] = own.n_core
+    return constants.replace(**changed)
+
+
+def _links(own: Platform, other: Platform, least: float) -> dict[str, Any]:
+    """Return the constants of the collectives and libraries that the entry has."""
+    found = {}
+    for collective, libraries in own.network[0].kernel.items():
+        for library in libraries:
+            constants = other.network[0].kernel[collective][library]
+            kept = constants.replace(error=max(float(constants.error), least))
+            found[f"network.kernel.{collective}.{library}"] = plain(kept)
+    return found
+
+
+def main() -> None:
+    """Write every entry of the database that carries constants over anew."""
+    for path in _entries():
+        path.write_text(carried_over(path), encoding="utf-8")
+
+
+def _entries() -> Iterator[Path]:
+    root = Path(str(data_root("hardware_db")))
+    for kind in ("accelerators", "platforms"):
+        for path in sorted((root / kind).glob("*.toml")):
+            if "carried over from" in path.read_text(encoding="utf-8"):
+                yield path
+
+
+if __name__ == "__main__":
+    main()
