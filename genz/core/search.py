@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 
 from genz.core.errors import InputError
-from genz.core.typing import BoolArray, FloatArray
+from genz.core.typing import BoolArray, FloatArray, IntArray
 
-__all__ = ["largest_feasible", "least_feasible"]
+__all__ = ["Crossing", "crossing", "largest_feasible", "least_feasible"]
+
+#: Evaluations at most; and of cases below which it does not pay to leave those out that are done.
+_MOST_STEPS, _FEW = 100, 200
 
 
 def largest_feasible(
@@ -109,3 +114,158 @@ def least_feasible(
         ok = feasible(middle)
         bottom, top = np.where(ok, bottom, middle), np.where(ok, middle, top)
     return np.where(trivial, low, np.where(possible, top, np.inf))
+
+
+class Cases(Protocol):
+    """What a search is about: any record that can leave cases out."""
+
+    def some(self, shape: tuple[int, ...], index: IntArray) -> Self:
+        """Return some cases, by their place in the flattened shape of all."""
+
+
+C = TypeVar("C", bound=Cases)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crossing:
+    """Where increasing functions cross zero; arrays of the shape of the cases.
+
+    Attributes
+    ----------
+    at : ndarray
+        Where the function is zero, or where it jumps, a number just below; the nearer end of the range where it has one
+        sign in it.
+    above : ndarray
+        The other end of the last bracket, where the function is not below zero.
+    converged : ndarray of bool
+        Whether the answer is as close as asked.
+    """
+
+    at: FloatArray
+    above: FloatArray
+    converged: BoolArray
+
+
+def crossing(
+    excess: Callable[[C, FloatArray], FloatArray],
+    cases: C,
+    ends: tuple[FloatArray, FloatArray],
+    values: tuple[FloatArray, FloatArray],
+    *,
+    tolerance: float,
+) -> Crossing:
+    """Return where increasing functions cross zero, for many cases at once.
+
+    Parameters
+    ----------
+    excess : callable
+        Takes cases and a number for each, and returns values of the same shape.
+    cases : Cases
+        What is searched.
+    ends, values : tuple of ndarray, shape (...)
+        Ends of the range, at least 0, and the function there.
+    tolerance : float
+        Relative width of the bracket at which a case is done, as it is at a value that small. [1]
+
+    Returns
+    -------
+    Crossing
+
+    Notes
+    -----
+    Chandrupatla's method [1]_: inverse quadratic interpolation where three points lie on a curve that allows it, else
+    bisection; so kinks and jumps cost no more than twice the steps of bisection. A case that is done keeps its
+    bracket, so that its neighbours in an array do not change it; once most are done, only the others are evaluated.
+
+    References
+    ----------
+    .. [1] T. R. Chandrupatla, "A new hybrid quadratic/bisection algorithm for finding the zero of a nonlinear function
+       without using derivatives", Advances in Engineering Software 28, 1997.
+    """
+    shape = np.broadcast_shapes(*(np.shape(v) for v in (*ends, *values)))
+    found = _Bracket.of(shape, ends, values)
+    place = np.arange(found.new.size)
+    part, part_shape = cases, shape
+    for _ in range(_MOST_STEPS):
+        open_ = np.flatnonzero(~found.done(tolerance))
+        if not open_.size:
+            break
+        if 2 * open_.size <= place.size and place.size > _FEW:
+            place, part, part_shape = open_, cases.some(shape, open_), open_.shape
+        x = found.guess(tolerance)
+        value = np.broadcast_to(excess(part, x[place].reshape(part_shape)), part_shape).ravel()
+        known = np.zeros(x.size)
+        known[place] = value
+        found.learn(open_, x, known)
+    at, above = found.ends(tolerance)
+    done = found.done(tolerance)
+    return Crossing(at.reshape(shape), above.reshape(shape), done.reshape(shape))
+
+
+@dataclass(slots=True, eq=False)
+class _Bracket:
+    """Newest point, one beyond the crossing, and the one before, with their values; narrowed in place."""
+
+    new: FloatArray
+    other: FloatArray
+    last: FloatArray
+    f_new: FloatArray
+    f_other: FloatArray
+    f_last: FloatArray
+    first: bool
+
+    @classmethod
+    def of(
+        cls,
+        shape: tuple[int, ...],
+        ends: tuple[FloatArray, FloatArray],
+        values: tuple[FloatArray, FloatArray],
+    ) -> _Bracket:
+        low, high, f_low, f_high = (
+            np.array(np.broadcast_to(v, shape), dtype=np.float64).ravel() for v in (*ends, *values)
+        )
+        low, f_low = np.where(f_high < 0.0, high, low), np.where(f_high < 0.0, f_high, f_low)
+        high, f_high = np.where(f_low >= 0.0, low, high), np.where(f_low >= 0.0, f_low, f_high)
+        return cls(high, low, high.copy(), f_high, f_low, f_high.copy(), first=True)
+
+    def done(self, tolerance: float) -> BoolArray:
+        """Whether brackets are narrow, or empty as the function has one sign."""
+        width = np.abs(self.new - self.other)
+        return np.asarray(
+            (width <= tolerance * np.maximum(self.new, self.other))
+            | (np.abs(self.f_new) <= tolerance)
+        )
+
+    def guess(self, tolerance: float) -> FloatArray:
+        """Return where to look next: on the line at first, then by Chandrupatla."""
+        a, b, c = self.new, self.other, self.last
+        fa, fb, fc = self.f_new, self.f_other, self.f_last
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            least = np.minimum(tolerance * np.maximum(a, b) / np.abs(b - a), 1.0) / 2.0
+            if self.first:
+                share = fa / (fa - fb)
+            else:
+                xi, phi = (a - b) / (c - b), (fa - fb) / (fc - fb)
+                curved = (phi**2 < xi) & ((1.0 - phi) ** 2 < 1.0 - xi)
+                share = fa / (fb - fa) * fc / (fb - fc)
+                share = share + (c - a) / (b - a) * fa / (fc - fa) * fb / (fc - fb)
+                share = np.where(curved, share, 0.5)
+        share = np.where(np.isfinite(share), share, 0.5)
+        return np.asarray(a + np.clip(share, least, 1.0 - least) * (b - a))
+
+    def learn(self, chosen: IntArray, x: FloatArray, value: FloatArray) -> None:
+        """Narrow the chosen cases by the values found."""
+        a, fa, v = self.new[chosen], self.f_new[chosen], value[chosen]
+        same = (v < 0.0) == (fa < 0.0)
+        self.last[chosen] = np.where(same, a, self.other[chosen])
+        self.f_last[chosen] = np.where(same, fa, self.f_other[chosen])
+        self.other[chosen] = np.where(same, self.other[chosen], a)
+        self.f_other[chosen] = np.where(same, self.f_other[chosen], fa)
+        self.new[chosen], self.f_new[chosen] = x[chosen], v
+        self.first = False
+
+    def ends(self, tolerance: float) -> tuple[FloatArray, FloatArray]:
+        """Return the end at zero, else that below, and the one above."""
+        up, near = self.f_new < 0.0, np.abs(self.f_new) <= tolerance
+        below, above = np.where(up, self.new, self.other), np.where(up, self.other, self.new)
+        return np.where(near, self.new, below), above

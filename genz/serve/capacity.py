@@ -8,11 +8,11 @@ from typing import Any, Unpack
 import numpy as np
 
 from genz.core.errors import InputError
-from genz.core.typing import BoolArray, FloatArray, IntArray, Num
+from genz.core.search import crossing
+from genz.core.typing import FloatArray, IntArray, Num
 from genz.serve.deployment import Deployment, Options
-from genz.serve.loops import crowd_time, full_points, slope_of
-from genz.serve.stationary import Point, Traffic, point_at
-from genz.serve.traffic import door_wait, room_of, traffic_of, variation_of
+from genz.serve.served import OpenLoop, Served
+from genz.serve.traffic import room_of, traffic_of
 from genz.spec.deployment import Objective, Workload, check_choice
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
@@ -24,8 +24,9 @@ LIMITS = ("ttft", "tpot", "latency", "memory", "prompts")
 #: Where the time per token starts to count.
 TPOT_FROM = ("first_token", "arrival")
 
-_LEAST, _MOST = 1e-9, 1.0 - 1e-9  # share of the prompts per step at which every step is full
-_STEPS = 25  # halvings of that range in the logarithm: a relative width of 6e-7
+_LEAST = 1e-9  # share of the prompts per step of a full replica at which it counts as idle
+_NEARLY = 1.0 - 1e-9  # share of the largest stable rate that is served
+_TOLERANCE = 1e-5  # relative
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,9 +95,9 @@ def capacity(
 
     Notes
     -----
-    Requests arrive at random times. All of :func:`genz.serve.stationary.point_at` grows with the prompts that pass
-    per step, so the largest number of them at which limits and cache hold is found by bisection, for all cases at
-    once, and no fixed point need be solved. The rate is below :attr:`genz.serve.served.Served.stable_rate`.
+    Requests arrive at random times. All times grow with the prompts that pass per step, so the largest number of them
+    at which limits and cache hold is searched, for all cases at once, and no fixed point need be solved. The
+    rate is below :attr:`genz.serve.served.Served.stable_rate`.
 
     References
     ----------
@@ -114,84 +115,64 @@ def capacity(
             raise InputError(msg)
     limit = {n: np.asarray(getattr(objective, n), dtype=np.float64) for n in LIMITS[:3]}
     shape, load = traffic_of(at, workload, limit)
-    room = room_of(at, load, shape)
-    most = np.maximum(room, 1.0)
-    both, _ = full_points(at, load, most)
-    cases = _Cases(at, load, most, limit, variation_of(workload.output), tpot_from, both.at(0).tau)
-    low = np.broadcast_to(np.log(load.most * _LEAST), shape)
-    top = np.broadcast_to(np.log(load.most * _MOST), shape)
-    lightest = cases.excess(point_at(at, load, np.exp(low))).max(axis=0)
-    for _ in range(_STEPS):
-        middle = (low + top) / 2.0
-        ok = cases.within(point_at(at, load, np.exp(middle)))
-        low, top = np.where(ok, middle, low), np.where(ok, top, middle)
-    point, beyond = (point_at(at, load, np.exp(end)) for end in (low, top))
-    stable = np.where(lightest <= 1.0, both.at(1).rate, 0.0)
-    return _result(cases, point, cases.excess(beyond), stable, room)
+    room = np.maximum(room_of(at, load, shape), 0.0)
+    cases = _Cases(OpenLoop.of(at, load, room), limit, tpot_from)
+    top = cases.loop.top.arrivals
+    ends = top * _LEAST, top
+    values = cases.excess(ends[0]), cases.excess(ends[1])
+    found = crossing(_Cases.excess, cases, ends, values, tolerance=_TOLERANCE)
+    return _result(cases, cases.loop.at_arrivals(found.at), shape, values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Cases:
     """What is served where, and its limits."""
 
-    at: Deployment
-    load: Traffic
-    room: FloatArray
+    loop: OpenLoop
     limit: dict[str, FloatArray]
-    variation: FloatArray
     tpot_from: str
-    ceiling: FloatArray
 
-    def step(self, point: Point) -> FloatArray:
-        """Return the step that the mean request meets [s]."""
-        slope = slope_of(self.at, self.load, point)
-        return np.asarray(point.tau + crowd_time(point, slope, self.ceiling))
+    def some(self, shape: tuple[int, ...], index: IntArray) -> _Cases:
+        """Return some cases, by their place in the flattened shape of all."""
+        limit = {n: np.broadcast_to(v, shape).ravel()[index] for n, v in self.limit.items()}
+        return _Cases(self.loop.some(shape, index), limit, self.tpot_from)
 
-    def times(self, point: Point) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return ttft, the limited time per token, and latency [s]."""
-        ttft = point.active_ttft + door_wait(point, self.room, self.variation)
-        step = self.step(point)
-        latency = ttft + (self.load.output - 1.0) * step
-        per_token = latency / self.load.output if self.tpot_from == "arrival" else step
-        return ttft, per_token, latency
-
-    def excess(self, point: Point) -> FloatArray:
-        """Return each time over its limit, and requests in flight over those that fit [1]."""
-        inside = point.batch + point.rate * point.active_ttft
+    def used(self, load: Served) -> FloatArray:
+        """Return how much of each limit is used up, limits on the first axis [1]."""
+        per_token = load.latency / load.output if self.tpot_from == "arrival" else load.tpot
+        times = load.ttft, per_token, load.latency
         with np.errstate(invalid="ignore"):  # an endless wait where there is no limit
             ratio = [
                 np.where(np.isinf(self.limit[n]), 0.0, time / self.limit[n])
-                for n, time in zip(LIMITS, self.times(point), strict=False)
+                for n, time in zip(LIMITS[:3], times, strict=True)
             ]
-        return np.stack(np.broadcast_arrays(*ratio, inside / self.room))
+        return np.stack(np.broadcast_arrays(*ratio))
 
-    def within(self, point: Point) -> BoolArray:
-        """Whether limits and cache hold."""
-        return np.asarray((self.excess(point) <= 1.0).all(axis=0))
+    def excess(self, arrivals: FloatArray) -> FloatArray:
+        """Return what is above zero beyond a limit, and nearly a line in the prompts per step [1]."""
+        used = self.used(self.loop.at_arrivals(arrivals)).max(axis=0)
+        return np.asarray(1.0 - 1.0 / np.maximum(used, _LEAST))
 
 
 def _result(
-    cases: _Cases, point: Point, beyond: FloatArray, stable: FloatArray, room: FloatArray
+    cases: _Cases, load: Served, shape: tuple[int, ...], values: tuple[FloatArray, FloatArray]
 ) -> Capacity:
-    """Put the parts together.
-
-    ``beyond`` holds the excess of times and memory at a load just too large, ``stable`` the largest rate that the replica holds, 0
-    where a limit is broken at once.
-    """
-    shape = room.shape
-    possible = (stable > 0.0) & (room >= 1.0)
-    beyond = np.broadcast_to(beyond, (len(LIMITS) - 1, *shape))
-    ends = np.max(beyond, axis=0) <= 1.0  # no limit ends the search, but the time of full steps
-    binding = np.where(ends, LIMITS.index("prompts"), np.argmax(beyond, axis=0))
-    binding = np.where(room < 1.0, LIMITS.index("memory"), binding)
+    """Put the parts together; ``values`` is the excess of the limits at the lightest load and at the largest."""
+    loop = cases.loop
+    possible = (values[0] <= 0.0) & (loop.room >= 1.0)
+    full = loop.top.arrivals >= loop.load.most * _NEARLY
+    end = np.where(full, LIMITS.index("prompts"), LIMITS.index("memory"))
+    binding = np.where(values[1] <= 0.0, end, np.argmax(cases.used(load), axis=0))
+    binding = np.where(loop.room < 1.0, LIMITS.index("memory"), binding)
+    rate = np.minimum(load.rate, load.stable_rate * _NEARLY)
 
     def fit(value: Num) -> Num:
         return np.array(np.broadcast_to(value, shape))[()]
 
     return Capacity(
-        rate=fit(np.where(possible, np.minimum(point.rate, stable * _MOST), 0.0)),
-        batch=fit(np.where(possible, point.batch, 0.0)),
-        ttft=fit(cases.times(point)[0]),
-        tpot=fit(cases.step(point)),
+        rate=fit(np.where(possible, rate, 0.0)),
+        batch=fit(np.where(possible, load.batch, 0.0)),
+        ttft=fit(load.ttft),
+        tpot=fit(load.tpot),
         binding_index=fit(binding),
     )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 import numpy as np
 
 from genz.core.check import broadcast_shape, require
 from genz.core.errors import InputError
-from genz.core.typing import FloatArray
+from genz.core.typing import FloatArray, IntArray
 from genz.ops.forward import tensor_limits
 from genz.spec.deployment import (
     Adapter,
@@ -125,10 +125,26 @@ class Deployment:
             "offload": self.offload,
         }
 
+    def some(self, shape: tuple[int, ...], index: IntArray) -> Deployment:
+        """Return some cases, by their place in the flattened shape of all."""
+        names = ("parallel", "platform", "engine", "adapter", "offload")
+        records = {name: getattr(self, name) for name in names}
+        return replace(
+            self,
+            **{n: _part(r, shape, index) for n, r in records.items() if r is not None and r.shapes},
+        )
+
     def degree(self, name: str) -> FloatArray:
         """Return a degree of the layout, or its size, as an array of at least one axis."""
         value: Any = getattr(self.parallel, name)
         return value.astype(float) if isinstance(value, np.ndarray) else np.array([float(value)])
+
+
+def _part(record: Any, shape: tuple[int, ...], index: IntArray) -> Any:
+    """Return the record of some cases; its arrays broadcast to the shape of all."""
+    own = np.broadcast_shapes(*record.shapes)
+    place = np.arange(int(np.prod(own))).reshape(own)
+    return record.take(np.broadcast_to(place, shape).ravel()[index])
 
 
 def _typed(options: Any, name: str, kind: Any, default: Any) -> Any:

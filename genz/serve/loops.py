@@ -2,110 +2,196 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from genz.core.typing import BoolArray, FloatArray
+from genz.core.search import crossing
+from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.serve.deployment import Deployment
-from genz.serve.stationary import Point, Traffic, point_at
+from genz.serve.stationary import Point, Traffic, mean_step, point_at
 
-__all__ = ["at_rate", "crowd_time", "full_points", "slope_of", "with_clients"]
+__all__ = ["Replica", "at_rate", "chord_slope", "crowded", "full", "with_clients"]
 
 _TOLERANCE = 1e-10
-_MOST_STEPS = 100
-#: Logarithm of the least share of the upper end that is searched. [1]
-_WIDTH = 20.0
+#: Share of the largest number of prompts per step at which a replica idles. [1]
+_IDLE = 1e-15
+#: Share of the largest number of prompts per step beyond which no step has room left. [1]
+_MOST = 1.0 - 1e-9
 #: Elasticity of the step in an open loop beyond which its feedback is not evaluated. [1]
 _CROWDED = 0.9
+#: Share of the batch over which the slope of the step is taken, from below. [1]
+_CHORD = 0.75
+#: Where a smaller state is looked for: so many points, dense near the known one, down to this share of it. [1]
+_N_LOOK, _LEAST_LOOK = 16, 1.0 / 3.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replica:
+    """What is served where; arrays of the shape of the cases.
+
+    Attributes
+    ----------
+    at : Deployment
+        What runs where.
+    load : Traffic
+        Requests.
+    target : ndarray
+        Rate or requests in flight that are looked for, one where none are. [1/s] or [1]
+    """
+
+    at: Deployment
+    load: Traffic
+    target: FloatArray
+
+    def some(self, shape: tuple[int, ...], index: IntArray) -> Replica:
+        """Return some cases, by their place in the flattened shape of all."""
+        target = np.broadcast_to(self.target, shape).ravel()[index]
+        return Replica(self.at.some(shape, index), self.load.some(shape, index), target)
+
+    def point(self, arrivals: FloatArray) -> Point:
+        """Return the mean values at a number of prompts per step."""
+        return point_at(self.at, self.load, arrivals)
+
+    def step(self, arrivals: FloatArray) -> FloatArray:
+        """Return the mean step at a number of prompts per step [s]."""
+        return mean_step(self.at, self.load, arrivals)
 
 
 def with_clients(at: Deployment, load: Traffic, inside: FloatArray) -> tuple[Point, BoolArray]:
     """Point at which ``inside`` requests decode, pass or wait for a step; at most that of full steps."""
     load = replace(load, client=np.maximum(inside, 1.0))
-    high = np.minimum(load.most, inside / load.further)
-
-    def excess(point: Point) -> FloatArray:
-        return np.log((point.batch + point.rate * point.active_ttft) / inside)
-
-    return _solve(at, load, high, excess)
+    return _filled(Replica(at, load, inside), np.minimum(load.most, inside / load.further))
 
 
-def at_rate(at: Deployment, load: Traffic, rate: FloatArray) -> tuple[Point, BoolArray]:
-    """Point at which requests complete at a rate that the replica can hold."""
-    load = replace(load, client=np.full_like(load.client, np.inf))
-
-    def excess(point: Point) -> FloatArray:
-        return np.log(point.rate / rate)
-
-    return _solve(at, load, load.most * (1.0 - 1e-9), excess)
+def full(at: Deployment, load: Traffic, most: FloatArray) -> Point:
+    """Point of an open loop at which requests take all the room; beyond it a queue grows."""
+    high = np.minimum(load.most * _MOST, most / load.further)
+    return _filled(Replica(at, load, most), high)[0]
 
 
-def full_points(at: Deployment, load: Traffic, most: FloatArray) -> tuple[Point, BoolArray]:
-    """Points at which requests take all the room: of a closed loop, and of an open one, beyond which a queue grows."""
-    endless = np.full_like(most, np.inf)
-    high = np.stack([np.minimum(load.most, most / load.further), load.most * (1.0 - 1e-9)])
-    load = replace(load, client=np.stack([most, endless]))
+def _filled(replica: Replica, high: FloatArray) -> tuple[Point, BoolArray]:
+    """Point at which the target is in flight, and whether it was found."""
 
-    def excess(point: Point) -> FloatArray:
-        return np.log((point.batch + point.rate * point.active_ttft) / most)
+    def excess(part: Replica, arrivals: FloatArray) -> FloatArray:
+        return part.point(arrivals).inside / part.target - 1.0
 
-    return _solve(at, load, high, excess)
-
-
-def _solve(at: Deployment, load: Traffic, high: FloatArray, excess: Any) -> tuple[Point, BoolArray]:
-    """Root of an increasing function of the arrivals per step, or the upper end where it is below zero there.
-
-    Bracketed secant in the logarithm (Illinois), of a function that is close to a line there; a case that has
-    converged keeps its value, so that its neighbours in an array do not change it. Also returns which have.
-    """
-    low, top = np.log(high) - _WIDTH, np.log(high)
-    f_low, f_top = (excess(point_at(at, load, np.exp(end))) for end in (low, top))
-    x = np.where(f_top <= 0.0, top, low)
-    done = (f_top <= 0.0) | (f_low >= 0.0)
-    up = np.zeros(np.shape(f_low), dtype=bool)
-    for step in range(_MOST_STEPS):
-        if done.all():
-            break
-        with np.errstate(divide="ignore", invalid="ignore"):
-            guess = (low * f_top - top * f_low) / (f_top - f_low)
-        bad = ~np.isfinite(guess) | (guess <= low) | (guess >= top) | (step % 8 == 7)
-        x = np.where(done, x, np.where(bad, (low + top) / 2.0, guess))
-        f = excess(point_at(at, load, np.exp(x)))
-        was_up, up = up, f < 0.0
-        again = (was_up == up) & (step > 0)
-        low, top = np.where(up & ~done, x, low), np.where(up | done, top, x)
-        f_low = np.where(up, f, np.where(again & ~was_up, f_low / 2.0, f_low))
-        f_top = np.where(up, np.where(again & was_up, f_top / 2.0, f_top), f)
-        done = done | (top - low < _TOLERANCE) | (np.abs(f) < _TOLERANCE)
-    return point_at(at, load, np.exp(x)), done
+    ends = _IDLE * high, high
+    values = np.full_like(high, -1.0), excess(replica, high)
+    found = crossing(excess, replica, ends, values, tolerance=_TOLERANCE)
+    return replica.point(found.at), found.converged
 
 
-def slope_of(at: Deployment, load: Traffic, point: Point) -> FloatArray:
-    """Return how much longer the mean step is with one more request that decodes, and its prompts [s]."""
-    near = point_at(at, load, point.arrivals * 0.98)
-    slope = (point.tau - near.tau) / (point.batch - near.batch)
-    return np.where(load.output > 1.0, np.maximum(slope, 0.0), 0.0)
-
-
-def crowd_time(point: Point, slope: FloatArray, ceiling: FloatArray) -> FloatArray:
-    """Return what the step of the mean request is longer than the mean step, as most meet a large batch [s].
+def at_rate(at: Deployment, load: Traffic, rate: FloatArray, top: Point) -> tuple[Point, BoolArray]:
+    r"""Point at which requests complete at a rate, below ``top``; and whether it was found.
 
     Parameters
     ----------
+    at : Deployment
+        What runs where.
+    load : Traffic
+        Requests of an open loop.
+    rate : ndarray, shape (...)
+        At most that of ``top``. [1/s]
+    top : Point
+        Point beyond which nothing is looked for.
+
+    Returns
+    -------
+    Point
+    ndarray of bool
+
+    Notes
+    -----
+    The stationary states at a rate :math:`\lambda` are the solutions of :math:`a = \lambda \tau(a)`. The step
+    grows with the prompts per step, so where it jumps there may be several. A replica that starts empty is in the
+    smallest: from :math:`a_0 = 0`, the steps last :math:`\tau(a_0)`, bring :math:`a_1 = \lambda \tau(a_0)` prompts, and
+    so on, a sequence that rises to the least fixed point [1]_, which itself rises with the rate. It is found
+    by a bracketed search for some state, and a look for a smaller one.
+
+    References
+    ----------
+    .. [1] A. Tarski, "A lattice-theoretical fixpoint theorem and its applications", Pacific J. Math. 5, 1955.
+    """
+    shape = np.broadcast_shapes(np.shape(rate), np.shape(top.rate))
+    target = np.broadcast_to(rate, shape)
+    replica, high = Replica(at, load, target), np.broadcast_to(top.arrivals, shape)
+    found = crossing(
+        _over_rate, replica, (_IDLE * high, high), (np.full(shape, -1.0), top.rate / target - 1.0),
+        tolerance=_TOLERANCE,
+    )  # fmt: skip
+    arrivals = np.array(found.at)
+    again, ends, values = _smaller(replica, arrivals)
+    if again.size:
+        part = replica.some(shape, again)
+        least = crossing(_over_rate, part, ends, values, tolerance=_TOLERANCE)
+        arrivals.reshape(-1)[again] = least.at
+    return replica.point(arrivals), found.converged
+
+
+def _over_rate(replica: Replica, arrivals: FloatArray) -> FloatArray:
+    """Rate over the one that is looked for, less 1 [1]."""
+    return np.asarray(arrivals / replica.step(arrivals) / replica.target - 1.0)
+
+
+Pair = tuple[FloatArray, FloatArray]
+
+
+def _smaller(replica: Replica, arrivals: FloatArray) -> tuple[IntArray, Pair, Pair]:
+    """Return the cases that have a smaller state than the given one, its first bracket, and the excess there."""
+    share = (np.arange(_N_LOOK, 0.0, -1.0) / _N_LOOK) ** 2
+    look = _LEAST_LOOK ** share.reshape(-1, *(1,) * arrivals.ndim) * arrivals
+    excess = _over_rate(replica, look).reshape(_N_LOOK, -1)
+    again = np.flatnonzero((excess >= 0.0).any(axis=0))
+    look = look.reshape(_N_LOOK, -1)[:, again]
+    below = np.full((1, again.size), -1.0)
+    look = np.concatenate([_IDLE * look[:1], look])
+    excess = np.concatenate([below, excess[:, again]])
+    high, each = (excess >= 0.0).argmax(axis=0), np.arange(again.size)
+    ends, values = ((v[high - 1, each], v[high, each]) for v in (look, excess))
+    return again, ends, values
+
+
+def chord_slope(at: Deployment, load: Traffic, point: Point) -> FloatArray:
+    """Return how much longer the mean step is with one more request that decodes, and its prompts [s].
+
+    The chord from a quarter of the batch: steps jump with the batch, and so many requests do come and go.
+    """
+    quarter = mean_step(at, load, point.arrivals * (1.0 - _CHORD))
+    slope = np.maximum(point.tau - quarter, 0.0) / (_CHORD * point.batch)
+    return np.where(load.output > 1.0, slope, 0.0)
+
+
+def crowded(
+    at: Deployment, load: Traffic, point: Point, slope: FloatArray, most: FloatArray
+) -> FloatArray:
+    r"""Return the mean step of a request in an open loop, where most meet a large batch [s].
+
+    Parameters
+    ----------
+    at : Deployment
+        What runs where.
+    load : Traffic
+        Requests.
     point : Point
-        Operating point of an open loop.
+        Operating point.
     slope : ndarray, shape (...)
-        See :func:`slope_of`. [s]
-    ceiling : ndarray, shape (...)
-        Mean step of a replica that is always full; none is longer. [s]
+        See :func:`chord_slope`. [s]
+    most : ndarray, shape (...)
+        Prompts per step of a full replica; no request meets more. [1]
 
     Returns
     -------
     ndarray, shape (...)
-        Time to add to ``point.tau``; the formula is that of :func:`genz.serve.served.served`. [s]
+        Step. [s]
+
+    Notes
+    -----
+    The number of requests that decode varies by :math:`v b`, :math:`v = (1 - \epsilon)^{-3/2}`, with :math:`\epsilon` the
+    elasticity of the step: as more of them make steps, and so stays, longer. That lies between a birth-death process
+    (exponent 1) and stays that all stretch alike (2), as an event loop has it. The mean request meets :math:`v`, not
+    one, beside itself, and takes the step at :math:`b + v - 1`.
     """
     stretch = np.minimum(slope * point.batch / point.tau, _CROWDED)
-    crowd = slope * ((1.0 - stretch) ** -1.5 - 1.0)
-    return np.asarray(np.minimum(crowd, np.maximum(ceiling - point.tau, 0.0)))
+    met = 1.0 + ((1.0 - stretch) ** -1.5 - 1.0) / point.batch
+    return mean_step(at, load, np.minimum(point.arrivals * met, np.maximum(most, point.arrivals)))

@@ -9,18 +9,18 @@ import numpy as np
 
 from genz.core import check
 from genz.core.errors import InputError
-from genz.core.typing import BoolArray, FloatArray, FloatLike, Num
+from genz.core.typing import BoolArray, FloatArray, FloatLike, IntArray, Num
 from genz.perf.energy import idle_power, rent
 from genz.serve.deployment import Deployment, Options
-from genz.serve.loops import at_rate, crowd_time, full_points, slope_of, with_clients
+from genz.serve.loops import at_rate, chord_slope, crowded, full, with_clients
 from genz.serve.served_result import Served
-from genz.serve.stationary import Point, Traffic, decode_step
-from genz.serve.traffic import door_wait, room_of, traffic_of, variation_of
+from genz.serve.stationary import Point, Traffic, burst_step, decode_step, point_at
+from genz.serve.traffic import door_wait, room_of, traffic_of
 from genz.spec.deployment import Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
 
-__all__ = ["Served", "served"]
+__all__ = ["OpenLoop", "Served", "served"]
 
 
 def served(
@@ -65,8 +65,8 @@ def served(
     Notes
     -----
     :func:`genz.serve.stationary.point_at` gives step time, rate and waits at a number of prompts per step. Rate and
-    requests in flight grow with it, so a safeguarded secant finds the one at which, in an open loop, the rate is that
-    of the arrivals, or, in a closed one, decoding and waiting requests are all the clients. The cache bounds the
+    requests in flight grow with it, so a bracketed search finds the one at which, in an open loop, the rate is that
+    of the arrivals (the least one, :func:`genz.serve.loops.at_rate`), or, in a closed one, decoding and waiting requests are all the clients. The cache bounds the
     requests in flight: further ones wait at the door for :math:`(N - N_{most}) / \lambda`, and in an open loop as in a queue with
     :math:`N_{most}` servers, :math:`(1 + c^2) / (2 \lambda) \; r^{\sqrt{2 (N_{most} + 1)}} / (1 - r)` at the share
     :math:`r` of them in use [1]_. An open loop faster
@@ -76,10 +76,8 @@ def served(
     prompts to a step their mean wait is :math:`(N + \min(K, N)) S / 2`, beside half the batch. The same share ends
     while no prompts come any more: half of its tokens see a batch that shrinks evenly to nothing, 2/3 of it in the mean.
 
-    In an open loop the number of requests that decode varies by more than its mean, as more of them make steps, and
-    so stays, longer: by :math:`b (1 - \epsilon)^{-3/2}` with the elasticity :math:`\epsilon` of the step, between a
-    birth-death process (exponent 1) and stays that all stretch alike (2), as an event loop has it. The mean request
-    meets that variance over b, not one, beside itself.
+    In an open loop the number of requests that decode varies, and the mean request meets more of them than there are in the
+    mean over time: :func:`genz.serve.loops.crowded`.
 
     Times vary over requests with the lengths (where the workload has their standard deviation), the wait for a
     step (uniform), the queue (second moment of M/D/1), the door (exponential), and the requests that decode
@@ -96,20 +94,63 @@ def served(
     given = _given(rate, n_client, n_request)
     shape, load = traffic_of(at, workload, given)
     room = np.maximum(room_of(at, load, shape), 0.0)
-    fits = room >= 1.0
+    if rate is not None:
+        return OpenLoop.of(at, load, room).at_rate(given["rate"])
     most = np.maximum(room, 1.0)
-    if rate is None:  # both loads at once: most of the time is overhead of calls
-        both, ended = with_clients(at, load, np.stack([most, np.minimum(load.client, most)]))
-        full, point, converged = both.at(0), both.at(1), ended[1]
-        stable, crowded = fits, point.tau
-    else:
-        both, _ = full_points(at, load, most)
-        full, crowded = both.at(1), both.at(0).tau
-        ask = np.broadcast_to(given["rate"], shape)
-        stable = fits & (ask < full.rate)
-        point, converged = at_rate(at, load, np.minimum(ask, full.rate))
-    waits = _waits(at, workload, load, point, most, crowded, given)
-    return _result(at, load, point, full, waits, room, stable, converged)
+    # both loads at once: most of the time is overhead of calls
+    both, ended = with_clients(at, load, np.stack([most, np.minimum(load.client, most)]))
+    point = both.at(1)
+    waits = _closed_waits(at, load, point, most, given.get("n_request"))
+    return _result(at, load, point, both.at(0).rate, waits, room, (room >= 1.0, ended[1]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenLoop:
+    """A replica and its requests, which arrive at random times, whatever their rate; arrays of the shape of the cases.
+
+    Attributes
+    ----------
+    at : Deployment
+        What runs where.
+    load : Traffic
+        Requests.
+    room : ndarray
+        Requests in flight at most. [1]
+    top : Point
+        Point at which they take all the room; beyond it a queue grows.
+    """
+
+    at: Deployment
+    load: Traffic
+    room: FloatArray
+    top: Point
+
+    @classmethod
+    def of(cls, at: Deployment, load: Traffic, room: FloatArray) -> OpenLoop:
+        """Return the loop of a replica that has room for some requests."""
+        return cls(at, load, room, full(at, load, np.maximum(room, 1.0)))
+
+    def some(self, shape: tuple[int, ...], index: IntArray) -> OpenLoop:
+        """Return some cases, by their place in the flattened shape of all."""
+        room = np.broadcast_to(self.room, shape).ravel()[index]
+        top = self.top.some(shape, index)
+        return OpenLoop(self.at.some(shape, index), self.load.some(shape, index), room, top)
+
+    def at_rate(self, rate: FloatArray) -> Served:
+        """Return what requests experience at a rate [1/s]."""
+        point, converged = at_rate(self.at, self.load, np.minimum(rate, self.top.rate), self.top)
+        return self._served(point, (rate < self.top.rate) & (self.room >= 1.0), converged)
+
+    def at_arrivals(self, arrivals: FloatArray) -> Served:
+        """Return what requests experience where so many prompts, at most those of ``top``, pass per step."""
+        point = point_at(self.at, self.load, arrivals)
+        fits = np.broadcast_to(self.room >= 1.0, point.rate.shape)
+        return self._served(point, fits, np.ones_like(fits))
+
+    def _served(self, point: Point, stable: BoolArray, converged: BoolArray) -> Served:
+        waits = _open_waits(self, point)
+        flags = (np.asarray(stable), converged)
+        return _result(self.at, self.load, point, self.top.rate, waits, self.room, flags)
 
 
 def _given(
@@ -134,7 +175,7 @@ def _given(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waits:
-    """Waits outside the replica, the step as the mean request sees it, and how times vary over requests."""
+    """Waits outside the replica, the step as the mean request sees it, and variances over requests."""
 
     door: FloatArray
     burst: FloatArray
@@ -143,60 +184,58 @@ class _Waits:
     tpot: FloatArray
     decode: FloatArray
 
-    @property
-    def outside(self) -> FloatArray:
-        return self.door + self.burst
+
+def _open_waits(loop: OpenLoop, point: Point) -> _Waits:
+    """Return waits for room, the step of the mean request, and variances, where requests arrive at random times."""
+    at, load = loop.at, loop.load
+    door = door_wait(load, point, np.maximum(loop.room, 1.0))
+    slope = chord_slope(at, load, point)
+    step = crowded(at, load, point, slope, loop.top.arrivals)
+    ttft, tpot, decode = _variances(at, load, point, slope, 1.0)
+    return _Waits(door, np.zeros(()), step, door**2 + ttft, tpot, decode)
 
 
-def _waits(
-    at: Deployment,
-    workload: Workload,
-    load: Traffic,
-    point: Point,
-    most: FloatArray,
-    crowded: FloatArray,
-    given: dict[str, FloatArray],
+def _closed_waits(
+    at: Deployment, load: Traffic, point: Point, most: FloatArray, n_request: FloatArray | None
 ) -> _Waits:
-    """Return waits at the door and in the first burst, and variances of ttft, tpot and decode time."""
-    inside = point.batch + point.rate * point.active_ttft
-    length = variation_of(workload.output)
-    if np.isinf(load.client).all():
-        door = door_wait(point, most, length)
-        door_variance = door**2
-    else:
-        door = np.maximum(load.client - inside, 0.0) / point.rate
-        door_variance = door**2 * length
-    share: Num = 0.0
-    burst = drain = np.zeros(())
-    if "n_request" in given:
-        share = load.client / given["n_request"]
-        admitted = np.minimum(load.client, most)
-        burst = _burst(load, point, admitted)
-        drain = admitted / given["n_request"] / 2.0 * _drain(at, load, point)
-    spread = load.others if np.isinf(load.client).all() else 1.0 - point.batch / load.client
-    slope = slope_of(at, load, point)
-    tpot = _step_variance(load, point, slope) * np.maximum(spread, 0.0)
-    crowd = crowd_time(point, slope, crowded)
-    slow = (point.own + at.engine.overhead_token * load.new) ** 2 * load.variation
-    queue = point.queue**2 + point.busy * point.service**2 / (
-        3.0 * np.maximum(1.0 - point.busy, 1e-9)
-    )
-    queue = np.where(point.queue > 0.0, queue, 0.0)
+    """Return waits for room and in the first burst, the mean step, and variances, where clients circulate."""
+    door = np.maximum(load.client - point.inside, 0.0) / point.rate
+    spread = np.maximum(1.0 - point.batch / load.client, 0.0)
+    ttft, tpot, decode = _variances(at, load, point, chord_slope(at, load, point), spread)
+    ttft = ttft + door**2 * load.output_variation
+    if n_request is None:
+        return _Waits(door, np.zeros(()), point.tau, ttft, tpot, decode)
+    share, admitted = load.client / n_request, np.minimum(load.client, most)
+    burst = _burst(at, load, point, admitted)
+    step = point.tau - admitted / n_request / 2.0 * _drain(at, load, point)
     first = burst**2 * (share * 4.0 / 3.0 - share**2)
-    return _Waits(
-        door=np.asarray(door),
-        burst=np.asarray(share * burst),
-        step=np.asarray(point.tau + crowd - drain),
-        ttft=door_variance + first + point.residual**2 / 3.0 + queue + slow,
-        tpot=tpot,
-        decode=load.further**2 * tpot * (1.0 + length) + (load.further * point.tau) ** 2 * length,
-    )
+    return _Waits(door, share * burst, step, ttft + first, tpot, decode)
 
 
-def _burst(load: Traffic, point: Point, clients: FloatArray) -> FloatArray:
+def _variances(
+    at: Deployment, load: Traffic, point: Point, slope: FloatArray, spread: Num
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Variances over requests of ttft inside the replica, of the mean step, and of the time to decode [s^2].
+
+    ``spread`` is the variance of the requests that decode over their mean.
+    """
+    slow = (point.own + at.engine.overhead_token * load.new) ** 2 * load.variation
+    free = np.maximum(1.0 - point.busy, 1e-9)
+    queue = point.queue**2 + point.busy * point.service**2 / (3.0 * free)
+    queue = np.where(point.queue > 0.0, queue, 0.0)
+    beside = 2.0 / 3.0 * slope**2 * point.batch
+    prompts = np.maximum(point.tau - point.idle_step, 0.0) ** 2 / point.arrivals / load.further
+    step = np.where(load.output > 1.0, beside + prompts, 0.0) * spread
+    length = load.output_variation
+    decode = load.further**2 * step * (1.0 + length) + (load.further * point.tau) ** 2 * length
+    return point.residual**2 / 3.0 + queue + slow, step, decode
+
+
+def _burst(at: Deployment, load: Traffic, point: Point, clients: FloatArray) -> FloatArray:
     """Mean time by which prompts that all arrive at once pass later than those of a stationary load [s]."""
     together = np.minimum(load.most, clients)
-    passed = (clients + np.maximum(together, 1.0)) / 2.0 * point.first_service
+    service = burst_step(at, load, point) * load.new / load.budget
+    passed = (clients + np.maximum(together, 1.0)) / 2.0 * service
     return np.asarray(np.maximum(passed - (point.residual + point.queue + point.own), 0.0))
 
 
@@ -206,25 +245,19 @@ def _drain(at: Deployment, load: Traffic, point: Point) -> FloatArray:
     return np.where(load.output > 1.0, np.maximum(point.tau - alone, 0.0), 0.0)
 
 
-def _step_variance(load: Traffic, point: Point, slope: FloatArray) -> FloatArray:
-    """Variance over requests of their mean step: requests beside them, and prompts that came meanwhile [s^2]."""
-    prompts = np.maximum(point.tau - point.idle_step, 0.0) ** 2 / point.arrivals / load.further
-    return np.where(load.output > 1.0, 2.0 / 3.0 * slope**2 * point.batch + prompts, 0.0)
-
-
 def _result(
     at: Deployment,
     load: Traffic,
     point: Point,
-    full: Point,
+    most: FloatArray,
     waits: _Waits,
     room: FloatArray,
-    stable: BoolArray,
-    converged: BoolArray,
+    flags: tuple[BoolArray, BoolArray],
 ) -> Served:
-    """Put the parts together; times of an unstable load are infinite."""
-    shape, fits = room.shape, room >= 1.0
-    ttft = point.active_ttft + waits.outside
+    """Put the parts together; ``most`` is the largest rate, and times of a load that is not stable are infinite."""
+    stable, converged = flags
+    shape, fits = np.broadcast_shapes(room.shape, point.rate.shape), room >= 1.0
+    ttft = point.active_ttft + waits.door + waits.burst
     batch = point.rate * load.further * waits.step
     if np.isfinite(load.client).all():
         batch = point.batch
@@ -251,10 +284,10 @@ def _result(
         tpot_std=time(np.sqrt(waits.tpot)),
         latency_std=time(np.sqrt(waits.ttft + waits.decode)),
         stable=fit(stable),
-        stable_rate=fit(np.where(fits, full.rate, 0.0)),
+        stable_rate=fit(np.where(fits, most, 0.0)),
         converged=fit(converged),
         busy=fit(point.busy),
-        utilisation=fit(point.rate / full.rate),
+        utilisation=fit(point.rate / most),
         max_batch=fit(room),
         power=fit((1.0 - empty) * point.power + empty * idle_power(at.platform) * size),
         price=None if price is None else fit(price),

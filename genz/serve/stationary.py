@@ -6,12 +6,22 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from genz.core.typing import FloatArray, Num
+from genz.core.typing import FloatArray, IntArray, Num
 from genz.serve.deployment import Deployment
 from genz.serve.software import first_token_time
 from genz.serve.step import Step, mean_decode, mixed
 
-__all__ = ["BUDGET", "Point", "Traffic", "decode_step", "kernel_time", "point_at", "stretched_time"]
+__all__ = [
+    "BUDGET",
+    "Point",
+    "Traffic",
+    "burst_step",
+    "decode_step",
+    "kernel_time",
+    "mean_step",
+    "point_at",
+    "stretched_time",
+]
 
 #: Token budget of a step where the engine names none, and the prompt is no longer. [tokens]
 BUDGET = 8192.0
@@ -36,8 +46,8 @@ class Traffic:
         Tokens of a step at most, over the attention groups of the replica. [tokens]
     client : ndarray
         Requests that circulate; infinite for an open loop. [1]
-    variation : ndarray
-        Squared coefficient of variation of the prompt. [1]
+    variation, output_variation : ndarray
+        Squared coefficient of variation of the prompt, and of the output. [1]
     """
 
     new: FloatArray
@@ -47,6 +57,12 @@ class Traffic:
     budget: FloatArray
     client: FloatArray
     variation: FloatArray
+    output_variation: FloatArray
+
+    def some(self, shape: tuple[int, ...], index: IntArray) -> Traffic:
+        """Return some cases, by their place in the flattened shape of all."""
+        own = (np.broadcast_to(getattr(self, f.name), shape) for f in fields(self))
+        return Traffic(*(value.ravel()[index] for value in own))
 
     @property
     def further(self) -> FloatArray:
@@ -85,10 +101,10 @@ class Point:
     engine, residual, queue, own : ndarray
         Time of a prompt in the engine's software, its wait for the step in progress and for the prompts before it,
         and its own steps. [s]
-    service, first_service : ndarray
-        Time of one prompt where steps are full, and with half the batch beside it. [s]
-    idle_step, full_step : ndarray
-        Steps without a prompt, and with as many as pass together. [s]
+    service : ndarray
+        Time of one prompt where steps are full. [s]
+    idle_step : ndarray
+        Step without a prompt. [s]
     power : ndarray
         Power while steps run. [W]
     """
@@ -104,9 +120,7 @@ class Point:
     queue: FloatArray
     own: FloatArray
     service: FloatArray
-    first_service: FloatArray
     idle_step: FloatArray
-    full_step: FloatArray
     power: FloatArray
     log_error: FloatArray
     bound_index: FloatArray
@@ -115,10 +129,20 @@ class Point:
         """Return the values at an index of the first axis."""
         return Point(*(getattr(self, f.name)[index] for f in fields(self)))
 
+    def some(self, shape: tuple[int, ...], index: IntArray) -> Point:
+        """Return some cases, by their place in the flattened shape of all."""
+        own = (np.broadcast_to(getattr(self, f.name), shape) for f in fields(self))
+        return Point(*(value.ravel()[index] for value in own))
+
     @property
     def active_ttft(self) -> FloatArray:
         """Mean time from admission to the first token [s]."""
         return self.engine + self.residual + self.queue + self.own
+
+    @property
+    def inside(self) -> FloatArray:
+        """Requests that decode, pass or wait for a step, in the mean over time [1]."""
+        return self.batch + self.rate * self.active_ttft
 
 
 def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
@@ -157,23 +181,16 @@ def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
     ----------
     .. [1] B. T. Doshi, "Queueing systems with vacations, a survey", Queueing Systems 1, 1986.
     """
-    batch = arrivals * load.further
+    mix = _Mix.of(load, arrivals)
     decoding = load.output > 1.0
-    active = np.where(decoding, 1.0 + batch * load.others, _NONE)
     n_chunk = np.ceil(load.new / load.budget)
-    alone = load.new / n_chunk
-    together = arrivals * load.new / -np.expm1(-arrivals)
-    passing = np.clip(together, alone, load.budget)
-    own_tokens = np.minimum(alone * (1.0 + arrivals * load.others), load.budget)
-    share = np.minimum(arrivals * load.new / passing, 1.0)
-    idle = decode_step(at, load, active)
-    tokens = np.stack(np.broadcast_arrays(passing, own_tokens, load.budget, load.budget))
-    beside = np.stack(np.broadcast_arrays(active, active, active, active / 2.0))
-    steps = _prompt_step(at, load, beside, tokens)
-    without = np.where(decoding, kernel_time(idle), 0.0)
+    own_tokens = np.minimum(load.new / n_chunk * (1.0 + arrivals * load.others), load.budget)
+    idle = decode_step(at, load, mix.active)
+    tokens = np.stack(np.broadcast_arrays(mix.passing, own_tokens, load.budget))
+    steps = _prompt_step(at, load, mix.active, tokens)
     base = np.where(decoding, idle.time, 0.0)
-    busy, own, full, first = stretched_time(at, steps, without)
-    tau = (1.0 - share) * idle.time + share * busy
+    busy, own, full = _beside(at, load, idle, steps)
+    share, tau = mix.share, mix.mean(idle.time, busy)
     rate = arrivals / tau
     service = full * load.new / load.budget
     rho = np.minimum(rate * service, 1.0)
@@ -188,13 +205,54 @@ def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
     power = ((1.0 - share) * np.where(decoding, idle.energy, 0.0) + share * steps.energy[0]) / tau
     heavy = share * busy > (1.0 - share) * base
     return Point(
-        arrivals=arrivals, batch=batch, tau=tau, rate=rate, share=share, busy=rho,
+        arrivals=arrivals, batch=arrivals * load.further, tau=tau, rate=rate, share=share, busy=rho,
         engine=engine,
         residual=np.where(closed & (engine <= 0.0), 0.0, residual), queue=queue, own=n_chunk * own, service=service,
-        first_service=first * load.new / load.budget, idle_step=base, full_step=full, power=power,
+        idle_step=base, power=power,
         log_error=np.where(heavy, steps.log_error[0], idle.log_error),
         bound_index=np.where(heavy, steps.bound_index[0], idle.bound_index),
     )  # fmt: skip
+
+
+def mean_step(at: Deployment, load: Traffic, arrivals: FloatArray) -> FloatArray:
+    """Return ``tau`` of :func:`point_at` alone, at less than half the work [s]."""
+    mix = _Mix.of(load, arrivals)
+    idle = decode_step(at, load, mix.active)
+    busy = _beside(at, load, idle, _prompt_step(at, load, mix.active, mix.passing))
+    return mix.mean(idle.time, busy)
+
+
+def burst_step(at: Deployment, load: Traffic, point: Point) -> FloatArray:
+    """Return the step that passes as many prompt tokens as it may beside half of those that decode [s]."""
+    active = _Mix.of(load, point.arrivals).active
+    idle = decode_step(at, load, active)
+    return _beside(at, load, idle, _prompt_step(at, load, active / 2.0, load.budget))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Mix:
+    """What steps are made of where ``arrivals`` prompts pass per step.
+
+    Requests that decode as each of them sees it, prompt tokens of the steps that have any, and the share of the
+    steps that do.
+    """
+
+    active: FloatArray
+    passing: FloatArray
+    share: FloatArray
+
+    @classmethod
+    def of(cls, load: Traffic, arrivals: FloatArray) -> _Mix:
+        batch = arrivals * load.further
+        active = np.where(load.output > 1.0, 1.0 + batch * load.others, _NONE)
+        alone = load.new / np.ceil(load.new / load.budget)
+        together = arrivals * load.new / -np.expm1(-arrivals)
+        passing = np.clip(together, alone, load.budget)
+        return cls(active, passing, np.minimum(arrivals * load.new / passing, 1.0))
+
+    def mean(self, idle: FloatArray, busy: FloatArray) -> FloatArray:
+        """Return the mean over steps without and with prompts."""
+        return np.asarray((1.0 - self.share) * idle + self.share * busy)
 
 
 def decode_step(at: Deployment, load: Traffic, active: FloatArray) -> Step:
@@ -231,6 +289,11 @@ def _prompt_step(at: Deployment, load: Traffic, active: FloatArray, tokens: Floa
 def kernel_time(step: Step) -> FloatArray:
     """Return the time of the kernels of a step, without launches and engine [s]."""
     return step.compute_time + step.memory_time + step.network_time
+
+
+def _beside(at: Deployment, load: Traffic, idle: Step, step: Step) -> FloatArray:
+    """Return the time of a step with prompts, where ``idle`` is the step without them [s]."""
+    return stretched_time(at, step, np.where(load.output > 1.0, kernel_time(idle), 0.0))
 
 
 def stretched_time(at: Deployment, step: Step, without: Num) -> FloatArray:

@@ -61,6 +61,7 @@ def traffic_of(
     return shape, Traffic(
         new, prompt - new, output, beams, np.broadcast_to(budget, shape), client,
         np.broadcast_to(variation_of(workload.prompt), shape),
+        np.broadcast_to(variation_of(workload.output), shape),
     )  # fmt: skip
 
 
@@ -110,24 +111,24 @@ def room_of(at: Deployment, load: Traffic, shape: tuple[int, ...]) -> FloatArray
     return np.broadcast_to(np.minimum(uses.max_batch, _MOST_REQUESTS), shape)
 
 
-def door_wait(point: Point, most: FloatArray, variation: FloatArray) -> FloatArray:
+def door_wait(load: Traffic, point: Point, most: FloatArray) -> FloatArray:
     """Return the mean wait for room in the cache where requests arrive at random times [s].
 
     Parameters
     ----------
+    load : Traffic
+        Requests.
     point : Point
         Mean values of the replica.
     most : ndarray, shape (...)
         Requests in flight at most. [1]
-    variation : ndarray, shape (...)
-        Squared coefficient of variation of the output. [1]
 
     Returns
     -------
     ndarray, shape (...)
         Wait; see :func:`genz.serve.served.served`. [s]
     """
-    inside = point.batch + point.rate * point.active_ttft
-    use = np.minimum(inside / most, _NEARLY)
+    use = np.minimum(point.inside / most, _NEARLY)
     power = np.sqrt(2.0 * (most + 1.0))
-    return np.asarray((1.0 + variation) / 2.0 / point.rate * use**power / (1.0 - use))
+    vary = (1.0 + load.output_variation) / 2.0
+    return np.asarray(vary / point.rate * use**power / (1.0 - use))

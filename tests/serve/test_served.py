@@ -94,7 +94,7 @@ def test_an_unstable_load_is_a_value(zoo, cluster):
 def test_a_root_that_was_not_found_is_said(zoo, cluster, monkeypatch):
     done = served(zoo["gqa"], cluster, load(), n_client=[1, 16], engine=BUDGET)
     assert done.converged.tolist() == [True, True]
-    monkeypatch.setattr("genz.serve.loops._MOST_STEPS", 1)
+    monkeypatch.setattr("genz.core.search._MOST_STEPS", 1)
     done = served(zoo["gqa"], cluster, load(), n_client=[1, 16], engine=BUDGET)
     assert not done.converged[1]
     assert done.reason[1] == "not converged"
