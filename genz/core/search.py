@@ -153,6 +153,7 @@ def crossing(
     values: tuple[FloatArray, FloatArray],
     *,
     tolerance: float,
+    halvings: int = 0,
 ) -> Crossing:
     """Return where increasing functions cross zero, for many cases at once.
 
@@ -166,6 +167,9 @@ def crossing(
         Ends of the range, at least 0, and the function there.
     tolerance : float
         Relative width of the bracket at which a case is done, as it is at a value that small. [1]
+    halvings : int, default 0
+        Steps that halve the bracket before any interpolates: of several crossings, functions of which one lies above the
+        other then find the same one, or the greater function the lower one.
 
     Returns
     -------
@@ -186,13 +190,13 @@ def crossing(
     found = _Bracket.of(shape, ends, values)
     place = np.arange(found.new.size)
     part, part_shape = cases, shape
-    for _ in range(_MOST_STEPS):
+    for step in range(_MOST_STEPS):
         open_ = np.flatnonzero(~found.done(tolerance))
         if not open_.size:
             break
         if 2 * open_.size <= place.size and place.size > _FEW:
             place, part, part_shape = open_, cases.some(shape, open_), open_.shape
-        x = found.guess(tolerance)
+        x = found.halfway if step < halvings else found.guess(tolerance)
         value = np.broadcast_to(excess(part, x[place].reshape(part_shape)), part_shape).ravel()
         known = np.zeros(x.size)
         known[place] = value
@@ -235,6 +239,11 @@ class _Bracket:
             (width <= tolerance * np.maximum(self.new, self.other))
             | (np.abs(self.f_new) <= tolerance)
         )
+
+    @property
+    def halfway(self) -> FloatArray:
+        """Return the middles of the brackets."""
+        return (self.new + self.other) / 2.0
 
     def guess(self, tolerance: float) -> FloatArray:
         """Return where to look next: on the line at first, then by Chandrupatla."""

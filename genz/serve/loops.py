@@ -22,8 +22,8 @@ _MOST = 1.0 - 1e-9
 _CROWDED = 0.9
 #: Share of the batch over which the slope of the step is taken, from below. [1]
 _CHORD = 0.75
-#: Where a smaller state is looked for: so many points, dense near the known one, down to this share of it. [1]
-_N_LOOK, _LEAST_LOOK = 16, 1.0 / 3.0
+#: Where the least state is looked for: so many points, down to this share of a full replica, and halvings from there. [1]
+_N_LOOK, _LEAST_LOOK, _HALVINGS = 32, 1.0 / 8.0, 9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,50 +106,38 @@ def at_rate(at: Deployment, load: Traffic, rate: FloatArray, top: Point) -> tupl
     The stationary states at a rate :math:`\lambda` are the solutions of :math:`a = \lambda \tau(a)`. The step
     grows with the prompts per step, so where it jumps there may be several. A replica that starts empty is in the
     smallest: from :math:`a_0 = 0`, the steps last :math:`\tau(a_0)`, bring :math:`a_1 = \lambda \tau(a_0)` prompts, and
-    so on, a sequence that rises to the least fixed point [1]_, which itself rises with the rate. It is found
-    by a bracketed search for some state, and a look for a smaller one.
+    so on, a sequence that rises to the least fixed point [1]_, which itself rises with the rate. So the first of
+    points is taken at which the rate is reached, the same points for all rates, and what lies before it is halved before it is
+    interpolated: the state that is found is the least one as far as the points tell, and never falls as the rate grows.
 
     References
     ----------
     .. [1] A. Tarski, "A lattice-theoretical fixpoint theorem and its applications", Pacific J. Math. 5, 1955.
     """
     shape = np.broadcast_shapes(np.shape(rate), np.shape(top.rate))
+    share = np.geomspace(_LEAST_LOOK, 1.0, _N_LOOK).reshape(-1, *(1,) * np.ndim(top.rate))
+    look = np.concatenate([_IDLE * top.arrivals[None], share * top.arrivals])
+    rates = look / mean_step(at, load, look)
+    lift = (len(look), *(1,) * (len(shape) - np.ndim(top.rate)), *np.shape(top.rate))
+    look, rates = (np.broadcast_to(v.reshape(lift), (len(look), *shape)) for v in (look, rates))
+    reached = rates[1:-1] >= rate
+    first = np.where(reached.any(axis=0), reached.argmax(axis=0) + 1, len(look) - 1)[None]
+    low, high, under, over = (
+        np.take_along_axis(v, place, axis=0)[0]
+        for v in (look, rates)
+        for place in (first - 1, first)
+    )
     target = np.broadcast_to(rate, shape)
-    replica, high = Replica(at, load, target), np.broadcast_to(top.arrivals, shape)
     found = crossing(
-        _over_rate, replica, (_IDLE * high, high), (np.full(shape, -1.0), top.rate / target - 1.0),
-        tolerance=_TOLERANCE,
+        _over_rate, Replica(at, load, target), (low, high), (under / target - 1.0, over / target - 1.0),
+        tolerance=_TOLERANCE, halvings=_HALVINGS,
     )  # fmt: skip
-    arrivals = np.array(found.at)
-    again, ends, values = _smaller(replica, arrivals)
-    if again.size:
-        part = replica.some(shape, again)
-        least = crossing(_over_rate, part, ends, values, tolerance=_TOLERANCE)
-        arrivals.reshape(-1)[again] = least.at
-    return replica.point(arrivals), found.converged
+    return point_at(at, load, found.at), found.converged
 
 
 def _over_rate(replica: Replica, arrivals: FloatArray) -> FloatArray:
     """Rate over the one that is looked for, less 1 [1]."""
     return np.asarray(arrivals / replica.step(arrivals) / replica.target - 1.0)
-
-
-Pair = tuple[FloatArray, FloatArray]
-
-
-def _smaller(replica: Replica, arrivals: FloatArray) -> tuple[IntArray, Pair, Pair]:
-    """Return the cases that have a smaller state than the given one, its first bracket, and the excess there."""
-    share = (np.arange(_N_LOOK, 0.0, -1.0) / _N_LOOK) ** 2
-    look = _LEAST_LOOK ** share.reshape(-1, *(1,) * arrivals.ndim) * arrivals
-    excess = _over_rate(replica, look).reshape(_N_LOOK, -1)
-    again = np.flatnonzero((excess >= 0.0).any(axis=0))
-    look = look.reshape(_N_LOOK, -1)[:, again]
-    below = np.full((1, again.size), -1.0)
-    look = np.concatenate([_IDLE * look[:1], look])
-    excess = np.concatenate([below, excess[:, again]])
-    high, each = (excess >= 0.0).argmax(axis=0), np.arange(again.size)
-    ends, values = ((v[high - 1, each], v[high, each]) for v in (look, excess))
-    return again, ends, values
 
 
 def chord_slope(at: Deployment, load: Traffic, point: Point) -> FloatArray:
