@@ -12,7 +12,6 @@ from genz.core.search import crossing
 from genz.core.typing import FloatArray, IntArray, Num
 from genz.serve.deployment import Deployment, Options
 from genz.serve.served import OpenLoop, Served
-from genz.serve.traffic import room_of, traffic_of
 from genz.spec.deployment import Objective, Workload, check_choice
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
@@ -114,14 +113,12 @@ def capacity(
             msg = f"{name} must be a {kind.__name__}, got {value!r:.80}"
             raise InputError(msg)
     limit = {n: np.asarray(getattr(objective, n), dtype=np.float64) for n in LIMITS[:3]}
-    shape, load = traffic_of(at, workload, limit)
-    room = np.maximum(room_of(at, load, shape), 0.0)
-    cases = _Cases(OpenLoop.of(at, load, room), limit, tpot_from)
+    cases = _Cases(OpenLoop.of(at, workload, limit), limit, tpot_from)
     top = cases.loop.top.arrivals
     ends = top * _LEAST, top
     values = cases.excess(ends[0]), cases.excess(ends[1])
     found = crossing(_Cases.excess, cases, ends, values, tolerance=_TOLERANCE)
-    return _result(cases, cases.loop.at_arrivals(found.at), shape, values)
+    return _result(cases, cases.loop.at_arrivals(found.at), values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,9 +151,7 @@ class _Cases:
         return np.asarray(1.0 - 1.0 / np.maximum(used, _LEAST))
 
 
-def _result(
-    cases: _Cases, load: Served, shape: tuple[int, ...], values: tuple[FloatArray, FloatArray]
-) -> Capacity:
+def _result(cases: _Cases, load: Served, values: tuple[FloatArray, FloatArray]) -> Capacity:
     """Put the parts together; ``values`` is the excess of the limits at the lightest load and at the largest."""
     loop = cases.loop
     possible = (values[0] <= 0.0) & (loop.room >= 1.0)
@@ -167,7 +162,7 @@ def _result(
     rate = np.minimum(load.rate, load.stable_rate * _NEARLY)
 
     def fit(value: Num) -> Num:
-        return np.array(np.broadcast_to(value, shape))[()]
+        return np.array(np.broadcast_to(value, loop.room.shape))[()]
 
     return Capacity(
         rate=fit(np.where(possible, rate, 0.0)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Unpack
 
@@ -92,10 +93,11 @@ def served(
         msg = f"workload must be a Workload or a name, got {workload!r:.80}"
         raise InputError(msg)
     given = _given(rate, n_client, n_request)
+    if rate is not None:
+        traffic_of(at, workload, given)  # refuses shapes that do not broadcast
+        return OpenLoop.of(at, workload, {}).at_rate(given["rate"])
     shape, load = traffic_of(at, workload, given)
     room = np.maximum(room_of(at, load, shape), 0.0)
-    if rate is not None:
-        return OpenLoop.of(at, load, room).at_rate(given["rate"])
     most = np.maximum(room, 1.0)
     # both loads at once: most of the time is overhead of calls
     both, ended = with_clients(at, load, np.stack([most, np.minimum(load.client, most)]))
@@ -126,8 +128,10 @@ class OpenLoop:
     top: Point
 
     @classmethod
-    def of(cls, at: Deployment, load: Traffic, room: FloatArray) -> OpenLoop:
-        """Return the loop of a replica that has room for some requests."""
+    def of(cls, at: Deployment, workload: Workload, given: Mapping[str, FloatArray]) -> OpenLoop:
+        """Return the loop of requests of a workload, in the shape that whatever else is ``given`` broadcasts to."""
+        shape, load = traffic_of(at, workload, given)
+        room = np.maximum(room_of(at, load, shape), 0.0)
         return cls(at, load, room, full(at, load, np.maximum(room, 1.0)))
 
     def some(self, shape: tuple[int, ...], index: IntArray) -> OpenLoop:

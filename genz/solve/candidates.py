@@ -10,9 +10,9 @@ import numpy as np
 from genz.api import stack_platforms
 from genz.core.errors import UnsupportedFormatError
 from genz.core.typing import FloatArray, IntArray, Num
-from genz.serve.deployment import layout_rules
+from genz.serve.deployment import Deployment, layout_rules
 from genz.serve.memory import Memory, memory
-from genz.serve.served import Served, served
+from genz.serve.served import OpenLoop, Served, served
 from genz.solve.layouts import layouts
 from genz.spec.deployment import Engine, Parallel, Workload
 from genz.spec.hardware import Platform
@@ -110,6 +110,12 @@ class Candidates:
         """Return platform and layout of some cases as records of arrays."""
         degrees = {name: values[chosen] for name, values in self.degrees.items()}
         return self._stacked.take(self.index[chosen]), Parallel(**degrees)
+
+    def loop(self, chosen: IntArray) -> OpenLoop:
+        """Return one replica of some cases, whatever its load."""
+        platform, parallel = self.take(chosen)
+        options = {"parallel": parallel, "precision": self.precision, **self.options}
+        return OpenLoop.of(Deployment.of(self.model, platform, options), self.workload, {})
 
     def served(
         self, chosen: IntArray, rate: FloatArray, workload: Workload | None = None

@@ -127,7 +127,7 @@ def _relaxed(one: Solved, times: frozenset[str]) -> Solved:
     free = {n: np.inf for n in LIMITS if n not in times}
     criterion = replace(one.criterion, objective=one.criterion.objective.replace(**free))
     renting = replace(one.renting, budget=np.inf, most=np.full(one.renting.most.shape, np.inf))
-    bracket = Bracket.of(one.idle, criterion.ratio(one.idle))
+    bracket = Bracket.of(one.idle, criterion.ratio(one.idle), one.loop.top.arrivals)
     return replace(one, criterion=criterion, renting=renting, bracket=bracket)
 
 
@@ -142,7 +142,7 @@ def _taken(one: Solved, fewest: Solved, name: str) -> FloatArray:
     else:
         share, some = np.full(alive.shape, np.inf), np.flatnonzero(alive)
         if some.size:
-            power = fewest.power(some, fewest.cases.served(some, fewest.share(some)))
+            power = fewest.power(some, fewest.served(some, fewest.share(some)))
             share[some] = power / float(one.criterion.objective.power)
     return np.where(alive, share, np.inf)
 
@@ -159,4 +159,4 @@ def _slowest(one: Solved, names: frozenset[str]) -> Served:
     rate = _rate(one, names)
     if (rate == IDLE).all():
         return one.idle
-    return one.cases.served(np.arange(one.cases.n_case), rate)
+    return one.served(np.arange(one.cases.n_case), rate)

@@ -27,8 +27,8 @@ def plans_of(solved: Solved, rank: str) -> list[Plan]:
     if not chosen.size:
         return []
     most = solved.known(chosen)
-    load = solved.cases.served(chosen, solved.share(chosen))
-    made = _Made(solved, chosen, key, bound, most, load, solved.cases.served(chosen, most))
+    load = solved.served(chosen, solved.share(chosen))
+    made = _Made(solved, chosen, key, bound, most, load, solved.served(chosen, most))
     return made.plans()
 
 

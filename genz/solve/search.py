@@ -1,4 +1,4 @@
-"""The search for the rate that a replica takes within limits: exact, for many layouts at once."""
+"""The search for the load that a replica takes within limits: exact, for many layouts at once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import numpy as np
 from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.serve.served_result import Served
 
-__all__ = ["IDLE", "Bracket", "narrow"]
+__all__ = ["IDLE", "LIGHT", "Bracket", "narrow", "slack"]
 
 #: Rate at which a replica counts as idle. [1/s]
 IDLE = 1e-6
+#: Share of the load of a full replica that is light. [1]
+LIGHT = 1e-9
 
 _MOST_ROUNDS = 200
 #: Loads that are evaluated at once: fewer cost hardly less, so few cases are looked at in many places. [1]
@@ -23,42 +25,45 @@ _LARGEST = 1e6
 
 @dataclass(slots=True, eq=False)
 class Bracket:
-    """Rates of a replica between which its limits break; arrays of shape (n_case,), narrowed in place.
+    """Loads of a replica between which its limits break; arrays of shape (n_case,), narrowed in place.
 
     Attributes
     ----------
     low, high : ndarray
-        Greatest rate known to be within limits, 0 if none is; least known to break them. [1/s]
+        Greatest load known to be within limits, 0 if none is; least known to break them. [1]
     slack_low, slack_high : ndarray
         Inverse of how much of the limits is used up there: at least 1, below 1. [1]
+    rate : ndarray
+        Greatest rate known to be within limits. [1/s]
     halved, since : ndarray
-        Width when it had last halved, and guesses since. [1/s], [1]
+        Width when it had last halved, and guesses since. [1], [1]
     """
 
     low: FloatArray
     high: FloatArray
     slack_low: FloatArray
     slack_high: FloatArray
+    rate: FloatArray
     halved: FloatArray
     since: FloatArray
 
     @classmethod
-    def of(cls, idle: Served, ratio: FloatArray) -> Bracket:
-        """Return the bracket that is known from a replica at :data:`IDLE`: that rate, and the largest stable one."""
+    def of(cls, idle: Served, ratio: FloatArray, top: FloatArray) -> Bracket:
+        """Return the bracket that is known from a replica at the share :data:`LIGHT` of its full load ``top``."""
         met = np.asarray((ratio <= 1.0) & idle.stable)
-        stable = np.where(met, idle.stable_rate, 0.0)
-        low = np.where(met, IDLE, 0.0)
-        return cls(low, stable, slack(ratio), np.zeros(met.shape), stable.copy(), 0.0 * low)
+        high = np.where(met, top, 0.0)
+        rate, none = np.where(met, idle.rate, 0.0), np.zeros(met.shape)
+        return cls(LIGHT * high, high, slack(ratio), none, rate, high.copy(), none.copy())
 
     @property
     def alive(self) -> BoolArray:
-        """Cases that keep the limits at some rate."""
+        """Cases that keep the limits at some load."""
         return np.asarray(self.low > 0.0)
 
     def guess(self, chosen: IntArray, width: float) -> FloatArray:
-        """Return rates to look at, shape (n_point, n_chosen) [1/s].
+        """Return loads to look at, shape (n_point, n_chosen) [1].
 
-        The inverse of how much of the limits is used up is nearly linear in the rate, so the line between the ends tells
+        The inverse of how much of the limits is used up is nearly linear in the load, so the line between the ends tells
         where they break; but the middle where that did not halve the bracket in two guesses, as at a
         step. Few cases are looked at on both sides of it, ``width`` apart, and in between.
         """
@@ -77,10 +82,14 @@ class Bracket:
         points = np.concatenate([beside, low + inside * (high - low)])
         return np.where((points > low) & (points < high), points, line)
 
-    def learn(self, chosen: IntArray, rate: FloatArray, found: FloatArray) -> None:
-        """Narrow cases by the slack found at rates, shape (n_point, n_chosen); up to the first that breaks a limit."""
-        broken = np.where(found < 1.0, rate, np.inf)
-        met = np.where((found >= 1.0) & (rate < broken.min(axis=0)), rate, 0.0)
+    def learn(
+        self, chosen: IntArray, load: FloatArray, found: FloatArray, rate: FloatArray
+    ) -> None:
+        """Narrow cases by slack and rate found at loads, shape (n_point, n_chosen); up to the first that breaks a limit."""
+        broken = np.where(found < 1.0, load, np.inf)
+        ok = (found >= 1.0) & (load < broken.min(axis=0))
+        met = np.where(ok, load, 0.0)
+        self.rate[chosen] = np.maximum(self.rate[chosen], np.where(ok, rate, 0.0).max(axis=0))
         first, last = broken.argmin(axis=0), met.argmax(axis=0)
         place = np.arange(chosen.size)
         down, up = np.isfinite(broken[first, place]), met[last, place] > 0.0
@@ -101,11 +110,10 @@ def slack(ratio: FloatArray) -> FloatArray:
 
 def narrow(
     bracket: Bracket,
-    slack_at: Callable[[IntArray, FloatArray], FloatArray],
+    look: Callable[[IntArray, FloatArray], tuple[FloatArray, FloatArray]],
     wanted: Callable[[Bracket], BoolArray],
     *,
     width: float = 1e-4,
-    snap: Callable[[IntArray, FloatArray], FloatArray] | None = None,
 ) -> int:
     """Narrow a bracket in place until no case is wanted.
 
@@ -113,14 +121,13 @@ def narrow(
     ----------
     bracket : Bracket
         What is known.
-    slack_at : callable
-        Takes cases and rates, returns the inverse of how much of the limits is used up. Must not rise with the rate.
+    look : callable
+        Takes cases and loads, returns the inverse of how much of the limits is used up, which must not rise with the
+        load, and the rate.
     wanted : callable
         Returns the cases whose bracket must be narrower.
     width : float
         Relative width at which a bracket is narrow enough. [1]
-    snap : callable, optional
-        Takes cases and the rates guessed for them, shape (n_point, n_chosen), returns the rates to look at in their place.
 
     Returns
     -------
@@ -132,10 +139,9 @@ def narrow(
         chosen = np.flatnonzero(wanted(bracket))
         if not chosen.size:
             break
-        rate = bracket.guess(chosen, width)
-        rate = rate if snap is None else snap(chosen, rate)
-        many = np.broadcast_to(chosen, rate.shape)
-        found = slack_at(many.ravel(), rate.ravel()).reshape(rate.shape)
-        bracket.learn(chosen, rate, found)
-        evaluated += rate.size
+        load = bracket.guess(chosen, width)
+        many = np.broadcast_to(chosen, load.shape)
+        found, rate = (v.reshape(load.shape) for v in look(many.ravel(), load.ravel()))
+        bracket.learn(chosen, load, found, rate)
+        evaluated += load.size
     return evaluated

@@ -36,7 +36,7 @@ def _broken(solved: Solved, case: int, machine: float, cost: float) -> Shortfall
     cases, some = solved.cases, solved.renting.take(np.array([case]))
     n_replica = machine * float(some.replica[0])
     rate = some.peak / n_replica
-    load = cases.served(np.array([case]), np.array([rate]))
+    load = solved.served(np.array([case]), np.array([rate]))
     violates: dict[str, float] = {}
     if not load.stable[0]:
         violates["rate"] = float(rate / load.stable_rate[0])

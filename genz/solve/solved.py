@@ -8,16 +8,18 @@ import numpy as np
 
 from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.perf.energy import idle_power
-from genz.serve.served_result import Served
+from genz.serve.served import OpenLoop, Served
 from genz.solve.candidates import Candidates
 from genz.solve.criterion import Criterion
 from genz.solve.renting import Renting
-from genz.solve.search import IDLE, Bracket, narrow, slack
+from genz.solve.search import LIGHT, Bracket, narrow, slack
 
 __all__ = ["KNOWN", "Solved"]
 
 #: Relative width at which a rate counts as known: where plans are ranked by it, and else. [1]
 RANKED, KNOWN = 1e-6, 1e-4
+#: Share of the largest stable rate that a replica takes. [1]
+_BELOW = 1.0 - 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,10 +34,12 @@ class Solved:
         Limits.
     renting : Renting
         What replicas cost.
+    loop : OpenLoop
+        A replica of each, whatever its load.
     idle : Served
-        A replica of each at :data:`genz.solve.search.IDLE`.
+        The same at the share :data:`genz.solve.search.LIGHT` of its full load.
     bracket : Bracket
-        Rates of a replica between which its limits break.
+        Prompts per step of a replica between which its limits break.
     n_layout : int
         Cases before those that do not fit into memory were left out.
     """
@@ -43,6 +47,7 @@ class Solved:
     cases: Candidates
     criterion: Criterion
     renting: Renting
+    loop: OpenLoop
     idle: Served
     bracket: Bracket
     n_layout: int
@@ -56,14 +61,31 @@ class Solved:
         if not fits.size:
             return None
         cases, renting = cases.some(fits), renting.take(fits)
-        everything = np.arange(cases.n_case)
-        idle = cases.served(everything, np.full(cases.n_case, IDLE))
-        bracket = Bracket.of(idle, criterion.ratio(idle))
-        return cls(cases, criterion, renting, idle, bracket, n_layout)
+        loop = cases.loop(np.arange(cases.n_case))
+        idle = loop.at_arrivals(LIGHT * loop.top.arrivals)
+        bracket = Bracket.of(idle, criterion.ratio(idle), loop.top.arrivals)
+        return cls(cases, criterion, renting, loop, idle, bracket, n_layout)
 
-    def slack_at(self, chosen: IntArray, rate: FloatArray) -> FloatArray:
-        """Return the inverse of how much of the limits cases use up at a rate [1]."""
-        return slack(self.criterion.ratio(self.cases.served(chosen, rate)))
+    def served(self, chosen: IntArray, rate: FloatArray) -> Served:
+        """Return the load of replicas of some cases at a rate."""
+        return self.loop.some((self.cases.n_case,), chosen).at_rate(rate)
+
+    def look(self, chosen: IntArray, arrivals: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the inverse of how much of the limits cases use up at so many prompts per step, and the rate [1], [1/s]."""
+        load = self.loop.some((self.cases.n_case,), chosen).at_arrivals(arrivals)
+        return slack(self.criterion.ratio(load)), load.rate
+
+    @property
+    def least(self) -> FloatArray:
+        """Greatest rate of a replica known to be within limits [1/s]."""
+        return np.minimum(self.bracket.rate, self.idle.stable_rate * _BELOW)
+
+    @property
+    def most(self) -> FloatArray:
+        """Rate of a replica that is known to break limits: steps grow with the load, so the rate grows less [1/s]."""
+        bracket = self.bracket
+        low = np.where(bracket.alive, bracket.low, 1.0)
+        return np.minimum(bracket.rate * bracket.high / low, self.idle.stable_rate)
 
     def search(self, rank: str, *, every: bool = False) -> None:
         """Narrow the brackets until the best of each platform is known for certain.
@@ -90,27 +112,18 @@ class Solved:
             open_ = bracket.alive & (self._fewest() < self._enough()) & np.isfinite(least)
             return open_ if every else open_ & (least <= self._best(most))
 
-        def snap(chosen: IntArray, guess: FloatArray) -> FloatArray:
-            """Rates at which whole machines just do."""
-            renting, bracket = self.renting.take(chosen), self.bracket
-            least = renting.above(bracket.high[chosen])[0]
-            most = np.maximum(renting.at(bracket.low[chosen])[0] - 1.0, least)
-            need = np.ceil(renting.peak / (guess * renting.replica) * (1.0 - 1e-12))
-            return np.asarray(renting.peak / (np.clip(need, least, most) * renting.replica))
-
-        one = len(self.renting.rates) == 1
-        narrow(self.bracket, self.slack_at, wanted, snap=snap if one else None)
+        narrow(self.bracket, self.look, wanted)
 
     def _refine(self, *, every: bool) -> None:
         """Narrow the brackets of a ranking by the rate itself."""
 
         def wanted(bracket: Bracket) -> BoolArray:
             least, most = self.bounds("throughput")
-            open_ = bracket.alive & (bracket.high > bracket.low * (1.0 + RANKED))
+            open_ = bracket.alive & (self.most > self.least * (1.0 + RANKED))
             open_ &= np.isfinite(least)
             return open_ if every else open_ & (least <= self._best(most))
 
-        narrow(self.bracket, self.slack_at, wanted, width=RANKED)
+        narrow(self.bracket, self.look, wanted, width=RANKED)
 
     def known(self, chosen: IntArray) -> FloatArray:
         """Return the greatest rate of a replica within limits, to a part in 1 / :data:`KNOWN` [1/s]."""
@@ -118,10 +131,10 @@ class Solved:
         picked[chosen] = True
 
         def wanted(bracket: Bracket) -> BoolArray:
-            return picked & bracket.alive & (bracket.high > bracket.low * (1.0 + KNOWN))
+            return picked & bracket.alive & (self.most > self.least * (1.0 + KNOWN))
 
-        narrow(self.bracket, self.slack_at, wanted, width=KNOWN)
-        return self.bracket.low[chosen]
+        narrow(self.bracket, self.look, wanted, width=KNOWN)
+        return self.least[chosen]
 
     def _enough(self) -> FloatArray:
         """Machines of each case over all periods that are known to do [1]."""
@@ -129,24 +142,23 @@ class Solved:
 
     def _fewest(self) -> FloatArray:
         """Machines over all periods below which it is known not to do; what is known to do where no rate lies between [1]."""
-        bracket = self.bracket
-        close = bracket.high <= bracket.low * (1.0 + 1e-9)
-        high = np.where(bracket.alive, bracket.high, 1.0)
+        close = self.most <= self.least * (1.0 + 1e-9)
+        high = np.where(self.bracket.alive, self.most, 1.0)
         return np.where(close, self._enough(), self.renting.above(high).sum(axis=0))
 
     @property
     def machines(self) -> FloatArray:
         """Machines of each period that are known to do, shape (n_period, n_case) [1]."""
-        return self.renting.at(np.where(self.bracket.alive, self.bracket.low, 1.0))
+        return self.renting.at(np.where(self.bracket.alive, self.least, 1.0))
 
     def bounds(self, rank: str) -> tuple[FloatArray, FloatArray]:
         """Return the least that each case may be ranked at, and what it is known to reach; infinite without a plan."""
-        bracket, renting = self.bracket, self.renting
-        high = np.where(bracket.alive, bracket.high, 1.0)
+        alive, renting = self.bracket.alive, self.renting
+        high = np.where(alive, self.most, 1.0)
         best, sure = renting.above(high), self.machines
-        least, most = self._key(rank, best, high), self._key(rank, sure, bracket.low)
-        least = np.where(bracket.alive & renting.allowed(best), least, np.inf)
-        most = np.where(bracket.alive & renting.allowed(sure), most, np.inf)
+        least, most = self._key(rank, best, high), self._key(rank, sure, self.least)
+        least = np.where(alive & renting.allowed(best), least, np.inf)
+        most = np.where(alive & renting.allowed(sure), most, np.inf)
         return least, most
 
     def _key(self, rank: str, machines: FloatArray, rate: FloatArray) -> FloatArray:
@@ -172,7 +184,7 @@ class Solved:
         could = np.flatnonzero(np.isfinite(key))
         most = float(self.criterion.objective.power)
         if could.size and (rank == "energy" or np.isfinite(most)):
-            power = self.power(could, self.cases.served(could, self.share(could)))
+            power = self.power(could, self.served(could, self.share(could)))
             if rank == "energy":
                 key[could] = least[could] = power
             key[could[power > most]] = least[could[power > most]] = np.inf
@@ -180,7 +192,7 @@ class Solved:
         tied = np.flatnonzero(np.isfinite(key) & (key <= group * (1.0 + np.sign(group) * 1e-12)))
         if not tied.size:
             return tied, key[tied], least[tied]
-        load = self.cases.served(tied, self.share(tied))
+        load = self.served(tied, self.share(tied))
         count = self.renting.accelerators(self.machines)[tied]
         order = tied[np.lexsort((load.tpot, count))]
         _, first = np.unique(self.cases.index[order], return_index=True)

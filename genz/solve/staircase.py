@@ -109,7 +109,7 @@ class _Held:
         machines = np.tile(self.machines + np.array([-1.0, 0.0, 1.0]), len(inputs))
         rate = self.renting.peak / (np.maximum(machines, 1.0) * self.renting.replica[0])
 
-        def slack_at(chosen: IntArray, factor: FloatArray) -> FloatArray:
+        def look(chosen: IntArray, factor: FloatArray) -> tuple[FloatArray, FloatArray]:
             name = which[chosen]
             moved = {n: np.where(name == i, factor, 1.0) for i, n in enumerate(inputs)}
             work = self.answer.workload
@@ -121,19 +121,20 @@ class _Held:
                 np.zeros(chosen.size, dtype=np.int64), rate[chosen] * moved["rate"], some
             )
             tighter = {n: moved[n] for n in inputs if n in LIMITS}
-            return slack(self.criterion.ratio(load, tighter))
+            return slack(self.criterion.ratio(load, tighter)), load.rate
 
         every = np.arange(which.size)
         before = np.tile([True, False, False], len(inputs))
         low, high = np.where(before, 1.0 / _REACH, 1.0), np.where(before, 1.0, _REACH)
-        ends = slack_at(every, low), slack_at(every, high)
+        ends = look(every, low)[0], look(every, high)[0]
         open_ = (ends[0] >= 1.0) & (ends[1] < 1.0) & (machines >= 1.0)
-        bracket = Bracket(low, high, *ends, high - low, np.zeros(which.shape))
+        none = np.zeros(which.shape)
+        bracket = Bracket(low, high, *ends, none, high - low, none.copy())
 
         def wanted(bracket: Bracket) -> BoolArray:
             return np.asarray(open_ & (bracket.high > bracket.low * (1.0 + _WIDTH)))
 
-        narrow(bracket, slack_at, wanted, width=_WIDTH)
+        narrow(bracket, look, wanted, width=_WIDTH)
         return np.where(open_, bracket.low, np.nan).reshape(len(inputs), 3)
 
     def row(self, name: str, factors: FloatArray) -> dict[str, object]:

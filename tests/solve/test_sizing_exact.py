@@ -6,6 +6,7 @@ import itertools
 import math
 import random
 from statistics import NormalDist
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import genz
 from genz.serve.served_result import Served
 from genz.solve.criterion import Criterion
 from genz.solve.renting import Renting, Terms
-from genz.solve.search import IDLE, Bracket
+from genz.solve.search import LIGHT, Bracket
 from genz.solve.solved import Solved
 
 TIMES = ("ttft", "tpot", "latency")
@@ -142,6 +143,12 @@ class Formula:
         queue = self.floor[case] / np.maximum(1.0 - rate / self.stable[case], 1e-300)
         return queue * np.where(rate > self.jump[case], 1.3, 1.0)
 
+    def some(self, shape, index):
+        """Some of the cases, as :class:`genz.serve.served.OpenLoop` gives them; their load is the rate itself."""
+        assert shape == (self.n_case,)
+        at = functools.partial(self.served, index)
+        return SimpleNamespace(at_rate=at, at_arrivals=at)
+
     def served(self, chosen, rate):
         stable = np.asarray(rate < self.stable[chosen])
         time = np.where(stable, self.time(chosen, rate), np.inf)
@@ -178,9 +185,9 @@ def test_search_equals_brute_force(seed, rank):
     terms = Terms(whole_node=whole, spare=spare, available={"p0": float(rng.integers(1, 60))})
     renting = Renting.of(cases.platforms, cases.index, cases.size, goal, terms)
     criterion = Criterion(goal)
-    idle = cases.served(np.arange(cases.n_case), np.full(cases.n_case, IDLE))
-    bracket = Bracket.of(idle, criterion.ratio(idle))
-    solved = Solved(cases, criterion, renting, idle, bracket, cases.n_case)
+    idle = cases.served(np.arange(cases.n_case), LIGHT * cases.stable)
+    bracket = Bracket.of(idle, criterion.ratio(idle), cases.stable)
+    solved = Solved(cases, criterion, renting, cases, idle, bracket, cases.n_case)
     solved.search(rank)
     _, key, bound = solved.chosen(rank)
     assert sorted(key) == pytest.approx(sorted(tried(cases, goal, terms, rank).values()), rel=2e-6)
