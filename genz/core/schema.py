@@ -174,10 +174,7 @@ class Record:
         if not self._shapes:  # type: ignore[attr-defined]
             return self
         shape = np.broadcast_shapes(*self.shapes)
-        values = {
-            f.name: _taken(getattr(self, f.name), shape, index) for f in _own_fields(type(self))
-        }
-        return type(self)(**values)
+        return _part(self, shape, index)  # type: ignore[no-any-return]
 
     def varying(self) -> dict[str, Any]:
         """Return the arrays among the fields by name, nested ones too; an inner field keeps its name."""
@@ -374,16 +371,25 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _part(record: Any, shape: tuple[int, ...], index: Any) -> Any:
+    """Return a record of elements; its numbers were checked as parts of the whole, so they are not again."""
+    part = object.__new__(type(record))
+    for f in _own_fields(type(record)):
+        value = _taken(getattr(record, f.name), shape, index)
+        object.__setattr__(part, f.name, value)
+    object.__setattr__(part, "_shapes", (np.shape(index),))
+    return part
+
+
 def _taken(value: Any, shape: tuple[int, ...], index: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return np.broadcast_to(value, shape).ravel()[index]
+        elements = np.broadcast_to(value, shape).ravel()[index]
+        elements.flags.writeable = False
+        return elements
     if isinstance(value, Record) and value.shapes:
-        names = {
-            f.name: _taken(getattr(value, f.name), shape, index) for f in _own_fields(type(value))
-        }
-        return type(value)(**names)
+        return _part(value, shape, index)
     if isinstance(value, Mapping):
-        return {k: _taken(v, shape, index) for k, v in value.items()}
+        return MappingProxyType({k: _taken(v, shape, index) for k, v in value.items()})
     if isinstance(value, tuple):
         return tuple(_taken(v, shape, index) for v in value)
     return value

@@ -1,12 +1,15 @@
 """Searches against brute force."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genz.core import search
 from genz.core.errors import InputError
-from genz.core.search import largest_feasible, least_feasible
+from genz.core.search import crossing, largest_feasible, least_feasible
 
 MODEST = settings(max_examples=50, deadline=None)
 
@@ -77,3 +80,75 @@ def test_range_that_reaches_zero_or_is_empty_is_refused(low, high):
         InputError, match=rf"must be 0 < low <= high, got low={low:g}, high={high:g}$"
     ):
         least_feasible(lambda x: x > 0, low=low, high=high)
+
+
+@dataclass
+class Powers:
+    """Cases of x^power - level, that jump by ``jump`` at 1."""
+
+    power: np.ndarray
+    level: np.ndarray
+    jump: np.ndarray
+
+    def some(self, shape, index):
+        parts = (self.power, self.level, self.jump)
+        return Powers(*(np.broadcast_to(v, shape).ravel()[index] for v in parts))
+
+    def excess(self, x):
+        return x**self.power + self.jump * (x >= 1.0) - self.level
+
+
+def crossings(cases, high=10.0, **options):
+    shape = np.broadcast_shapes(cases.power.shape, cases.level.shape)
+    ends = np.full(shape, 1e-9), np.full(shape, high)
+    values = tuple(cases.excess(end) for end in ends)
+    return crossing(Powers.excess, cases, ends, values, tolerance=1e-12, **options)
+
+
+def test_crossings_of_powers_are_roots():
+    power, level = np.array([[0.5], [1.0], [3.0]]), np.array([0.1, 1.0, 3.0])
+    found = crossings(Powers(power, level, np.zeros(())))
+    assert found.converged.all()
+    np.testing.assert_allclose(found.at, level ** (1.0 / power), rtol=1e-9)
+
+
+@MODEST
+@given(
+    level=st.lists(st.floats(1e-3, 5.0), min_size=1, max_size=6),
+    jump=st.floats(0.0, 3.0),
+    halvings=st.integers(0, 9),
+)
+def test_a_crossing_is_bracketed_and_does_not_depend_on_its_neighbours(level, jump, halvings):
+    cases = Powers(np.full(len(level), 0.7), np.array(level), np.full(len(level), jump))
+    found = crossings(cases, halvings=halvings)
+    assert found.converged.all()
+    assert (cases.excess(found.at) <= 1e-11).all()
+    assert (cases.excess(found.above) >= -1e-11).all()
+    for i in range(len(level)):
+        alone = crossings(cases.some((len(level),), np.array([i])), halvings=halvings)
+        assert alone.at[0] == found.at[i]
+
+
+def test_a_function_of_one_sign_crosses_at_the_nearer_end():
+    found = crossings(Powers(np.ones(2), np.array([-1.0, 100.0]), np.zeros(())))
+    assert found.at.tolist() == [1e-9, 10.0]
+    assert found.converged.all()
+
+
+def test_cases_that_are_done_are_left_out(monkeypatch):
+    """What is left of many is evaluated alone, with the same answer."""
+    level = np.linspace(0.01, 4.0, 500)
+    cases = Powers(np.full(500, 2.0), level, np.where(level > 3.5, 1.0, 0.0))
+    sizes = []
+
+    def counted(part, x):
+        sizes.append(x.size)
+        return part.excess(x)
+
+    ends = np.full(500, 1e-9), np.full(500, 10.0)
+    values = tuple(cases.excess(end) for end in ends)
+    some = crossing(counted, cases, ends, values, tolerance=1e-12)
+    monkeypatch.setattr(search, "_FEW", 10**9)
+    assert (crossing(counted, cases, ends, values, tolerance=1e-12).at == some.at).all()
+    assert min(sizes) < 250
+    assert max(sizes) == 500

@@ -1,10 +1,15 @@
 """A replica under stationary load: the fixed point by hand, queues against a simulation, and laws of any queue."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from genz.core.errors import InputError
-from genz.serve.served import served
+from genz.db import registry
+from genz.serve.deployment import Deployment
+from genz.serve.loops import at_rate
+from genz.serve.served import OpenLoop, served
 from genz.serve.step import mean_decode, mixed
 from genz.spec.deployment import Engine, Lengths, Objective, Parallel, Workload
 
@@ -164,6 +169,58 @@ def test_more_load_is_slower(zoo, cluster):
         assert (np.diff(getattr(done, name)) >= 0).all(), name
     for name in TIMES:
         assert (np.diff(done.percentile(name, 0.9)) >= 0).all(), name
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_times_never_fall_with_the_rate(seed):
+    """Also where steps jump with the batch, as the waves of a matrix unit make them, and several states are stationary."""
+    draw = np.random.default_rng(seed)
+    model = registry.model(draw.choice(["llama3_1_8b", "llama2_7b", "mixtral_8x7b"]))
+    platform = registry.platform(draw.choice(["a100_sxm_8", "a100_sxm_8", "h100_sxm_8"]))
+    work = Workload.of(int(np.exp(draw.uniform(4.0, 8.0))), int(np.exp(draw.uniform(3.0, 7.0))))
+    options = {
+        "engine": registry.engine("vllm_0_19"), "precision": "bf16",
+        "parallel": Parallel(tensor=int(draw.choice([2, 4, 8]))),
+    }  # fmt: skip
+    top = float(served(model, platform, work, rate=1e-3, **options).stable_rate)
+    many = top * np.concatenate([np.geomspace(1e-3, 0.3, 30), np.linspace(0.3, 0.9999, 300)])
+    done = served(model, platform, work, rate=many, **options)
+    assert done.converged.all()
+    np.testing.assert_allclose(done.rate, many, rtol=1e-9)
+    assert (np.diff(done.ttft) >= -1e-9 * done.ttft[1:]).all()
+    # the chord that tells how crowded steps are may lose a jump at its far end
+    assert (np.diff(done.tpot) >= -0.04 * done.tpot[1:]).all()
+    assert np.mean(np.diff(done.tpot) < -1e-9 * done.tpot[1:]) < 0.01
+
+
+def test_of_several_states_the_least_is_found(zoo, cluster, monkeypatch):
+    """Steps of 1 s, beyond one prompt of 2 s: at 0.9 per second both 0.9 and 1.8 prompts per step are stationary."""
+
+    def stepped(at, load, arrivals):
+        return 1.0 + 1.0 * (arrivals > 1.0) + 0.0 * load.new
+
+    monkeypatch.setattr("genz.serve.loops.mean_step", stepped)
+    at = Deployment.of(zoo["gqa"], cluster, {"engine": BUDGET})
+    loop = OpenLoop.of(at, load(prompt=8), {})
+    top = dataclasses.replace(loop.top, arrivals=np.asarray(4.0), rate=np.asarray(2.0))
+    for rate, state in ((0.5, 0.5), (0.9, 0.9), (0.95, 0.95), (1.2, 2.4)):
+        point, converged = at_rate(loop.at, loop.load, np.asarray(rate), top)
+        assert converged
+        assert point.arrivals == pytest.approx(state, rel=1e-9)
+
+
+def test_a_loop_leaves_cases_out(zoo, cluster):
+    work = Workload(prompt=Lengths(mean=np.array([[32.0], [128.0]])), output=Lengths(mean=40))
+    faster = cluster.replace(
+        memory_bandwidth=cluster.accelerator.memory_bandwidth * np.arange(1, 4)
+    )
+    loop = OpenLoop.of(Deployment.of(zoo["gqa"], faster, {"engine": BUDGET}), work, {})
+    whole = loop.at_arrivals(loop.top.arrivals / 3.0)
+    index = np.array([4, 0, 5, 4])
+    some = loop.some((2, 3), index)
+    part = some.at_arrivals(some.top.arrivals / 3.0)
+    for name in ("rate", "ttft", "tpot", "ttft_std", "power", "stable_rate"):
+        assert (getattr(part, name) == getattr(whole, name).ravel()[index]).all(), name
 
 
 def test_cached_prompts_wait_less(zoo, cluster):
