@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import genz
+from genz.serve.capacity import capacity
 
 PLATFORMS = [
     "a100_pcie_1", "a100_sxm_1", "a10_1", "a10g_1", "a30_1", "a40_1", "a6000_1", "b200_1", "gaudi3_1", "gh200_1",
@@ -20,6 +21,27 @@ def requests(n_prompt, n_output, rate):
         prompt=genz.Lengths(mean=900.0, std=1200.0), output=genz.Lengths(mean=250.0, std=250.0)
     )
     return genz.Load.of_workload(workload, rate, n_prompt=n_prompt, n_output=n_output)
+
+
+def test_own_throughput(benchmark, full, note):
+    """The greatest rate within limits of each bucket on each platform, without the programme."""
+    load = requests(*((40, 25) if full else (4, 3)), 50.0)
+    work = genz.Workload(
+        prompt=genz.Lengths(mean=load.prompt[:, None]),
+        output=genz.Lengths(mean=load.output[:, None]),
+    )
+    case = (
+        genz.model("llama3_1_8b"), genz.stack_platforms(PLATFORMS), work,
+        genz.Objective(ttft=2.0, tpot=0.05),
+    )  # fmt: skip
+    found = benchmark.pedantic(
+        capacity, case, {"engine": genz.engine("vllm_0_19")}, rounds=3 if full else 1
+    )
+    assert (found.rate >= 0.0).all()
+    if full:
+        note(
+            f"{found.rate.size} cases, {found.rate.size / benchmark.stats.stats.median:.0f} per second"
+        )
 
 
 @pytest.mark.parametrize("rate", [5.0, 50.0, 500.0])
