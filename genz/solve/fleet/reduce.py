@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +11,17 @@ import numpy as np
 from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.solve.fleet.greedy import greedy, least_cost
 from genz.solve.fleet.programme import Plan, Problem, no_plan, solved
+from genz.solve.fleet.relax import relaxed
 from genz.solve.programme import Certificate
 
 __all__ = ["dominated", "merged", "optimum"]
 
 _DIGITS = 12
 _TINY = 1e-9
+#: Shares beyond which a programme is large, how much stronger a bound must be to be of use, and replicas of a kind that
+#: is left out. [1]
+_LARGE, _STRONGER, _SLIVER = 5000, 1.01, 0.1
+_MOMENT = 0.05
 
 
 def optimum(problem: Problem, *, time_limit: float | None, gap: float) -> Plan:
@@ -32,32 +39,68 @@ def optimum(problem: Problem, *, time_limit: float | None, gap: float) -> Plan:
     Returns
     -------
     Plan
-        Empty where nothing was found. Where the solver is missing or runs out of time, the better of its plan and a
-        greedy one.
+        Empty where nothing was found. Where the solver is missing or runs out of time, the best of its plan, a greedy
+        one, and that of the kinds that a strong relaxation uses.
     """
     kept = ~dominated(problem)
     small, inverse = merged(problem.only(kept))
     start = greedy(small)
-    found = solved(small, time_limit=time_limit, gap=gap)
-    plan = _better(small, start, found)
+    end = None if time_limit is None else time.monotonic() + time_limit
+    found = few = _of_few(small, time_limit, gap)
+    if found is None or found.certificate.status != "optimal":
+        left = None if end is None else max(end - time.monotonic(), _MOMENT)
+        found = solved(small, time_limit=left, gap=gap)
+    plan = _better(small, found, [start, few])
     if not len(plan.count):
         return no_plan(problem, plan.certificate)
+    return _widened(plan, kept, inverse, plan.certificate)
+
+
+def _of_few(problem: Problem, time_limit: float | None, gap: float) -> Plan | None:
+    """Return the best plan of the kinds that a strong relaxation uses, with its bound; None where that does not pay.
+
+    It pays where many kinds are in question and few replicas are rented: the bound of a large programme is weak then.
+    """
+    large = problem.load.size > _LARGE and time_limit is not None
+    if not large or problem.slices is not None or problem.start is not None:
+        return None
+    end = time.monotonic() + time_limit  # type: ignore[operator]
+    known = relaxed(problem)
+    if known is None or known.bound < least_cost(problem) * _STRONGER:
+        return None
+    few = known.count > _SLIVER
+    part = problem.only(few)
+    if not part.served.all():
+        return None
+    found = solved(part, time_limit=max(end - time.monotonic(), _MOMENT), gap=gap)
+    if not len(found.count):
+        return None
+    value = found.certificate.value
+    bound = min(known.bound, value)
+    status = "optimal" if value - bound <= gap * value else "feasible"
+    proof = Certificate(status, found.certificate.reason, value, bound)
+    return _widened(found, few, np.arange(len(problem.rate)), proof)
+
+
+def _widened(plan: Plan, kept: BoolArray, inverse: IntArray, proof: Certificate) -> Plan:
+    """Return a plan of some kinds and merged buckets as one of all."""
     count = np.zeros((len(plan.count), len(kept)), dtype=np.int64)
     count[:, kept] = plan.count
-    share = np.zeros((len(plan.share), *problem.rate.shape))
+    share = np.zeros((len(plan.share), len(inverse), len(kept)))
     share[:, :, kept] = plan.share[:, inverse]
-    return Plan(count, share, plan.certificate)
+    return Plan(count, share, proof)
 
 
-def _better(problem: Problem, start: Plan | None, found: Plan) -> Plan:
-    """Return the cheaper of two plans, with the better bound of both."""
+def _better(problem: Problem, found: Plan, others: Sequence[Plan | None]) -> Plan:
+    """Return the cheapest of several plans, with the best bound of all."""
     proof = found.certificate
-    plans = [p for p in (found, start) if p is not None and len(p.count)]
+    plans = [p for p in (found, *others) if p is not None and len(p.count)]
     if proof.status == "infeasible" or not plans:
         return found
     plan = min(plans, key=lambda p: problem.cost(p.count))
     value = problem.cost(plan.count)
-    bound = float(min(np.nanmax([proof.bound, least_cost(problem)]), value))
+    known = [proof.bound, least_cost(problem), *(p.certificate.bound for p in plans)]
+    bound = float(min(np.nanmax(known), value))
     status = "optimal" if proof.status == "optimal" else "feasible"
     return replace(plan, certificate=Certificate(status, proof.reason, value, bound))
 
