@@ -1,4 +1,7 @@
-"""Prefill and decode on different replicas: the cache that moves between them, and the fewest of each."""
+"""Prefill and decode on different replicas: the cache that moves between them, and the fewest of each.
+
+Each raises :class:`genz.core.errors.InputError` if a number breaks its rule, or shapes do not broadcast.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +44,6 @@ def moved_bytes(
     -------
     ndarray, shape (...)
         Bytes. [B]
-
-    Raises
-    ------
-    InputError
-        If a number breaks its rule.
     UnknownNameError
         If a format is unknown.
     """
@@ -78,11 +76,6 @@ def transfer_time(
     ndarray, shape (...)
         Time. [s]
 
-    Raises
-    ------
-    InputError
-        If a number breaks its rule.
-
     Examples
     --------
     >>> float(transfer_time(6.02e9, 25e9))
@@ -113,11 +106,6 @@ def overlapped_time(
     -------
     ndarray, shape (...)
         Time. [s]
-
-    Raises
-    ------
-    InputError
-        If a number breaks its rule.
 
     Notes
     -----
@@ -155,11 +143,6 @@ def replicas_for_prefill(rate: FloatLike, time: FloatLike) -> FloatArray:
     -------
     ndarray, shape (...)
         Lower bound, not rounded: what a fluid would need. [1]
-
-    Raises
-    ------
-    InputError
-        If a number breaks its rule.
     """
     return np.asarray(
         check.at_least("rate", rate, 0.0, "1/s") * check.at_least("time", time, 0.0, "s")
@@ -186,11 +169,6 @@ def replicas_for_decode(
     -------
     ndarray, shape (...)
         Lower bound, not rounded. [1]
-
-    Raises
-    ------
-    InputError
-        If a number breaks its rule.
     """
     tokens = check.at_least("rate", rate, 0.0, "1/s") * check.at_least(
         "output", output, 0.0, "tokens"
@@ -218,11 +196,6 @@ def replicas_for_cache(
     -------
     ndarray, shape (...)
         Lower bound, not rounded. [1]
-
-    Raises
-    ------
-    InputError
-        If a number breaks its rule.
     """
     held = check.at_least("context", context, 0.0, "tokens")
     room = check.positive("room", room, "tokens")

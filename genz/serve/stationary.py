@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import numpy as np
 
@@ -61,8 +62,7 @@ class Traffic:
 
     def some(self, shape: tuple[int, ...], index: IntArray) -> Traffic:
         """Return some cases, by their place in the flattened shape of all."""
-        own = (np.broadcast_to(getattr(self, f.name), shape) for f in fields(self))
-        return Traffic(*(value.ravel()[index] for value in own))
+        return _some(self, shape, index)
 
     @property
     def further(self) -> FloatArray:
@@ -131,8 +131,7 @@ class Point:
 
     def some(self, shape: tuple[int, ...], index: IntArray) -> Point:
         """Return some cases, by their place in the flattened shape of all."""
-        own = (np.broadcast_to(getattr(self, f.name), shape) for f in fields(self))
-        return Point(*(value.ravel()[index] for value in own))
+        return _some(self, shape, index)
 
     @property
     def active_ttft(self) -> FloatArray:
@@ -143,6 +142,15 @@ class Point:
     def inside(self) -> FloatArray:
         """Requests that decode, pass or wait for a step, in the mean over time [1]."""
         return self.batch + self.rate * self.active_ttft
+
+
+R = TypeVar("R", Traffic, Point)
+
+
+def _some(record: R, shape: tuple[int, ...], index: IntArray) -> R:
+    """Return a record of arrays that broadcast to a shape, at some places of it flattened."""
+    own = (np.broadcast_to(getattr(record, f.name), shape) for f in fields(record))
+    return type(record)(*(value.ravel()[index] for value in own))
 
 
 def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
