@@ -101,12 +101,11 @@ def size(
 
     Notes
     -----
-    All times of a replica rise with its rate, so the rates at which it keeps the limits are an interval from
-    zero, and a layout needs :math:`\lceil \lambda / \lambda_{max} \rceil` replicas. :func:`genz.solve.search.narrow` brackets
-    :math:`\lambda_{max}` of all layouts at once until no layout that could be the best of its platform is open.
-    The proof rests on times that do not fall with the rate. Where a step jumps with its batch (tiles, protocols),
-    there may be several stationary states, and the better of two neighbouring counts of replicas may be missed; a plan
-    itself is always evaluated at its own load.
+    All times of a replica rise with its load, so the rates at which it keeps the limits are an interval from zero, and a
+    layout needs :math:`\lceil \lambda / \lambda_{max} \rceil` replicas. :func:`genz.solve.search.narrow` brackets the
+    prompts per step at which limits break, of all layouts at once, until no layout that could be the best of its platform
+    is open; steps grow with their load, so the rate between the ends of a bracket is bounded too. Of several
+    stationary states the least one counts, :func:`genz.serve.loops.at_rate`; a plan is evaluated at its own rate.
     Power and energy are those of the fewest replicas that keep the limits on times.
     """
     model = registry.model(model)
