@@ -98,6 +98,21 @@ def test_open_loop_against_the_event_loop(use):
     assert mean.ttft == pytest.approx(run.ttft[inner].mean(), rel=0.08)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "output", "rate"), [(404, 31, 12.0), (404, 31, 29.0), (300, 300, 11.95)]
+)
+def test_steps_that_jump_with_the_batch_against_the_event_loop(prompt, output, rate):
+    """The waves of an A100: a jump between two batches is not a slope of the step."""
+    model, platform = registry.model("llama3_1_8b"), registry.platform("a100_sxm_1")
+    options = {"engine": registry.engine("vllm_0_19").replace(**AT_ONCE)}
+    work, n = Workload.of(prompt, output), 3000
+    arrival = np.cumsum(np.random.default_rng(0).exponential(1.0 / rate, n))
+    drawn = {"prompt": np.full(n, prompt), "output": np.full(n, output)}
+    run = replay(model, platform, **drawn, arrival=arrival, **options)
+    mean = served(model, platform, work, rate=rate, **options)
+    assert mean.tpot == pytest.approx(run.tpot[n // 5 :].mean(), rel=0.08)
+
+
 @pytest.mark.skipif("GENZ_DATA" not in os.environ, reason="GENZ_DATA names no measurements")
 def test_a_run_of_vllm_0_19_request_by_request():
     path = Path(os.environ["GENZ_DATA"]) / "llmservingsim_bench_requests_vllm0.19.csv.gz"
