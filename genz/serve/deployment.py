@@ -11,6 +11,7 @@ import numpy as np
 from genz.core.check import broadcast_shape, require
 from genz.core.errors import InputError
 from genz.core.typing import FloatArray, IntArray
+from genz.ops.even import even_rules
 from genz.ops.forward import tensor_limits
 from genz.spec.deployment import (
     Adapter,
@@ -99,7 +100,7 @@ class Deployment:
         engine = _typed(options, "engine", Engine, IDEAL)
         efficiency = options.get("efficiency") or engine.efficiency
         check_choice("efficiency", efficiency, ("ideal", "calibrated"))
-        _check_fit(model, platform, parallel)
+        _check_fit(model, platform, parallel, engine)
         return cls(
             model=model,
             platform=platform,
@@ -164,9 +165,12 @@ def _precision(model: Model, precision: Precision | str) -> Precision:
 
 
 def layout_rules(
-    model: Model, platform: Platform, parallel: Parallel
+    model: Model, platform: Platform, parallel: Parallel, engine: Engine
 ) -> Iterator[tuple[Any, str, Any, str]]:
-    """Yield the rules of a layout: where each holds, the argument, its value, and the rule in words."""
+    """Yield the rules of a layout: where each holds, the argument, its value, and the rule in words.
+
+    Serving software asks for equal parts besides; the physical bound takes any.
+    """
     stages, tensor, expert = parallel.pipeline, parallel.tensor, parallel.expert
     yield stages <= model.n_layer, "parallel.pipeline", stages, f"must be <= {model.n_layer} layers"
     for limit, what in tensor_limits(model):
@@ -180,10 +184,12 @@ def layout_rules(
     room = platform.n_accelerator
     rule = f"must be <= {np.max(room):g} accelerators of {platform.name}"
     yield parallel.size <= room, "parallel.size", parallel.size, rule
+    if engine.efficiency != "ideal":
+        yield from even_rules(model, parallel, engine.library)
 
 
-def _check_fit(model: Model, platform: Platform, parallel: Parallel) -> None:
-    for ok, name, value, rule in layout_rules(model, platform, parallel):
+def _check_fit(model: Model, platform: Platform, parallel: Parallel, engine: Engine) -> None:
+    for ok, name, value, rule in layout_rules(model, platform, parallel, engine):
         if ok is not True:
             array = np.broadcast_to(np.asarray(value, dtype=np.float64), np.shape(ok))
             require(np.asarray(ok), array, name, rule)

@@ -61,7 +61,8 @@ class Candidates:
             except UnsupportedFormatError as error:
                 skipped[place] = str(error)
                 continue
-            fitting, reason = _layouts(model, platform, parallel, inside_node=inside_node)
+            engine = options["engine"]
+            fitting, reason = _layouts(model, platform, parallel, engine, inside_node=inside_node)
             if not fitting:
                 skipped[place] = reason
                 continue
@@ -148,19 +149,21 @@ def _check_formats(model: Model, platform: Platform, precision: Precision) -> No
 
 
 def _layouts(
-    model: Model, platform: Platform, parallel: Any, *, inside_node: bool
+    model: Model, platform: Platform, parallel: Any, engine: Engine, *, inside_node: bool
 ) -> tuple[list[tuple[int, ...]], str]:
     """Return the degrees of the layouts that fit, or why the last of them does not."""
     most = float(platform.accelerators_per_node) if inside_node else np.inf
     if parallel is None:
-        degrees = [(*d.values(), 1, d["pipeline"]) for d in layouts(model, platform)]
+        degrees = [
+            (*d.values(), 1, d["pipeline"]) for d in layouts(model, platform, engine.library)
+        ]
         rows = [row for row in degrees if np.prod(row[:3]) <= most]
         return rows, "no layout divides the model and fits the platform"
     rows, reason = [], ""
     for p in [parallel] if isinstance(parallel, Parallel) else list(parallel):
         broken = [
             f"{name} {rule}, got {value}"
-            for ok, name, value, rule in layout_rules(model, platform, p)
+            for ok, name, value, rule in layout_rules(model, platform, p, engine)
             if not np.all(ok)
         ]
         if p.size > most:

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import reduce
+from functools import lru_cache, reduce
 
+from genz.ops.even import even_rules
+from genz.spec.deployment import Parallel
 from genz.spec.hardware import Platform
-from genz.spec.model import (
-    Attention,
-    Experts,
-    LatentAttention,
-    LinearAttention,
-    Model,
-    StateSpace,
-)
+from genz.spec.model import Model
 
 __all__ = ["layouts"]
 
@@ -22,10 +17,10 @@ __all__ = ["layouts"]
 LARGEST_REPLICA, LONGEST_PIPELINE = 64, 16
 
 
-def layouts(model: Model, platform: Platform) -> Iterator[dict[str, int]]:
+def layouts(model: Model, platform: Platform, library: str = "vllm") -> Iterator[dict[str, int]]:
     """Yield the layouts in which a model divides evenly on a platform.
 
-    Tensor degrees divide the query heads and inner widths, powers of two or not, and stay inside the
+    Tensor degrees are those of :func:`genz.ops.even.even_rules` and stay inside the
     innermost network dimension; pipeline degrees divide the layers. Mixtures of experts are also laid out
     with data-parallel attention, the experts then dealt to all accelerators of the stage.
 
@@ -35,6 +30,8 @@ def layouts(model: Model, platform: Platform) -> Iterator[dict[str, int]]:
         What is laid out.
     platform : Platform
         Where; scalar fields.
+    library : str
+        Software, as ``Engine.library``.
 
     Yields
     ------
@@ -44,9 +41,10 @@ def layouts(model: Model, platform: Platform) -> Iterator[dict[str, int]]:
     room = min(int(platform.n_accelerator), LARGEST_REPLICA)
     inner = int(platform.network[0].size) if platform.network else 1
     n_expert = reduce(math.gcd, (e.n_expert for _, e in model.expert_groups()), 0)
-    for tensor in _divisors(_common(model), min(inner, room)):
+    for tensor, whole in _tensors(model, min(inner, room), library):
         for pipeline in _divisors(model.n_layer, min(room // tensor, LONGEST_PIPELINE)):
-            yield {"tensor": tensor, "pipeline": pipeline, "data": 1, "expert": 1}
+            if whole:
+                yield {"tensor": tensor, "pipeline": pipeline, "data": 1, "expert": 1}
             if not n_expert:
                 continue
             if tensor > 1 and n_expert % tensor == 0:
@@ -61,17 +59,14 @@ def _divisors(number: int, most: int) -> list[int]:
     return [n for n in range(1, most + 1) if number % n == 0]
 
 
-def _common(model: Model) -> int:
-    """Greatest common divisor of all that tensor ranks share out."""
-    parts: list[int] = []
-    for group in model.groups:
-        mixer, feed = group.mixer, group.feed_forward
-        if isinstance(mixer, Attention | LatentAttention):
-            parts.append(mixer.n_head)
-        elif isinstance(mixer, LinearAttention):
-            parts.append(mixer.n_value_head)
-        elif isinstance(mixer, StateSpace):
-            parts.append(mixer.n_head if mixer.version == 2 else mixer.inner)
-        if feed is not None and not isinstance(feed, Experts):
-            parts.append(feed.width)
-    return reduce(math.gcd, parts)
+@lru_cache(maxsize=64)
+def _tensors(model: Model, most: int, library: str) -> tuple[tuple[int, bool], ...]:
+    """Return even tensor degrees, and whether each expert may be cut among so many ranks."""
+    degrees = range(1, most + 1)
+    whole = [t for t in degrees if _even(model, Parallel(tensor=t), library)]
+    dealt = [t for t in degrees if _even(model, Parallel(tensor=t, expert=t), library)]
+    return tuple((t, t in whole) for t in dealt)
+
+
+def _even(model: Model, parallel: Parallel, library: str) -> bool:
+    return all(ok for ok, *_ in even_rules(model, parallel, library))

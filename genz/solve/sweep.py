@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from genz.api import default_engine
 from genz.core.errors import InputError, UnsupportedFormatError
 from genz.core.schema import Record
 from genz.core.typing import BoolArray, IntArray
@@ -197,7 +198,10 @@ def _feasible(given: Mapping[str, Any], size: int) -> tuple[BoolArray, Any]:
     parallel = given.get("parallel") or Parallel()
     ok = np.ones(size, dtype=bool)
     reason: Any = np.full(size, "", dtype=object)
-    for rule, name, value, text in layout_rules(given["model"], given["platform"], parallel):
+    named = given.get("engine")
+    engine = default_engine() if named is None else registry.engine(named)
+    rules = layout_rules(given["model"], given["platform"], parallel, engine)
+    for rule, name, value, text in rules:
         broken = ok & ~np.broadcast_to(rule, ok.shape)
         if broken.any():
             got = np.broadcast_to(value, ok.shape)

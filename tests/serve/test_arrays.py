@@ -109,7 +109,7 @@ LAYOUTS = [
     {"sequence": [1, 2, 4, 8]},
     {"tensor": [2, 2, 4, 8], "expert": [1, 2, 4, 8]},
     {"data": [2, 2, 4, 8], "expert": [1, 2, 2, 8]},
-    {"tensor": [1, 8, 1, 2], "data": [1, 8, 2, 4]},
+    {"tensor": [1, 8, 1, 2], "data": [1, 2, 2, 4]},
     {"pipeline": [1, 2, 1, 2]},
 ]
 PIPELINES = [

@@ -226,9 +226,10 @@ def test_layouts_divide_powers_of_two_or_not():
         d["pipeline"] for d in layouts(genz.model("llama3_2_3b"), genz.platform("h100_sxm_8"))
     }
     assert {1, 2, 4, 7, 14} <= stages
-    # Phi-3-medium: 40 heads, inner width 17920 = 5 x 3584
-    wide = {d["tensor"] for d in layouts(genz.model("phi3_medium"), genz.platform("h100_sxm_8"))}
-    assert wide == {1, 2, 4, 5, 8}
+    # Phi-3-medium: 40 heads, inner width 17920 = 5 x 3584, but 10 key-value heads, and 32064 = 64 x 3 x 167 rows
+    medium, node = genz.model("phi3_medium"), genz.platform("h100_sxm_8")
+    assert {d["tensor"] for d in layouts(medium, node)} == {1, 2}
+    assert {d["tensor"] for d in layouts(medium, node, "trtllm")} == {1, 2, 5}
 
 
 class TestDisaggregated:

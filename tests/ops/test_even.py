@@ -1,0 +1,97 @@
+"""Layouts that serving software refuses, by the counts that publishers print."""
+
+import numpy as np
+import pytest
+
+import genz
+from genz import InputError, Parallel
+from genz.ops.even import even_rules
+
+
+def broken(name, *, library="vllm", **degrees):
+    rules = even_rules(genz.model(name), Parallel(**degrees), library)
+    return [f"{what} {rule}, got {value:g}" for ok, what, value, rule in rules if not ok]
+
+
+@pytest.mark.parametrize("tensor", [1, 2, 4, 8, 16, 32, 64])
+def test_what_vllm_documents_for_llama_3_70b_is_even(tensor):
+    assert not broken("llama3_70b", tensor=tensor)
+
+
+def test_heads_and_widths_are_shared_out():
+    """Llama-3-70B: 64 heads, 8 of keys and values, inner width 28672 = 7 x 4096, 128256 = 64 x 2004 rows."""
+    found = broken("llama3_70b", tensor=3)
+    assert found[0] == "parallel.tensor must divide the 64 heads of llama3_70b, got 3"
+    assert (
+        "parallel.tensor must divide the 28672 channels of the feed-forward of llama3_70b, got 3"
+        in found
+    )
+    kv = "parallel.tensor must divide the 8 key-value heads of llama3_70b or be a multiple of them, got 3"
+    assert kv in found
+    assert not any("vocabulary" in text for text in found)  # 2004 = 3 x 668
+
+
+def test_key_value_heads_are_repeated_on_equally_many_ranks():
+    """Phi-3-medium on 4 ranks: 10 key-value heads neither divide nor repeat, which vLLM refuses as well."""
+    (only,) = broken("phi3_medium", tensor=4)
+    assert "10 key-value heads" in only
+    assert not broken("llama3_8b", tensor=32)  # 8 of them, each on 4 ranks
+
+
+def test_vocabulary_is_padded_to_64_rows_except_by_tensorrt_llm():
+    """GPT-2: 50257 rows are padded to 50304 = 2^7 x 3 x 131."""
+    assert not broken("gpt2_small", tensor=3)
+    (only,) = broken("phi3_medium", tensor=5)
+    assert only == (
+        "parallel.tensor must divide the 32064 rows of the padded vocabulary of phi3_medium, got 5"
+    )
+    assert not broken("phi3_medium", tensor=5, library="trtllm")
+
+
+def test_experts_are_cut_among_the_ranks_of_their_group():
+    """DBRX: 48 heads, 8 of keys and values; experts of width 10752 = 2^9 x 21."""
+    assert not broken("dbrx", tensor=8, data=1, expert=1)
+    (only,) = broken("dbrx", data=5)
+    assert only == (
+        "parallel.stage_size / parallel.expert must divide the width of 10752 of the experts of dbrx, got 5"
+    )
+    assert not broken("dbrx", data=5, expert=5)
+
+
+def test_arrays_are_judged_case_by_case():
+    rules = list(even_rules(genz.model("llama3_70b"), Parallel(tensor=[1, 2, 3, 8]), "vllm"))
+    assert np.logical_and.reduce([r[0] for r in rules]).tolist() == [True, True, False, True]
+
+
+@pytest.mark.parametrize("predict", [genz.prefill, genz.decode, genz.generate, genz.memory])
+def test_predictions_for_serving_software_refuse_what_it_refuses(predict):
+    load = {"context": 100} if predict in (genz.decode, genz.memory) else {"prompt": 100}
+    load |= {"output": 10} if predict is genz.generate else {}
+    given = {"parallel": Parallel(tensor=3), **load}
+    with pytest.raises(InputError, match=r"parallel.tensor must divide the 64 heads of llama3_70b"):
+        predict("llama3_70b", "h100_sxm_8", **given)
+    predict("llama3_70b", "h100_sxm_8", engine="ideal", **given)  # the bound takes any
+
+
+def test_a_sweep_gives_the_reason_instead():
+    frame = genz.sweep(
+        genz.decode, model="llama3_70b", platform="h100_sxm_8", context=100,
+        parallel=Parallel(tensor=[2, 3, 4]),
+    )  # fmt: skip
+    assert frame["feasible"].tolist() == [True, False, True]
+    assert "must divide the 64 heads" in frame["reason"][1]
+
+
+@pytest.mark.parametrize("engine", ["ideal", "vllm_0_19"])
+def test_a_sizing_offers_none(engine):
+    """Mixtral 8x22B: 48 heads divide by 3 and 6, 8 heads of keys and values do not."""
+    answer = genz.size(
+        "mixtral_8x22b", genz.Workload.of(500, 50), genz.Objective(rate=2.0, tpot=0.1),
+        platforms=["h100_sxm_8"], precision="bf16", engine=engine,
+    )  # fmt: skip
+    assert {int(p.parallel.tensor) for p in answer.plans} <= {1, 2, 4, 8}
+    refused = genz.size(
+        "mixtral_8x22b", genz.Workload.of(500, 50), genz.Objective(rate=2.0, tpot=0.1),
+        platforms=["h100_sxm_8"], parallel=Parallel(tensor=3), engine="vllm_0_19",
+    )  # fmt: skip
+    assert "must divide the 8 key-value heads" in next(iter(refused.skipped.values()))
