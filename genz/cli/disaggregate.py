@@ -104,7 +104,7 @@ Examples:
     multiple=True,
     help="All workers of that phase have one shape.",
 )
-@software_options("Formats: bf16, w8a8, w4a16, native, ...; default the checkpoint's own.")
+@software_options("Formats: bf16, w8a8, w4a16, native, ...; default native, the checkpoint's own.")
 @click.option("--rank", type=click.Choice(_RANKS), help="What is minimised; default cost.")
 @click.option(
     "--time-limit", type=LIMIT, default="60s", metavar="TIME", help="Longest time of the search."
@@ -164,6 +164,9 @@ def _link(given: dict[str, Any]) -> Link | None:
 
 
 def _print(answer: Disaggregation) -> None:
+    from genz.solve.question import split_question
+
+    say(split_question(answer))
     if answer.plan is not None:
         show(table(_COLUMNS, [_row(pool) for pool in answer.plan.pools]))
     say(answer.explain())

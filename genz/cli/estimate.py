@@ -21,6 +21,7 @@ from genz.cli.output import Output, say, show, table
 from genz.cli.units import BANDWIDTH, COUNT, MONEY, SIZE, TIME, Number
 from genz.cli.words import figure, money, scaled
 from genz.core.unit import GB
+from genz.core.words import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +55,7 @@ Examples:
 )
 @layout_options
 @micro_batch_option
-@software_options("Formats: bf16, w8a8, w4a16, native, ...; default bf16.")
+@software_options("Formats: bf16, w8a8, w4a16, native, ...; default native, the checkpoint's own.")
 @click.option(
     "--memory-bandwidth", type=Number(BANDWIDTH, above=True), help="What if it were 4.8TB/s?"
 )
@@ -94,8 +95,6 @@ def _found(model: str, given: dict[str, Any]) -> Case:
     layout = layout_of(given)
     if layout is not None:
         options["parallel"] = layout
-    if given["precision"] is not None:
-        options["precision"] = given["precision"]
     return case(
         model_of(model),
         _platform(given),
@@ -103,6 +102,7 @@ def _found(model: str, given: dict[str, Any]) -> Case:
         prompt=given["prompt"],
         output=given["output"],
         cached=given["cached"],
+        precision=given["precision"] or "native",
         **options,
     )
 
@@ -122,12 +122,12 @@ def _data(found: Case, *, operators: bool) -> dict[str, Any]:
 
 
 def _print(found: Case) -> None:
+    from genz.solve.formats import formats_in_words
     from genz.solve.words import duration
 
-    many = "1 request" if found.batch == 1 else f"{found.batch:,} requests"
     say(
-        f"{found.model.name} on {found.platform.name}, {found.parallel.label}, {found.precision.label}, "
-        f"{found.engine.name}: {many} of {found.prompt:,} tokens in, {found.output:,} out."
+        f"{found.model.name} on {found.platform.name}, {found.parallel.label}, "
+        f"{formats_in_words(found.model, found.precision)}, {found.engine.name}: {plural(found.batch, 'request')} of {found.prompt:,} tokens in, {found.output:,} out."
     )
     if not bool(found.memory.fits):
         say(f"Does not fit into memory: at most {int(found.memory.max_batch):,} requests do.")
@@ -168,8 +168,10 @@ def _currency(found: Case) -> str:
 
 def _memory(found: Case) -> list[list[str]]:
     held = found.memory
-    names = ("weights", "cache", "activations", "reserve", "total", "capacity")
-    rows = [[name, scaled(getattr(held, name), GB), "GB"] for name in names]
+    names = ("weights", "cache", "activations", "reserve", "total")
+    sizes = {name: getattr(held, name) for name in names}
+    sizes |= {"usable by the engine": found.usable, "capacity": held.capacity}
+    rows = [[name, scaled(size, GB), "GB"] for name, size in sizes.items()]
     block = int(found.engine.block)
     return [
         *rows,

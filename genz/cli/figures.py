@@ -25,14 +25,13 @@ def figures(names: tuple[str, ...], **given: Any) -> int:
     """Write published figures, all or those named, as CSV and as HTML that needs no network."""
     from genz.paper.registry import figure, list_figures
 
+    chosen = [figure(name) for name in dict.fromkeys(names) or list_figures()]
     if given["listed"]:
-        chosen = [figure(name) for name in names or list_figures()]
         show(table(("name", "title", "source"), [[f.name, f.title, f.source] for f in chosen]))
         return 0
     if given["out"] is None:
         msg = "missing option '--out': the folder to write into"
         raise click.UsageError(msg)
-    chosen = [figure(name) for name in dict.fromkeys(names) or list_figures()]
     folder = Path(given["out"])
     folder.mkdir(parents=True, exist_ok=True)
     for one in chosen:

@@ -29,7 +29,7 @@ from genz.cli.options import (
 )
 from genz.cli.output import Output, say, show, table
 from genz.cli.units import COUNT, MONEY, RATE, SHARE, Dimension, Number, parsed
-from genz.cli.words import figure, money
+from genz.cli.words import money
 from genz.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ Examples:
     help="Cut each size into N equal parts; default any.",
 )
 @click.option("--time-limit", type=LIMIT, metavar="TIME", help="Longest search; default 8s.")
-@software_options("Candidates such as bf16,w8a8,native; default the checkpoint's own.")
+@software_options("Candidates such as native,w8a8,bf16; default native, the checkpoint's own.")
 @layout_options
 @output_options(html=False)
 def fleet(model: str | None, **given: Any) -> int:
@@ -218,8 +218,9 @@ def _pairs(option: str, texts: tuple[str, ...], dimension: Dimension) -> dict[st
 
 
 def _print(answer: Fleet) -> None:
-    load = answer.loads[0]
-    say(f"{figure(load.rate.sum())} requests/s in {load.n_bucket:,} sizes.")
+    from genz.solve.question import fleet_question
+
+    say(fleet_question(answer))
     if answer.found:
         rows = [
             [

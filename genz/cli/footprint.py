@@ -58,7 +58,11 @@ Examples:
     "--zero", type=click.Choice(["int", "none", "fp32", "fp16", "bf16", "fp8"]),
     help="Zero points; default int, as many bits as a weight.",
 )  # fmt: skip
-@click.option("--precision", metavar="NAME", help="Other formats: bf16, w8a8, ...; default bf16.")
+@click.option(
+    "--precision",
+    metavar="NAME",
+    help="Formats: bf16, w8a8, ...; default native, or bf16 beside --bits.",
+)
 @layout_options
 @click.option("--platform", metavar="NAME", help="Times the scales: a name, or a TOML file.")
 @click.option("--engine", metavar="NAME", help="Serving software; default the newest calibrated.")
@@ -117,7 +121,7 @@ def _found(model: str, given: dict[str, Any]) -> Footprint:
         msg = f"--{next(iter(typed))} needs --bits"
         raise click.UsageError(msg)
     if given["bits"] is None:
-        return count(model_of(model), options.pop("precision", "bf16"), **options)
+        return count(model_of(model), options.pop("precision", "native"), **options)
     if typed.get("axis") == "tensor":
         typed = {"group": 0} | typed
     scheme = GroupQuantization(bits=int(given["bits"]), **typed)

@@ -61,7 +61,7 @@ Examples:
 )
 @layout_options
 @micro_batch_option
-@software_options("Formats: bf16, w8a8, w4a16, native, ...; default bf16.")
+@software_options("Formats: bf16, w8a8, w4a16, native, ...; default native, the checkpoint's own.")
 @output_options(html=False)
 def requirements(model: str, **given: Any) -> int:
     """Find the least numbers per accelerator that meet limits, each with the rest unlimited or as PLATFORM.
@@ -81,9 +81,7 @@ def _found(model: str, given: dict[str, Any]) -> Requirements:
     from genz.solve.requirements import requirements as least
 
     workload = workload_of(given)
-    options = software_of(given)
-    if given["precision"] is not None:
-        options["precision"] = given["precision"]
+    options = software_of(given) | {"precision": given["precision"] or "native"}
     if given["platform"] is not None:
         options["platform"] = platform_of(given["platform"])
     return least(
@@ -109,6 +107,7 @@ def _data(found: Requirements) -> dict[str, Any]:
 
 
 def _print(found: Requirements) -> None:
+    say(found.question())
     rows = []
     for name, (words, unit, size) in _SHOWN.items():
         value = float(getattr(found, name))

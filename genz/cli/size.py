@@ -33,8 +33,9 @@ from genz.cli.options import (
 )
 from genz.cli.output import Output, say, show, table
 from genz.cli.units import COUNT, LEVEL, MONEY, POWER, RATE, SHARE, Number
-from genz.cli.words import figure, money, plural, scaled
+from genz.cli.words import figure, money, scaled
 from genz.core.errors import InputError
+from genz.core.words import plural
 
 if TYPE_CHECKING:
     from genz.solve.answer import Plan, Sizing
@@ -111,7 +112,7 @@ Examples:
     help="Also plans with prefill and decode on different machines.",
 )
 @software_options(
-    "Candidates such as bf16,w8a8,w4a16,native; default the checkpoint's own, and w8a8 besides for 16-bit ones."
+    "Candidates such as native,w8a8,w4a16,bf16; default native, the checkpoint's own."
 )
 @layout_options
 @click.option("--rank", type=click.Choice(_RANKS), help="What is ranked by; default cost.")
@@ -133,6 +134,9 @@ def size(model: str, **given: Any) -> int:
 def _answer(model: str, given: dict[str, Any]) -> Sizing:
     from genz.solve.sizing import size as sized
 
+    if given["attainment"] is not None and given["percentile"] is not None:
+        msg = "--attainment and --percentile exclude each other: the share is of all limits at once"
+        raise click.UsageError(msg)
     record = model_of(model)
     workload = _workload(given)
     objective = objective_of(
@@ -206,7 +210,10 @@ def _refuse(answer: Sizing) -> None:
 
 
 def _print(answer: Sizing, top: int) -> None:
-    say(_question(answer))
+    from genz.solve.formats import checkpoint, origin
+    from genz.solve.question import question
+
+    say(question(answer))
     plans = answer.ranking
     if plans:
         show(table(_COLUMNS, [_row(i, p, answer) for i, p in enumerate(plans[:top], 1)]))
@@ -215,48 +222,13 @@ def _print(answer: Sizing, top: int) -> None:
         notes.append(f"{plural(len(plans) - top, 'more plan')}: --top {len(plans)}")
     if answer.skipped:
         notes.append(f"{plural(len(answer.skipped), 'candidate')} left out: --json says why")
+    changed = {origin(answer.model, plan.precision) for plan in plans[:top]} - {"as published"}
+    if changed:
+        own = checkpoint(answer.model).label
+        notes.append(f"* weights {' or '.join(sorted(changed))} from {own}")
     if notes:
         say("; ".join(notes) + ".\n")
     say(answer.explain())
-
-
-def _question(answer: Sizing) -> str:
-    traffic, goal = answer.workload, answer.objective
-    engine = answer.options["engine"].name
-    low, high = figure(min(_each(goal.rate))), figure(max(_each(goal.rate)))
-    rate = high if low == high else f"{low} to {high}"
-    return (
-        f"{answer.model.name}: {rate} requests/s of {figure(traffic.prompt.mean, 4)} tokens in, "
-        f"{figure(traffic.output.mean, 4)} out; {_limits(answer)}; {engine}; ranked by {goal.rank}."
-    )
-
-
-def _each(value: Any) -> list[float]:
-    return value.tolist() if hasattr(value, "tolist") else [float(value)]
-
-
-def _limits(answer: Sizing) -> str:
-    from genz.solve.words import duration, level_words
-
-    goal = answer.objective
-    finite = {n: float(getattr(goal, n)) for n in ("ttft", "tpot", "latency")}
-    finite = {n: v for n, v in finite.items() if v != float("inf")}
-    levels = {n: level_words(goal.level(n)) for n in finite}
-    same = len(set(levels.values())) == 1 and goal.attainment is None
-    texts = [
-        f"{n} <= {duration(v)}" + ("" if same or goal.attainment else f" ({levels[n]})")
-        for n, v in finite.items()
-    ]
-    text = ", ".join(texts) or "no limits"
-    if goal.attainment is not None and finite:
-        text += f" for {100 * goal.attainment:g} % of the requests"
-    elif same:
-        text += f" ({next(iter(levels.values()))})"
-    if answer.confidence is not None:
-        text += f", {100 * answer.confidence:g} % sure"
-    caps = [f"{n} <= {figure(getattr(goal, n))}" for n in ("budget", "power")]
-    caps = [c for c in caps if "∞" not in c]
-    return "; ".join([text, *caps])
 
 
 _COLUMNS = (
@@ -266,15 +238,17 @@ _COLUMNS = (
 
 
 def _row(place: int, plan: Plan | DisaggregatedPlan, answer: Sizing) -> list[str]:
+    from genz.solve.formats import origin
     from genz.solve.words import layout_words, limited_times
 
     times = limited_times(plan, answer.objective)
+    mark = "" if origin(answer.model, plan.precision) == "as published" else " *"
     return [
         str(place),
         plan.platform,
         str(plan.n_accelerator),
         layout_words(plan),
-        plan.precision.label,
+        f"{plan.precision.label}{mark}",
         scaled(times["ttft"], 1e-3),
         scaled(times["tpot"], 1e-3),
         figure(times["latency"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isfinite, isnan
 from typing import Any
 
-__all__ = ["cleaned", "days", "figure", "money", "one_line", "plural", "scaled"]
+__all__ = ["cleaned", "days", "figure", "money", "one_line", "scaled"]
 
 _NONE = "\N{EN DASH}"
 
@@ -48,17 +48,6 @@ def money(value: float | None) -> str:
     if value is None or isnan(value):
         return _NONE
     return f"{value:,.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun.
-
-    Examples
-    --------
-    >>> plural(1, "plan"), plural(1200, "plan")
-    ('1 plan', '1,200 plans')
-    """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def days(value: Any) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from genz.core.errors import InfeasibleError
+from genz.solve.formats import origin
 from genz.solve.plan import Plan, Proof, ranked
 from genz.solve.renting import Terms
 from genz.spec.deployment import Engine, Objective, Parallel, Workload
@@ -167,7 +168,7 @@ class Sizing:
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per plan, best first."""
-        frame = pd.DataFrame([plan.to_row() for plan in self.plans])
+        frame = pd.DataFrame([plan.to_row() | self._origin(plan) for plan in self.plans])
         frame.attrs["units"] = {
             "ttft": "s", "tpot": "s", "latency": "s", "throughput": "tokens/s", "rate": "1/s",
             "max_rate": "1/s", "cost_per_hour": "currency/h", "cost_per_million_token": "currency",
@@ -181,7 +182,7 @@ class Sizing:
         why = self.infeasible
         short = self.shortfall
         return {
-            "plans": [plan.to_dict() for plan in self.plans],
+            "plans": [plan.to_dict() | self._origin(plan) for plan in self.plans],
             "next_cheaper": None
             if short is None
             else {
@@ -204,9 +205,13 @@ class Sizing:
             },
             "skipped": dict(self.skipped),
             "n_layout": self.n_layout,
-            "disaggregated": [plan.to_dict() for plan in self.disaggregated],
+            "disaggregated": [plan.to_dict() | self._origin(plan) for plan in self.disaggregated],
             "elasticity": self.elasticity().to_dict("records") if self.plans else [],
         }
+
+    def _origin(self, plan: Plan | DisaggregatedPlan) -> dict[str, str]:
+        """Return what the formats of a plan do to the published weights."""
+        return {"origin": origin(self.model, plan.precision)}
 
     def explain(self) -> str:
         """Return the answer in words."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Footprint", "footprint", "formats_of"]
+
+
+#: Weights of the longest group along one axis; larger ones are square blocks.
+_LONGEST = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -268,8 +273,10 @@ def formats_of(
         raise InputError(msg)
     native = scheme == "native"
     formats = (model.precision or Precision()) if native else Precision.of(scheme)  # type: ignore[arg-type]
-    # Of groups a layout feels only size and axis; published ones run along the input channels.
-    groups = GroupQuantization(bits=4, group=formats.group) if formats.group else None
+    # Of groups a layout feels only size and axis; published ones run along the input channels, those of
+    # fp8 checkpoints are blocks of 128 x 128.
+    side = math.isqrt(formats.group) if formats.group > _LONGEST else formats.group
+    groups = GroupQuantization(bits=4, group=side) if side else None
     return formats, groups, formats.label
 
 

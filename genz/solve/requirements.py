@@ -131,6 +131,12 @@ class Requirements:
         frame.attrs["units"] = {first: KNOBS[first], second: KNOBS[second]}
         return frame
 
+    def question(self) -> str:
+        """Return what was asked, in one line."""
+        from genz.solve.question import requirements_question
+
+        return requirements_question(self._problem)
+
 
 def requirements(
     model: Model | str,

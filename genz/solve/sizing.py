@@ -15,6 +15,7 @@ from genz.solve.apart import disaggregated_plans
 from genz.solve.candidates import Candidates
 from genz.solve.criterion import Criterion
 from genz.solve.disaggregate.answer import DisaggregatedPlan
+from genz.solve.formats import formats_tried
 from genz.solve.infeasible import reason
 from genz.solve.plans import plans_of
 from genz.solve.renting import Renting, Terms
@@ -62,8 +63,8 @@ def size(
     platforms : sequence of Platform or str, optional
         Candidates; default all of the database with a price, or all real ones if plans are not ranked by cost.
     precision : Precision or str, or a sequence of them, optional
-        Candidates; default the checkpoint's own, and for 16-bit checkpoints ``"w8a8"`` besides, or ``"fp16"`` alone
-        on devices without bf16.
+        Candidates, such as ``["native", "w8a8"]``; default the checkpoint's own, and ``"fp16"`` in place of bf16 on
+        devices without it.
     parallel : Parallel, or a sequence of them, optional
         Layouts; default all in which the model divides evenly.
     engine : Engine or str, or a sequence of them, optional
@@ -125,7 +126,7 @@ def size(
             model, workload, some, p, parallel, options | {"engine": e}, inside_node=inside_node
         )
         for e in engines
-        for p, some in _precisions(model, precision, found)
+        for p, some in formats_tried(model, precision, found)
     ]
     skipped = {k: v for cases in cells for k, v in cases.skipped.items()}
     looked = [c for c in cells if c.n_case]
@@ -216,18 +217,3 @@ def _candidates(platforms: Sequence[Platform | str] | None, objective: Objective
     every = [registry.platform(p) for p in registry.list_platforms()]
     real = [p for p in every if p.accelerator.generation != "concept"]
     return [p for p in real if p.price is not None] if objective.rank == "cost" else real
-
-
-def _precisions(
-    model: Model, precision: Any, platforms: list[Platform]
-) -> list[tuple[Precision, list[Platform]]]:
-    """Return the candidates, each with the platforms on which it is tried."""
-    own = model.precision or Precision()
-    if precision is not None:
-        many = [precision] if isinstance(precision, (str, Precision)) else list(precision)
-        return [(own if p == "native" else Precision.of(p), platforms) for p in many]
-    if model.precision is not None:
-        return [(own, platforms)]
-    old = [p for p in platforms if "bf16" not in p.accelerator.peak_flop_rate]
-    new = [p for p in platforms if p not in old]
-    return [(own, new), (Precision.of("fp16"), old), (Precision.of("w8a8"), new)]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import floor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from genz.core.unit import GB
+from genz.core.words import plural
+from genz.solve.formats import formats_in_words, narrower
 
 if TYPE_CHECKING:
     from genz.solve.answer import Infeasible, Plan, Shortfall, Sizing
     from genz.solve.disaggregate.answer import DisaggregatedPlan
     from genz.spec.deployment import Objective
 
-__all__ = ["duration", "explained", "layout_words", "level_words", "limited_times", "share_words"]
+__all__ = [
+    "duration", "explained", "layout_words", "level_words", "limited_times", "number", "share_words",
+]  # fmt: skip
 
 _MEANING = {
     "compute": "arithmetic",
@@ -37,23 +41,31 @@ def duration(second: float) -> str:
     return f"{second:.3g} s"
 
 
+def number(value: Any) -> str:
+    """Return a number to four digits, thousands grouped.
+
+    Examples
+    --------
+    >>> number(2000), number(0.12345), number(12345.6)
+    ('2,000', '0.1235', '12,346')
+    """
+    return f"{float(value):,.0f}" if abs(value) >= 1e3 else f"{float(value):.4g}"
+
+
 def explained(answer: Sizing) -> str:
     """Return what was found and why, as a few sentences."""
     if answer.infeasible is not None:
         return " ".join([_why_not(answer, answer.infeasible), *_apart(answer)])
     best = answer.plans[0]
-    lines = [_what(best), _times(answer, best), _why(best), *_periods(answer, best)]
+    lines = [_what(answer, best), _times(answer, best), _why(best), *_periods(answer, best)]
     lines += [_proof(answer, best), _steps(answer, best)]
     if answer.shortfall is not None:
         lines.append(_next_cheaper(answer.shortfall))
     if len(answer.plans) > 1:
         lines.append(_runner_up(answer.plans[1]))
+    lines += _narrower(answer, best)
     lines += _apart(answer)
     return "\n".join(lines)
-
-
-def _accelerators(count: int) -> str:
-    return f"{count:,} accelerator{'' if count == 1 else 's'}"
 
 
 def level_words(level: float | str) -> str:
@@ -61,15 +73,15 @@ def level_words(level: float | str) -> str:
     return level if isinstance(level, str) else f"p{100.0 * level:g}"
 
 
-def _what(plan: Plan) -> str:
+def _what(answer: Sizing, plan: Plan) -> str:
     price = (
         "no price known" if plan.cost_per_hour is None else f"{plan.cost_per_hour:,.2f} per hour"
     )
-    replicas = "1 replica" if plan.n_replica == 1 else f"{plan.n_replica:,} replicas"
+    replicas = plural(plan.n_replica, "replica")
     spare = f", {plan.n_spare} to spare" if plan.n_spare else ""
     return (
-        f"{_accelerators(plan.n_accelerator)} of {plan.platform} ({price}): {replicas} "
-        f"of {plan.parallel.label} in {plan.precision.label}{spare}, {plan.batch:.3g} requests decoding at once in each."
+        f"{plural(plan.n_accelerator, 'accelerator')} of {plan.platform} ({price}): {replicas} "
+        f"of {plan.parallel.label} in {formats_in_words(answer.model, plan.precision)}{spare}, {plan.batch:.3g} requests decoding at once in each."
     )
 
 
@@ -128,7 +140,7 @@ def _proof(answer: Sizing, plan: Plan) -> str:
         else f"{proof.floor:,.2f} per hour"
     )
     n = len(answer.platforms)
-    many = f"{answer.n_layout:,} layouts on {n:,} platform{'' if n == 1 else 's'}"
+    many = f"{plural(answer.n_layout, 'layout')} on {plural(n, 'platform')}"
     return (
         f"Proven the best of {many}. With every accelerator of {plan.platform} at its arithmetic peak, "
         f"the least would be {floor}."
@@ -164,7 +176,7 @@ def _apart(answer: Sizing) -> list[str]:
     best = answer.disaggregated[0]
     price = "no price" if best.cost_per_hour is None else f"{best.cost_per_hour:,.2f} per hour"
     text = (
-        f"With prefill and decode apart: {_accelerators(best.n_accelerator)} of {best.platform} as {best.label} "
+        f"With prefill and decode apart: {plural(best.n_accelerator, 'accelerator')} of {best.platform} as {best.label} "
         f"in {best.precision.label} ({price})"
     )
     ahead = answer.ranking[0] is best
@@ -192,7 +204,7 @@ def _steps(answer: Sizing, plan: Plan) -> str:
 
 def _next_cheaper(short: Shortfall) -> str:
     return (
-        f"The next cheaper plan, {_accelerators(short.n_accelerator)} of {short.platform} "
+        f"The next cheaper plan, {plural(short.n_accelerator, 'accelerator')} of {short.platform} "
         f"as {short.n_replica} of {short.parallel.label} in {short.precision.label} "
         f"({short.cost_per_hour:,.2f} per hour), breaks {_broken(short.violates)}."
     )
@@ -201,9 +213,26 @@ def _next_cheaper(short: Shortfall) -> str:
 def _runner_up(plan: Plan) -> str:
     price = "no price" if plan.cost_per_hour is None else f"{plan.cost_per_hour:,.2f} per hour"
     return (
-        f"Second: {_accelerators(plan.n_accelerator)} of {plan.platform} "
+        f"Second: {plural(plan.n_accelerator, 'accelerator')} of {plan.platform} "
         f"as {plan.n_replica} of {plan.parallel.label} in {plan.precision.label} ({price})."
     )
+
+
+def _narrower(answer: Sizing, best: Plan) -> list[str]:
+    """Return which narrower formats carry less on the same machines and software: as measured, some kernels do."""
+    mine = best.max_rate / best.n_accelerator
+    slower = [
+        plan
+        for plan in answer.plans
+        if (plan.platform, plan.engine) == (best.platform, best.engine)
+        and narrower(plan.precision, best.precision)
+        and plan.max_rate / plan.n_accelerator < mine
+    ]
+    return [
+        f"{plan.precision.label} carries {100 * (1 - plan.max_rate / plan.n_accelerator / mine):.2g} % less per "
+        f"accelerator there than {best.precision.label}: {best.engine} has no faster kernels for it."
+        for plan in slower
+    ]
 
 
 def _broken(violates: Mapping[str, float]) -> str:

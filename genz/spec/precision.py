@@ -82,9 +82,15 @@ class Precision(Record):
 
     @property
     def label(self) -> str:
-        """Short name: the common format, or weight/activation/cache, and what differs from the weights."""
-        same = self.weight == self.activation == self.cache
-        name = self.weight if same else f"{self.weight}/{self.activation}/{self.cache}"
+        """Short name: the common format, or weight/activation/cache, and what differs from the weights.
+
+        ``fp8_block`` is fp8 with scales of groups, ``int4_g128`` another format with a scale for every 128 weights.
+        """
+        weight = self.weight
+        if self.group and BITS[weight] < 16:
+            weight = f"{weight}_block" if weight == "fp8" else f"{weight}_g{self.group}"
+        same = weight == self.activation == self.cache
+        name = weight if same else f"{weight}/{self.activation}/{self.cache}"
         own = {"mixer": self.mixer, "expert": self.expert}
         parts = [f"{kind} {f}" for kind, f in own.items() if f not in (None, self.weight)]
         return ", ".join([name, *parts])

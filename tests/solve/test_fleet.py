@@ -336,9 +336,9 @@ class TestSingle:
         found = genz.fleet(load, list(PRICES), throughput=table, prices=PRICES, cap={"A100": 1.0})
         alone = found.single.set_index("platform")
         assert alone.cost["A10G"] == inf
-        assert alone.reason["A10G"] == "cannot serve 1 of 4 buckets"
+        assert alone.reason["A10G"] == "cannot serve 1 of 4 sizes: measured as 0"
         assert alone.reason["A100"] == "more than its cap"
-        assert "A10G: cannot serve 1 of 4 buckets" in found.explain()
+        assert "A10G: cannot serve 1 of 4 sizes: measured as 0" in found.explain()
 
 
 class TestInfeasible:

@@ -12,6 +12,7 @@ import pandas as pd
 from genz.core.errors import InfeasibleError
 from genz.solve.disaggregate.link import Link
 from genz.solve.disaggregate.worker import Split
+from genz.solve.formats import origin
 from genz.spec.deployment import Objective, Parallel, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
@@ -261,9 +262,9 @@ class Disaggregation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as JSON takes it, in SI units."""
-        rival = self.aggregated
+        rival, made = self.aggregated, {"origin": origin(self.model, self.settings["precision"])}
         return {
-            "plan": None if self.plan is None else self.plan.to_dict(),
+            "plan": None if self.plan is None else self.plan.to_dict() | made,
             "certificate": self.split.to_dict(),
             "aggregated": None if rival is None else rival.to_dict(),
             "saving": self.saving,

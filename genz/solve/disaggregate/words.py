@@ -5,8 +5,10 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from genz.core.words import plural
 from genz.solve.disaggregate.rules import PHASES
 from genz.solve.disaggregate.worker import Split, Worker
+from genz.solve.formats import formats_in_words
 from genz.solve.words import duration
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ def split_in_words(split: Split) -> str:
         return _why_not(split)
     parts = [f"{_pool(split, phase)} for {phase}" for phase in PHASES]
     lines = [
-        f"{split.n_accelerator:,} accelerators: {', '.join(parts)}.",
+        f"{plural(split.n_accelerator, 'accelerator')}: {', '.join(parts)}.",
         f"{_amount(split, split.certificate.value)}, {_proof(split)}.",
         _bound_by(split),
     ]
@@ -44,7 +46,7 @@ def _workers(worker: Worker, n: int) -> str:
 
 def _amount(split: Split, value: float) -> str:
     if split.rank == "accelerators":
-        return f"{value:,.0f} accelerator{'' if round(value) == 1 else 's'}"
+        return plural(round(value), "accelerator")
     return f"{value:,.2f} {_UNITS[split.rank]}"
 
 
@@ -101,7 +103,8 @@ def answer_in_words(answer: Disaggregation) -> str:
         f"Mean {times}; {duration(plan.gap)} of moving the cache shows before the second token "
         f"({plan.moved / 1e6:,.4g} MB a request)."
     )
-    lines = [answer.split.explain(), moved, _against(answer)]
+    formats = f"Formats: {formats_in_words(answer.model, plan.precision)}."
+    lines = [answer.split.explain(), formats, moved, _against(answer)]
     return "\n".join(line for line in lines if line)
 
 
@@ -109,7 +112,7 @@ def _against(answer: Disaggregation) -> str:
     rival, saving = answer.aggregated, answer.saving
     if rival is None:
         return "No aggregated plan on these platforms meets the limits."
-    who = f"{rival.n_accelerator:,} accelerators of {rival.platform} as {rival.n_replica} x {rival.parallel.label}"
+    who = f"{plural(rival.n_accelerator, 'accelerator')} of {rival.platform} as {rival.n_replica} x {rival.parallel.label}"
     if saving is None:
         return f"Aggregated serving needs {who}."
     word = "saves" if saving >= 0.0 else "costs"

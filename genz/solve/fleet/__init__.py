@@ -74,7 +74,7 @@ def fleet(
         Layouts of a replica; default all in which the model divides evenly. With measured throughput, the layout that
         was measured: its size is the accelerators that a replica rents.
     precision : Precision or str or a sequence of them, optional
-        Formats; default ``"native"``, the published checkpoint's.
+        Formats; default the checkpoint's own, and ``"fp16"`` in place of bf16 on devices without it.
     engine : Engine or str, optional
         Serving software; default the newest calibrated one.
     tpot_from : {"first_token", "arrival"}, optional
@@ -176,7 +176,7 @@ def _answered(
 ) -> Fleet:
     """Solve, and look around the answer."""
     clock = _Clock(time_limit)
-    alone = singles(problem, names, time_limit=clock.left(_AROUND), gap=gap)
+    alone = singles(problem, columns, names, time_limit=clock.left(_AROUND), gap=gap)
     if problem.served.all():
         limited = bool(problem.cap or problem.minimum)
         share = 1.0 - _AROUND if limited else 1.0

@@ -152,7 +152,7 @@ class Fleet:
                 option, n = self.columns.options[j], int(count[j])
                 rows.append({
                     "period": t, "platform": option.platform, "layout": option.layout,
-                    "precision": option.precision, "pool": option.pool, "n_replica": n,
+                    "precision": option.precision, "origin": option.origin, "pool": option.pool, "n_replica": n,
                     "n_accelerator": n * option.n_accelerator, "price": float(self.problem.price[j]),
                     "cost": n * float(self.problem.price[j]), "used": float(busy[j] / n),
                 })  # fmt: skip

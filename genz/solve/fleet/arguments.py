@@ -19,7 +19,6 @@ from genz.solve.fleet.programme import Problem
 from genz.spec.deployment import Objective, Parallel
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
-from genz.spec.precision import Precision
 
 __all__ = ["checked_loads", "columns_of", "problem_of"]
 
@@ -136,10 +135,9 @@ def _predicted(
     else:
         found = [registry.platform(p) for p in some]
     _differ([p.name for p in found])
-    precision = given.pop("precision", "native")
-    formats = [precision] if isinstance(precision, (str, Precision)) else list(precision)
+    precision = given.pop("precision", None)
     columns = predicted(
-        loads, found, formats, given.pop("parallel", None), given.pop("tpot_from", "first_token"), given
+        loads, found, precision, given.pop("parallel", None), given.pop("tpot_from", "first_token"), given
     )  # fmt: skip
     return columns, {p.name: None if p.price is None else float(p.price) for p in found}
 

@@ -21,7 +21,12 @@ __all__ = ["shadows", "shortage", "singles"]
 
 
 def singles(
-    problem: Problem, names: Sequence[str], *, time_limit: float | None, gap: float
+    problem: Problem,
+    columns: Columns,
+    names: Sequence[str],
+    *,
+    time_limit: float | None,
+    gap: float,
 ) -> pd.DataFrame:
     """Return the cost of the fleet of each platform alone, under its own cap and minimum.
 
@@ -29,6 +34,8 @@ def singles(
     ----------
     problem : Problem
         Numbers.
+    columns : Columns
+        Kinds of replicas.
     names : sequence of str
         Platforms, in the order of their places.
     time_limit : float or None
@@ -50,7 +57,10 @@ def singles(
             cap={k: v for k, v in problem.cap.items() if k == place},
             minimum={k: v for k, v in problem.minimum.items() if k == place},
         )  # fmt: skip
-        rows.append({"platform": name} | _alone(alone, each, gap))
+        found = _alone(alone, each, gap)
+        if len(unserved := np.flatnonzero(~alone.served)):
+            found["reason"] = f"{found['reason']}: {columns.limits(name, unserved)}"
+        rows.append({"platform": name} | found)
     frame = pd.DataFrame(rows)
     frame.attrs["units"] = {"n_replica": "1", "cost": "currency/h", "gap": "1"}
     return frame
@@ -60,7 +70,7 @@ def _alone(problem: Problem, time_limit: float | None, gap: float) -> dict[str, 
     missing = int(np.count_nonzero(~problem.served))
     if missing:
         total = int(np.count_nonzero((problem.demand > 0.0).any(axis=0)))
-        reason = f"cannot serve {missing:,} of {total:,} buckets"
+        reason = f"cannot serve {missing:,} of {total:,} sizes"
         return {"n_replica": 0, "cost": np.inf, "gap": 0.0, "reason": reason}
     plan = greedy(problem) if _no_choice(problem) else None
     found_gap = 0.0

@@ -12,9 +12,9 @@ from genz.core.typing import FloatArray, IntArray
 from genz.serve.capacity import LIMITS, capacity
 from genz.solve.candidates import Candidates
 from genz.solve.fleet.load import Load
+from genz.solve.formats import formats_tried, origin
 from genz.spec.deployment import Lengths, Objective, Parallel, Workload
 from genz.spec.hardware import Platform
-from genz.spec.model import Model
 from genz.spec.precision import Precision
 
 __all__ = ["Columns", "Option", "predicted"]
@@ -36,6 +36,8 @@ class Option:
         Accelerators of a replica.
     pool : str
         Loads that it serves.
+    origin : str
+        What its formats do to the published weights, see :func:`genz.solve.formats.origin`.
     """
 
     platform: str
@@ -43,6 +45,7 @@ class Option:
     precision: str
     n_accelerator: int
     pool: str
+    origin: str = ""
 
     @property
     def label(self) -> str:
@@ -62,7 +65,7 @@ class Columns:
     rate : ndarray, shape (n_row, n_option)
         Requests of a bucket that one replica serves per second; 0 where it cannot. [1/s]
     binding : ndarray of int, shape (n_row, n_option)
-        Index into ``LIMITS`` of what forbids more, one beyond where throughput was measured.
+        Index into ``LIMITS`` of what forbids more, one beyond where throughput was measured, -1 for other pools.
     skipped : mapping
         Candidate -> why it was left out.
     """
@@ -74,15 +77,29 @@ class Columns:
 
     def reasons(self, row: int, pool: str) -> dict[str, str]:
         """Return why no kind serves a bucket: platform -> what a single request breaks there."""
+        names = dict.fromkeys(o.platform for o in self.options if o.pool == pool)
+        return {name: self.limits(name, np.array([row])) for name in names} | self._absent()
+
+    def limits(self, platform: str, rows: IntArray) -> str:
+        """Return what single requests of some buckets break on a platform, where its layouts hold them at all."""
+        own = [j for j, o in enumerate(self.options) if o.platform == platform]
+        if not own:
+            return self._absent().get(platform, "no layout")
         words = (*LIMITS, "measured as 0")
-        pairs = zip(self.options, self.binding[row], strict=True)
-        return {o.platform: words[k] for o, k in pairs if o.pool == pool}
+        found = {words[k] for k in self.binding[rows][:, own].ravel() if k >= 0}
+        return " or ".join(sorted(found - {"memory"} or found))
+
+    def _absent(self) -> dict[str, str]:
+        """Return why platforms without any kind were left out."""
+        present = {o.platform for o in self.options}
+        reasons = {place.partition(" ")[0]: why for place, why in self.skipped.items()}
+        return {name: why for name, why in reasons.items() if name not in present}
 
 
 def predicted(
     loads: Sequence[Load],
     platforms: Sequence[Platform],
-    precisions: Sequence[Precision | str],
+    precision: Sequence[Precision | str] | Precision | str | None,
     parallel: Any,
     tpot_from: str,
     options: Mapping[str, Any],
@@ -95,8 +112,8 @@ def predicted(
         Each with model and limits.
     platforms : sequence of Platform
         With scalar fields.
-    precisions : sequence of Precision or str
-        Formats.
+    precision : Precision or str, or a sequence of them, or None
+        Formats; None: as :func:`genz.solve.formats.formats_tried` has it.
     parallel : Parallel, sequence of Parallel or None
         Layouts; None: all in which a model divides evenly.
     tpot_from : str
@@ -115,15 +132,13 @@ def predicted(
     n_row = sum(load.n_bucket for load in loads)
     for pool in dict.fromkeys(load.pool for load in loads):
         model = next(o.model for o in loads if o.pool == pool and o.model is not None)
-        for precision in precisions:
-            cases = Candidates.of(
-                model, Workload.of(1, 1), list(platforms), _formats(model, precision), parallel, dict(options),
-            )  # fmt: skip
+        for formats, some in formats_tried(model, precision, platforms):
+            cases = Candidates.of(model, Workload.of(1, 1), some, formats, parallel, dict(options))
             skipped |= cases.skipped
             if not cases.n_case:
                 continue
             rate = np.zeros((n_row, cases.n_case))
-            why = np.zeros((n_row, cases.n_case), dtype=np.int64)
+            why = np.full((n_row, cases.n_case), -1)
             start = 0
             for load in loads:
                 end = start + load.n_bucket
@@ -139,16 +154,13 @@ def predicted(
     )  # fmt: skip
 
 
-def _formats(model: Model, precision: Precision | str) -> Precision:
-    return (model.precision or Precision()) if precision == "native" else Precision.of(precision)
-
-
 def _kinds(cases: Candidates, pool: str) -> list[Option]:
-    found = []
+    found, weights = [], origin(cases.model, cases.precision)
     for case, place in enumerate(cases.index):
         layout = Parallel(**{name: int(v[case]) for name, v in cases.degrees.items()})
         name = cases.platforms[place].name
-        found.append(Option(name, layout.label, cases.precision.label, int(layout.size), pool))
+        label = cases.precision.label
+        found.append(Option(name, layout.label, label, int(layout.size), pool, weights))
     return found
 
 

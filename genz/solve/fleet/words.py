@@ -24,7 +24,7 @@ def explained(answer: Fleet) -> str:
         return _why_not(answer.infeasible)
     if not answer.found:
         return f"No fleet was found, and none is ruled out: {answer.certificate.reason}."
-    lines = [_what(answer), _proof(answer), _beside(answer), *_caps(answer)]
+    lines = [_what(answer), *_formats(answer), _proof(answer), _beside(answer), *_caps(answer)]
     return "\n".join(line for line in lines if line)
 
 
@@ -35,6 +35,14 @@ def _what(answer: Fleet) -> str:
     used = ", ".join(f"{name} {100.0 * share:.0f} %" for name, share in busy.items())
     periods = f"; the most of {len(answer.count)} periods" if len(answer.count) > 1 else ""
     return f"{mix}{periods}: {answer.cost:,.2f} per hour. In use at the busiest: {used}."
+
+
+def _formats(answer: Fleet) -> list[str]:
+    """Return the formats that are rented, and what they do to the published weights; none were measured."""
+    rented = answer.count.max(axis=0) > 0
+    used = [o for o, n in zip(answer.columns.options, rented, strict=True) if n and o.origin]
+    texts = dict.fromkeys(f"{o.precision} (weights {o.origin})" for o in used)
+    return [f"Formats: {', '.join(texts)}."] if texts else []
 
 
 def _proof(answer: Fleet) -> str:
@@ -88,7 +96,7 @@ def _why_not(why: Shortage) -> str:
         first = "; ".join(_bucket(u) for u in why.unserved[:_LISTED])
         more = len(why.unserved) - _LISTED
         return f"No fleet: no platform serves {first}" + (
-            f"; and {more:,} more buckets." if more > 0 else "."
+            f"; and {more:,} more sizes." if more > 0 else "."
         )
     together = " and ".join(why.constraints)
     if len(why.constraints) == 1:

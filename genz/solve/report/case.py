@@ -16,6 +16,7 @@ from genz.db import registry
 from genz.serve.generate import Generation
 from genz.serve.memory import Memory
 from genz.serve.step import Step
+from genz.solve.formats import origin
 from genz.spec.deployment import Engine, Parallel
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
@@ -144,6 +145,12 @@ class Case:
         context = self.prompt + self.output
         return memory(self.model, self.platform, batch=self.batch, context=context, **self.options)
 
+    @property
+    def usable(self) -> float:
+        """Memory of an accelerator that the engine lets weights, cache, activations and itself fill [B]."""
+        held = self.memory
+        return float(held.total - held.cache + held.pool)
+
     @cached_property
     def generation(self) -> Generation:
         """The batch from its start on an idle replica to its end."""
@@ -180,6 +187,7 @@ class Case:
             "n_accelerator": int(self.parallel.size),
             "parallel": {n: int(getattr(self.parallel, n)) for n in _DEGREES},
             "precision": self.precision.label,
+            "origin": origin(self.model, self.precision),
             "engine": self.engine.name,
             "batch": int(self.batch),
             "prompt": int(self.prompt),
@@ -199,7 +207,7 @@ class Case:
     def _memory(self) -> dict[str, Any]:
         held = self.memory
         row = {f.name: float(getattr(held, f.name)) for f in fields(held)}
-        return row | {"total": float(held.total), "fits": bool(held.fits)}
+        return row | {"total": float(held.total), "usable": self.usable, "fits": bool(held.fits)}
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row: :meth:`to_dict` without its nesting."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from genz.core.words import plural
+from genz.solve.formats import formats_in_words
 from genz.solve.report import parts
 from genz.solve.report.case import Case
 from genz.solve.report.page import BY, Markup, page, paragraphs, tiles
@@ -59,7 +61,6 @@ def _tiles(found: Case) -> list[tuple[str, object]]:
 
 
 def _words(found: Case) -> str:
-    many = "1 request" if found.batch == 1 else f"{found.batch:,} requests"
     fits = (
         ""
         if bool(found.memory.fits)
@@ -72,7 +73,7 @@ def _words(found: Case) -> str:
     ]
     sure = f"With 90 % probability: {', '.join(ends)}." if ends else "These are physical bounds."
     return (
-        f"{fits}{many} of {found.prompt:,} tokens in and {found.output:,} out start together on an idle replica of "
+        f"{fits}{plural(found.batch, 'request')} of {found.prompt:,} tokens in and {found.output:,} out start together on an idle replica of "
         f"{found.platform.name}.\n{sure}\nDecode is bound by {found.generation.bound}, prefill by {found.prefill.bound}."
     )
 
@@ -82,7 +83,7 @@ def _assumed(found: Case) -> list[tuple[str, object]]:
         ("model", f"{found.model.name}: {found.model.n_parameter / 1e9:,.4g} billion weights"),
         ("load", f"{found.cached:,} of the prompt's tokens already in the cache"),
         ("layout", found.parallel.label),
-        ("precision", f"{found.precision.label} (weights, activations, cache)"),
+        ("precision", formats_in_words(found.model, found.precision)),
         ("engine", found.engine.name),
         parts.price_row(found.platform),
     ]

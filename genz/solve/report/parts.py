@@ -7,6 +7,7 @@ from math import isfinite
 from typing import Any
 
 from genz.core.unit import GB
+from genz.core.words import plural
 from genz.db.table import offer, source_rows
 from genz.plot.report_figures import memory_bar, operator_bars, roofline
 from genz.solve.report import frames
@@ -74,7 +75,7 @@ def _context(found: Case) -> str:
 
 
 def _prompts(found: Case) -> str:
-    return "1 prompt" if found.prompts == 1 else f"{found.prompts:,.0f} prompts"
+    return plural(found.prompts, "prompt")
 
 
 def hardware(found: Case) -> Markup:
@@ -95,8 +96,8 @@ def memory(found: Case) -> Markup:
     held = found.memory
     text = (
         f"{float(held.total) / GB:,.3g} of {capacity / GB:,.3g} GB in use with {found.batch:,.0f} requests of "
-        f"{found.prompt + found.output:,.0f} tokens; the engine leaves {max(float(held.pool), 0.0) / GB:,.3g} GB for the "
-        f"cache, room for {int(held.max_batch):,} such requests"
+        f"{found.prompt + found.output:,.0f} tokens; the engine uses {found.usable / GB:,.3g} GB "
+        f"at most and leaves {max(float(held.pool), 0.0) / GB:,.3g} GB of them for the cache, room for {int(held.max_batch):,} such requests"
     )
     if isfinite(float(held.cache_tokens)):
         pages = f"{int(held.cache_tokens):,} tokens or {int(held.n_block):,} pages"

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from genz.core.unit import GB
+from genz.core.words import plural
 from genz.plot.report_figures import cost_bars, limit_bars
 from genz.solve.answer import Plan, Shortfall, Sizing
+from genz.solve.formats import formats_in_words
+from genz.solve.question import question
 from genz.solve.report import frames, parts
 from genz.solve.report.case import Case, case
 from genz.solve.report.page import (
@@ -56,7 +59,8 @@ def _plans(answer: Sizing) -> str:
     best = answer.plans[0]
     found = _case_of(answer, best)
     unit = parts.currency(found.platform)
-    lead = Markup(tiles(_tiles(answer, best, unit)) + paragraphs(answer.explain()))
+    words = paragraphs(f"{question(answer)}\n{answer.explain()}")
+    lead = Markup(tiles(_tiles(answer, best, unit)) + words)
     chosen = found.platform
     return page(
         f"Sizing of {answer.model.name}",
@@ -85,7 +89,7 @@ def _no_plan(answer: Sizing) -> str:
     return page(
         f"Sizing of {answer.model.name}",
         "No plan meets the limits",
-        paragraphs(answer.explain().removeprefix("No plan. ")),
+        paragraphs(f"{question(answer)}\n{answer.explain().removeprefix('No plan. ')}"),
         [
             parts.assumptions([*_given(answer), ("engine", engine.name)]),
             parts.sources((engine, answer.model, answer.workload)),
@@ -120,7 +124,7 @@ def _headline(best: Plan, unit: str) -> str:
     price = (
         "" if best.cost_per_hour is None else f", {parts.rent(best.cost_per_hour, unit)} per hour"
     )
-    return f"{best.n_accelerator} accelerators of {best.platform}{price}"
+    return f"{plural(best.n_accelerator, 'accelerator')} of {best.platform}{price}"
 
 
 def _tiles(answer: Sizing, best: Plan, unit: str) -> list[tuple[str, object]]:
@@ -220,7 +224,7 @@ def _cheaper(answer: Sizing, short: Shortfall | None) -> Markup:
         return Markup("")
     unit = parts.currency(answer.platforms[short.platform])
     text = (
-        f"{short.n_accelerator} accelerators of {short.platform} as {short.n_replica} {BY} {short.parallel.label} in "
+        f"{plural(short.n_accelerator, 'accelerator')} of {short.platform} as {short.n_replica} {BY} {short.parallel.label} in "
         f"{short.precision.label} would cost {parts.rent(short.cost_per_hour, unit)} per hour, but:"
     )
     rows = [(name, _times_over(factor)) for name, factor in short.violates.items()]
@@ -296,7 +300,7 @@ def _chosen(best: Plan, found: Case) -> list[tuple[str, object]]:
     certain = "none: the physical bound" if best.log_error == 0.0 else f"{spread} times the time"
     return [
         ("engine", found.engine.name),
-        ("precision", f"{best.precision.label} (weights, activations, cache)"),
+        ("precision", formats_in_words(found.model, best.precision)),
         parts.price_row(found.platform),
         ("error of a decode step, 90 %", certain),
         ("load", "requests arrive at random (Poisson); percentiles of a shifted log-normal"),

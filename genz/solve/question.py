@@ -1,0 +1,104 @@
+"""What was asked, in one line: the head of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genz.core.words import plural
+from genz.solve.formats import formats_in_words
+from genz.solve.words import duration, level_words, number
+
+if TYPE_CHECKING:
+    from genz.solve.answer import Sizing
+    from genz.solve.disaggregate.answer import Disaggregation
+    from genz.solve.fleet.answer import Fleet
+    from genz.spec.deployment import Objective, Workload
+
+__all__ = ["fleet_question", "question", "requirements_question", "split_question"]
+
+_LIMITS = ("ttft", "tpot", "latency")
+_CAPS = ("budget", "power")
+
+
+def question(answer: Sizing) -> str:
+    """Return what a sizing was asked: model, traffic, limits, software, ranking."""
+    engines = ", ".join(answer.engines) or answer.options["engine"].name
+    sure = "" if answer.confidence is None else f", {100 * answer.confidence:g} % sure"
+    parts = [_limits(answer.objective) + sure, *_caps(answer.objective), engines]
+    return _line(answer, [*parts, f"ranked by {answer.objective.rank}"])
+
+
+def split_question(answer: Disaggregation) -> str:
+    """Return what a disaggregation was asked: model, traffic, limits, software, what is minimised, the links."""
+    parts = [_limits(answer.objective), *_caps(answer.objective), answer.settings["engine"].name]
+    link = f"caches move at {answer.link.bandwidth / 1e9:.3g} GB/s per accelerator"
+    return _line(answer, [*parts, f"least {answer.objective.rank}", link])
+
+
+def fleet_question(answer: Fleet) -> str:
+    """Return what a fleet was asked: requests, and for each model the limits on its mean times."""
+    parts = []
+    for load in answer.loads:
+        head = "" if load.model is None else f"{load.model.name}: "
+        text = (
+            f"{head}{_range(load.rate.sum(axis=1))} requests/s in {plural(load.n_bucket, 'size')}"
+        )
+        if load.model is not None and load.objective is not None:
+            text += f"; {_limits(load.objective.replace(percentile='mean', attainment=None))}"
+        parts.append(text)
+    return "; ".join(parts) + "."
+
+
+def requirements_question(asked: Any) -> str:
+    """Return what requirements were asked for, of the record of the question."""
+    goal, engine, layout = asked.objective, asked.options["engine"], asked.options["parallel"]
+    finite = {n: getattr(goal, n) for n in _LIMITS if np.any(np.isfinite(getattr(goal, n)))}
+    limits = ", ".join(f"{n} <= {_range(v, duration)}" for n, v in finite.items())
+    formats = formats_in_words(asked.model, asked.precision)
+    many = _range(asked.batch, lambda n: plural(n, "request"))
+    software = engine if isinstance(engine, str) else engine.name
+    return (
+        f"{asked.model.name}, {layout.label}, {formats}, {software}: {many} of "
+        f"{_traffic(asked.workload)} at once; {limits}; the rest of the hardware {asked.platform.name}."
+    )
+
+
+def _traffic(workload: Workload) -> str:
+    """Return the mean lengths of requests."""
+    text = f"{_range(workload.prompt.mean)} tokens in, {_range(workload.output.mean)} out"
+    share = 100.0 * np.asarray(workload.cached_share)
+    return text + (f", {_range(share)} % of the prompt cached" if np.any(share) else "")
+
+
+def _line(answer: Sizing | Disaggregation, parts: list[str]) -> str:
+    asked = f"{_range(answer.objective.rate)} requests/s of {_traffic(answer.workload)}"
+    return "; ".join([f"{answer.model.name}: {asked}", *parts]) + "."
+
+
+def _range(values: Any, text: Callable[[float], str] = number) -> str:
+    """Return the least and the greatest of some numbers, once where they agree."""
+    many = np.atleast_1d(values)
+    return " to ".join(dict.fromkeys((text(float(many.min())), text(float(many.max())))))
+
+
+def _caps(goal: Objective) -> list[str]:
+    caps = {n: float(getattr(goal, n)) for n in _CAPS}
+    return [f"{n} <= {number(v)}" for n, v in caps.items() if np.isfinite(v)]
+
+
+def _limits(goal: Objective) -> str:
+    """Return the limits on times, and what they are on."""
+    finite = {n: float(getattr(goal, n)) for n in _LIMITS}
+    finite = {n: v for n, v in finite.items() if np.isfinite(v)}
+    levels = {n: level_words(goal.level(n)) for n in finite}
+    same = len(set(levels.values())) == 1
+    own = {n: "" if same else f" ({levels[n]})" for n in finite}
+    text = ", ".join(f"{n} <= {duration(v)}{own[n]}" for n, v in finite.items())
+    if not finite:
+        return "no limits"
+    if goal.attainment is not None:
+        return f"{text} for {100 * float(goal.attainment):g} % of the requests"
+    return f"{text} ({next(iter(levels.values()))})" if same else text
