@@ -61,10 +61,14 @@ def test_help_starts_without_pandas_plotly_and_rich():
 
 class TestSize:
     def test_ranks_plans_and_explains(self):
-        result = genz(*SIZE, "--platform", "h100_sxm_8,mi300x_8", "--top", 2)
+        formats = ["--precision", "native,w8a8"]
+        result = genz(*SIZE, "--platform", "h100_sxm_8,mi300x_8", "--top", 2, *formats)
         assert result.exit_code == 0
         assert "mi300x_8" in result.stdout
-        assert "more plans: --top" in result.stdout
+        assert "2 more plans: --top 4; * weights requantised from bf16." in result.stdout
+        assert "fp8/fp8/bf16 (weights requantised from bf16)" in result.stdout.replace(
+            "\n", " "
+        ).replace("  ", " ")
         assert "next cheaper plan" in result.stdout
         assert max(len(line.rstrip()) for line in result.stdout.splitlines()) <= 100
 

@@ -49,7 +49,12 @@ def _queueing() -> pd.DataFrame:
 def _draw_queueing(frame: pd.DataFrame) -> Any:
     encoding = Encoding(x="load", y="ttft", color="layout", titles=_TITLES)
     points = table("load ttft layout", _WORKED, _UNITS)
-    return lines(frame, encoding, title=QUEUEING.title, points=points)
+    return _whole(lines(frame, encoding, title=QUEUEING.title, points=points))
+
+
+def _whole(drawn: Any) -> Any:
+    """Return a figure whose axis reaches as far as two GPUs can: no curve is cut by its edge."""
+    return drawn.update_xaxes(range=(0.0, 2.0))
 
 
 def _speedup() -> pd.DataFrame:
@@ -63,9 +68,8 @@ def _draw_speedup(frame: pd.DataFrame) -> Any:
         (x, float(intra_op_ttft(x, 1.0, k)), f"intra-op, K = {k}")
         for x, k in zip(at, _SPEEDUPS, strict=True)
     ]
-    return lines(
-        frame, encoding, title=SPEEDUP.title, points=table("load ttft layout", rows, _UNITS)
-    )
+    points = table("load ttft layout", rows, _UNITS)
+    return _whole(lines(frame, encoding, title=SPEEDUP.title, points=points))
 
 
 QUEUEING = register(

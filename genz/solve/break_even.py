@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -50,7 +50,8 @@ def break_even(
     DataFrame
         One row per platform and rival, the cheapest platform first: ``platform``, ``n_accelerator``, ``price`` and
         ``cost_per_hour`` as they are, ``against`` and ``against_cost``, the price ``break_even``, and ``change``,
-        the share by which the price would have to rise (or fall, if negative). NaN without a price to compare with.
+        the share by which the price would have to rise (or fall, if negative). NaN without a price to compare with,
+        and without one of its own where machines are rented by the period.
 
     Raises
     ------
@@ -64,7 +65,7 @@ def break_even(
     Notes
     -----
     All layouts of a platform cost the same per accelerator, so its cheapest plan is that with the fewest accelerators
-    :math:`n`, at any price. Hence :math:`p^*_x = n_y p_y / n_x` is exact: with a price just below it, :func:`genz.size` prefers
+    :math:`n` (in the mean over the periods, where machines are rented by the period), at any price. Hence :math:`p^*_x = n_y p_y / n_x` is exact: with a price just below it, :func:`genz.size` prefers
     platform x to y. Of several precisions the one that takes fewest accelerators counts.
 
     Examples
@@ -89,12 +90,12 @@ def break_even(
         raise InputError(msg)
     if not sizing.plans:
         raise InfeasibleError(sizing.explain())
-    plans = _smallest(sizing.plans)
+    plans = _smallest(sizing)
     rows = _places(sizing, plans, "platform", platform)
-    count = np.array([p.n_accelerator for p in plans.values()], dtype=np.float64)
-    cost = np.array(
-        [np.nan if p.cost_per_hour is None else p.cost_per_hour for p in plans.values()]
-    )
+    count = np.array([p.n_accelerator for p in plans.values()])
+    cost = _known([p.cost_per_hour for p in plans.values()])
+    price = _known([sizing.platforms[name].price for name in plans])
+    rented = cost / price if sizing.terms.elastic else count.astype(float)
     if against is None:
         row, rival = rows, _cheapest_other(cost, rows)
     else:
@@ -105,12 +106,12 @@ def break_even(
     frame = pd.DataFrame(
         {
             "platform": names[row],
-            "n_accelerator": count[row].astype(np.int64),
-            "price": cost[row] / count[row],
+            "n_accelerator": count[row],
+            "price": price[row],
             "cost_per_hour": cost[row],
             "against": names[rival],
             "against_cost": there,
-            "break_even": there / count[row],
+            "break_even": there / rented[row],
             "change": there / cost[row] - 1.0,
         }
     )
@@ -119,12 +120,21 @@ def break_even(
     return frame
 
 
-def _smallest(plans: Sequence[Plan]) -> dict[str, Plan]:
-    """Return the plan with the fewest accelerators of each platform, in their order."""
+def _known(values: Sequence[Any]) -> FloatArray:
+    return np.array([np.nan if v is None else float(v) for v in values])
+
+
+def _smallest(sizing: Sizing) -> dict[str, Plan]:
+    """Return the plan of each platform that rents the fewest accelerators in the mean, in their order."""
+
+    def rented(plan: Plan) -> float:
+        elastic = sizing.terms.elastic and plan.cost_per_hour is not None
+        return plan.cost_per_hour if elastic else plan.n_accelerator  # type: ignore[return-value]
+
     found: dict[str, Plan] = {}
-    for plan in plans:
+    for plan in sizing.plans:
         known = found.setdefault(plan.platform, plan)
-        if plan.n_accelerator < known.n_accelerator:
+        if rented(plan) < rented(known):
             found[plan.platform] = plan
     return found
 

@@ -43,6 +43,13 @@ def test_draw_shows_curves_and_published_points(name):
         assert len(trace.x) == len(trace.y) > 0
 
 
+@pytest.mark.parametrize("name", FIGURES[:2])
+def test_no_curve_of_queueing_is_cut_by_the_edge(name):
+    """Two GPUs serve less than 2 prompts in the time of one: all curves end before that."""
+    frame = figure(name).data()
+    assert frame["load"].max() < 2.0 == figure(name).draw(frame).layout.xaxis.range[1]
+
+
 @pytest.mark.paper
 def test_queueing_prints(published, assert_prints):
     frame = figure("distserve_queueing").data()

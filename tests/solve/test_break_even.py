@@ -142,3 +142,19 @@ def test_bad_input_says_what(answer):
     none = sized(model="llama3_70b", precision="bf16", names=["l4_1"])
     with pytest.raises(genz.InfeasibleError, match=r"No plan\. No platform holds the model"):
         genz.break_even(none)
+
+
+DAY = {"objective": genz.Objective(rate=[10.0, 90.0, 40.0], tpot=0.03), "elastic": True, "spare": 1}
+
+
+def test_machines_by_the_period_cost_their_mean():
+    """At the break-even price the mean rent of the day is the rival's; the price is that of an accelerator."""
+    names = ["a100_sxm_8", "h100_sxm_8"]
+    answer = sized(names=names, **DAY)
+    row = genz.break_even(answer, "h100_sxm_8", against="a100_sxm_8").iloc[0]
+    assert row.price == pytest.approx(genz.platform("h100_sxm_8").price, rel=1e-12)
+    assert row.cost_per_hour < row.n_accelerator * row.price  # not all are rented all day
+    below = sized({"h100_sxm_8": row.break_even * (1.0 - 1e-6)}, names=names, **DAY).best
+    above = sized({"h100_sxm_8": row.break_even * (1.0 + 1e-6)}, names=names, **DAY).best
+    assert (below.platform, above.platform) == ("h100_sxm_8", "a100_sxm_8")
+    assert below.cost_per_hour == pytest.approx(row.against_cost, rel=1e-5)
