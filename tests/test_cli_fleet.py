@@ -77,6 +77,22 @@ def test_own_throughput():
     )
 
 
+def test_the_reason_is_that_of_the_best_layout():
+    """An H100 holds Llama-3-8B; an L4 does not in bf16: it has 24 GB, less what the engine leaves free."""
+    mixed = genz("llama3_8b", *ONE, "--tpot", "30ms", "--platform", "h100_sxm_1,l4_1")
+    assert "l4_1: cannot serve 1 of 1 sizes: " in mixed.stdout.replace("\n", " ").replace("  ", " ")
+    data = json.loads(
+        genz(
+            "llama3_8b", *ONE, "--tpot", "1ms", "--platform", "h100_sxm_1,h100_sxm_8", "--json"
+        ).stdout
+    )
+    assert data["infeasible"]["unserved"][0]["reasons"] == {
+        "h100_sxm_1": "tpot",
+        "h100_sxm_8": "tpot",
+    }
+    assert [row["reason"] for row in data["single"]] == ["cannot serve 1 of 1 sizes: tpot"] * 2
+
+
 def test_buckets_with_a_model(files):
     result = genz(
         "llama2_7b", *files[:2], *SMALL, "--tpot", "100ms", "--tensor", 1, "--precision", "fp16"

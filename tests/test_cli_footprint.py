@@ -129,6 +129,11 @@ BAD = [
     ([*ISSUE, "--platform", "h100"], "no platform named 'h100'"),
     ([*ISSUE, "--platform", "h100_sxm_1"], "parallel.size must be <= 1 accelerators"),
     ([*ISSUE, "--engine", "ideal"], "--engine needs --platform"),
+    ([*ISSUE, "--context", "4k"], "--context needs --platform"),
+    (
+        ["footprint", "llama2_7b", "--batch", "4"],
+        "--batch needs --platform, or --bits: bf16 has no scales",
+    ),
     ([*ISSUE, "--limit", "3GB"], "--limit needs --fit"),
     ([*ISSUE, "--pad"], "--pad needs --fit"),
     (["footprint", "llama2_7b", "--group", "64"], "--group needs --bits"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genz.cli.inputs import (
+    link_of,
     model_of,
     names,
     objective_of,
@@ -18,19 +19,22 @@ from genz.cli.inputs import (
 from genz.cli.options import (
     LIMIT,
     CommandWithFiles,
+    cap_options,
     limit_options,
+    link_options,
     model_argument,
     output_options,
     percentile_option,
+    rate_option,
     software_options,
     traffic_options,
 )
 from genz.cli.output import Output, say, show, table
-from genz.cli.units import BANDWIDTH, MONEY, POWER, RATE, SHARE, TIME, Number
+from genz.cli.units import COUNT, SHARE, Number
 from genz.cli.words import figure, scaled
 
 if TYPE_CHECKING:
-    from genz.solve.disaggregate import Disaggregation, Link
+    from genz.solve.disaggregate import Disaggregation
 
 __all__ = ["disaggregate"]
 
@@ -54,7 +58,8 @@ Examples:
     multiple=True,
     required=True,
     metavar="NAME",
-    help="Candidates for prefill by name or TOML file, repeated or joined by commas.",
+    help="Candidates for prefill by name or TOML file (NAME=FILE: with the accelerator of a file), repeated or "
+    "joined by commas.",
 )
 @click.option(
     "--decode-platform",
@@ -62,25 +67,11 @@ Examples:
     metavar="NAME",
     help="Candidates for decode; default those for prefill.",
 )
-@click.option(
-    "--rate", type=Number(RATE, above=True), required=True, help="Requests per second: 8, 480/min."
-)
+@rate_option
 @traffic_options
 @limit_options
 @percentile_option
-@click.option(
-    "--link",
-    type=Number(BANDWIDTH, 1.0),
-    metavar="BANDWIDTH",
-    help="Bandwidth of an accelerator to the other phase: 200Gb/s; default that of the platforms' networks.",
-)
-@click.option(
-    "--link-latency",
-    type=Number(TIME, 0.0, 10.0),
-    metavar="TIME",
-    help="Time of an empty message over --link; default 0.",
-)
-@click.option("--serial", is_flag=True, help="The cache moves after prefill, not layer by layer.")
+@link_options
 @click.option(
     "--headroom",
     type=Number(SHARE, 0.0, 0.99),
@@ -88,16 +79,7 @@ Examples:
     metavar="SHARE",
     help="Share of the capacity that stays free: 10%.",
 )
-@click.option(
-    "--available",
-    multiple=True,
-    metavar="NAME=NUMBER",
-    help="Accelerators that there are of a platform: h100_sxm_8=64; repeated.",
-)
-@click.option(
-    "--budget", type=Number(MONEY, above=True), help="Most that a plan may cost per hour."
-)
-@click.option("--power", type=Number(POWER, above=True), help="Most that a plan may draw: 40kW.")
+@cap_options
 @click.option(
     "--equal",
     type=click.Choice(_PHASES),
@@ -127,6 +109,9 @@ def disaggregate(model: str, **given: Any) -> int:
 def _answer(model: str, given: dict[str, Any]) -> Disaggregation:
     from genz.solve.disaggregate import disaggregate as split
 
+    if given["rate"] is None:
+        msg = "missing option '--rate'"
+        raise click.UsageError(msg)
     workload = workload_of(given)
     first, second = (
         [platform_of(name) for name in names(given[f"{phase}_platform"])] for phase in _PHASES
@@ -141,26 +126,14 @@ def _answer(model: str, given: dict[str, Any]) -> Disaggregation:
         ),
         prefill_platform=first,
         decode_platform=second or None,
-        link=_link(given),
+        link=link_of(given),
         precision=given["precision"],
         headroom=given["headroom"],
-        available=pairs("--available", given["available"]),
+        available=pairs("--available", given["available"], COUNT),
         equal=given["equal"],
         time_limit=given["time_limit"],
         **software_of(given),
     )
-
-
-def _link(given: dict[str, Any]) -> Link | None:
-    from genz.solve.disaggregate import Link
-
-    latency, serial = given["link_latency"], given["serial"]
-    if given["link"] is None:
-        if latency is not None or serial:
-            msg = "--link-latency and --serial describe --link, which is missing"
-            raise click.UsageError(msg)
-        return None
-    return Link(given["link"], latency or 0.0, layered=not serial)
 
 
 def _print(answer: Disaggregation) -> None:

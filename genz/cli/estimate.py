@@ -46,7 +46,12 @@ Examples:
     epilog=_EXAMPLES,
 )
 @model_argument
-@click.option("--platform", required=True, metavar="NAME", help="Name, or a TOML file.")
+@click.option(
+    "--platform",
+    required=True,
+    metavar="NAME",
+    help="Name, TOML file of a platform or an accelerator, or NAME=FILE: with the accelerator of a file.",
+)
 @click.option("--batch", type=WHOLE, default=1, help="Requests that start together; default 1.")
 @click.option("--prompt", type=TOKENS, required=True, metavar="TOKENS", help="Tokens in: 2000, 2k.")
 @click.option("--output", type=TOKENS, required=True, metavar="TOKENS", help="Tokens generated.")

@@ -13,6 +13,7 @@ from genz.cli.inputs import (
     model_of,
     names,
     objective_of,
+    pairs,
     platform_of,
     software_of,
     workload_of,
@@ -24,11 +25,13 @@ from genz.cli.options import (
     layout_options,
     limit_options,
     output_options,
+    platforms_option,
+    rate_option,
     software_options,
     traffic_options,
 )
 from genz.cli.output import Output, say, show, table
-from genz.cli.units import COUNT, MONEY, RATE, SHARE, Dimension, Number, parsed
+from genz.cli.units import COUNT, MONEY, SHARE, Number
 from genz.cli.words import money
 from genz.core.errors import InputError
 
@@ -54,7 +57,7 @@ Examples:
     epilog=_EXAMPLES,
 )
 @click.argument("model", metavar="[MODEL]", required=False)
-@click.option("--rate", type=Number(RATE, above=True), help="Requests per second: 8, 480/min.")
+@rate_option
 @traffic_options
 @click.option(
     "--buckets", metavar="FILE", help="Sizes as CSV with the columns prompt, output, rate (per s)."
@@ -65,13 +68,7 @@ Examples:
     type=click.Choice(["first_token", "arrival"]),
     help="Where the time per token starts to count; default first_token.",
 )
-@click.option(
-    "--platform",
-    "platforms",
-    multiple=True,
-    metavar="NAME",
-    help="Candidates by name or TOML file, repeated or joined by commas; default all with a price.",
-)
+@platforms_option
 @click.option(
     "--throughput",
     metavar="FILE",
@@ -140,9 +137,9 @@ def _answer(model: str | None, given: Mapping[str, Any]) -> Fleet:
         load,
         parallel=layout_of(given),
         precision=names(given["precision"]) or None,
-        prices=_pairs("--price", given["prices"], MONEY),
-        cap=_pairs("--cap", given["caps"], COUNT),
-        minimum=_pairs("--minimum", given["minima"], COUNT),
+        prices=pairs("--price", given["prices"], MONEY) or None,
+        cap=pairs("--cap", given["caps"], COUNT) or None,
+        minimum=pairs("--minimum", given["minima"], COUNT) or None,
         budget=given["budget"],
         headroom=given["headroom"],
         slice_factor=given["slices"],
@@ -203,18 +200,6 @@ def _frame(option: str, name: str) -> pd.DataFrame:
     except (ValueError, UnicodeDecodeError) as error:
         msg = f"{option} must be a CSV file, {name!r:.200} is not: {error}"
         raise InputError(msg) from None
-
-
-def _pairs(option: str, texts: tuple[str, ...], dimension: Dimension) -> dict[str, float] | None:
-    """Return what was typed as NAME=NUMBER."""
-    found: dict[str, float] = {}
-    for text in texts:
-        name, equals, number = text.partition("=")
-        if not equals or not name.strip():
-            msg = f"{option} must be NAME=NUMBER, got {text!r:.80}"
-            raise InputError(msg)
-        found[name.strip()] = parsed(option, number, dimension)
-    return found or None
 
 
 def _print(answer: Fleet) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["footprint"]
 
 _MB = 1e6
+_LOAD = {"batch": 1, "context": 1024}
 _SCHEME = ("group", "axis", "scale", "zero")
 _EXAMPLES = """\b
 Examples:
@@ -64,10 +65,14 @@ Examples:
     help="Formats: bf16, w8a8, ...; default native, or bf16 beside --bits.",
 )
 @layout_options
-@click.option("--platform", metavar="NAME", help="Times the scales: a name, or a TOML file.")
+@click.option(
+    "--platform",
+    metavar="NAME",
+    help="Whether it fits, and time of the scales: a name, or a TOML file.",
+)
 @click.option("--engine", metavar="NAME", help="Serving software; default the newest calibrated.")
-@click.option("--batch", type=WHOLE, default=1, help="Requests in a decode step; default 1.")
-@click.option("--context", type=TOKENS, default=1024, help="Tokens of each; default 1024.")
+@click.option("--batch", type=WHOLE, help="Requests in a decode step; default 1.")
+@click.option("--context", type=TOKENS, help="Tokens of each, on PLATFORM; default 1024.")
 @click.option("--fit", is_flag=True, help="Try schemes on PLATFORM: most bits that fit, fastest.")
 @click.option("--limit", type=Number(SIZE, above=True), help="With --fit, bytes for weights: 40GB.")
 @click.option("--pad", is_flag=True, help="With --fit, channels of zeros may complete groups.")
@@ -86,6 +91,9 @@ def footprint(model: str, **given: Any) -> int:
             msg = f"--{name} needs --fit"
             raise click.UsageError(msg)
     found = _found(model, given)
+    if given["batch"] is not None and given["platform"] is None and not float(found.scale_traffic):
+        msg = f"--batch needs --platform, or --bits: {found.label} has no scales that a step reads"
+        raise click.UsageError(msg)
     fits = _fits(found, given)
     out.save(frame=found.to_frame, data=lambda: _data(found))
     if not out.quiet:
@@ -97,7 +105,7 @@ def footprint(model: str, **given: Any) -> int:
 
 def _options(given: dict[str, Any]) -> dict[str, Any]:
     """Return the keywords that were typed and both answers take."""
-    options: dict[str, Any] = {n: given[n] for n in ("batch", "context")}
+    options: dict[str, Any] = {n: given[n] or value for n, value in _LOAD.items()}
     options["parallel"] = layout_of(given)
     if given["precision"] is not None:
         options["precision"] = given["precision"]
@@ -114,9 +122,10 @@ def _found(model: str, given: dict[str, Any]) -> Footprint:
     typed = {n: given[n] for n in _SCHEME if given[n] is not None}
     if given["platform"] is not None:
         options["platform"] = platform_of(given["platform"])
-    elif given["engine"] is not None:
-        msg = "--engine needs --platform"
-        raise click.UsageError(msg)
+    for name in ("engine", "context"):
+        if given[name] is not None and given["platform"] is None:
+            msg = f"--{name} needs --platform"
+            raise click.UsageError(msg)
     if given["bits"] is None and typed:
         msg = f"--{next(iter(typed))} needs --bits"
         raise click.UsageError(msg)

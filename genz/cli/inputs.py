@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from genz.cli.units import SHARE, Dimension, parsed
 from genz.core.errors import InputError
 
 if TYPE_CHECKING:
+    from genz.solve.disaggregate import Link
     from genz.spec.deployment import Engine, Objective, Parallel, Workload
     from genz.spec.hardware import Platform
     from genz.spec.model import Model
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "engine_of",
     "layout_of",
+    "link_of",
     "mix_of",
     "model_of",
     "names",
@@ -48,8 +51,12 @@ def model_of(text: str) -> Model:
 
 
 def platform_of(text: str) -> Platform:
-    """Return a platform by name, or from a TOML file."""
-    return _entry("--platform", "platform", text)  # type: ignore[no-any-return]
+    """Return a platform by name, or from a TOML file; ``NAME=FILE.toml`` is one with the accelerator of a file."""
+    name, _, device = ("", "", "") if Path(text).is_file() else text.partition("=")
+    found: Platform = _entry("--platform", "platform", name or text)
+    if not device:
+        return found
+    return found.replace(accelerator=_entry("--platform", "accelerator", device))
 
 
 def engine_of(text: str) -> Engine:
@@ -106,7 +113,7 @@ def mix_of(texts: tuple[str, ...], share: float | None) -> Workload:
     """Return the traffic of several workloads, each typed as ``NAME=SHARE``."""
     from genz.spec.deployment import Workload
 
-    parts = pairs("--mix", texts)
+    parts = pairs("--mix", texts, SHARE)
     kinds = {_entry("--mix", "workload", name): weight for name, weight in parts.items()}
     found = Workload.mix(kinds, name=" + ".join(parts))
     return found if share is None else found.replace(cached_share=share)
@@ -127,16 +134,15 @@ def rates_of(text: str) -> dict[str, list[float]]:
     return columns("--rates", _readable("--rates", Path(text)), ("rate",), ("duration",))
 
 
-def pairs(option: str, texts: tuple[str, ...]) -> dict[str, float]:
+def pairs(option: str, texts: tuple[str, ...], dimension: Dimension) -> dict[str, float]:
     """Return what was typed as ``NAME=NUMBER``, repeated or joined by commas."""
     found: dict[str, float] = {}
     for item in names(texts):
-        name, _, number = item.partition("=")
-        try:
-            found[name.strip()] = float(number)
-        except ValueError:
+        name, equals, number = item.partition("=")
+        if not equals or not name.strip():
             msg = f"{option} must be NAME=NUMBER, got {item!r:.80}"
-            raise InputError(msg) from None
+            raise InputError(msg)
+        found[name.strip()] = parsed(option, number, dimension)
     return found
 
 
@@ -183,6 +189,19 @@ def layout_of(given: Mapping[str, Any]) -> Parallel | None:
 
     degrees = {name: given[name] for name in _DEGREES if given.get(name) is not None}
     return Parallel(**degrees) if degrees else None
+
+
+def link_of(given: Mapping[str, Any]) -> Link | None:
+    """Return the network that ``--link`` and what describes it name, or None."""
+    from genz.solve.disaggregate import Link
+
+    latency, serial = given["link_latency"], given["serial"]
+    if given["link"] is None:
+        if latency is not None or serial:
+            msg = "--link-latency and --serial describe --link, which is missing"
+            raise click.UsageError(msg)
+        return None
+    return Link(given["link"], latency or 0.0, layered=not serial)
 
 
 def software_of(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,16 +7,20 @@ from typing import Any, TypeVar
 
 import click
 
-from genz.cli.units import COUNT, LEVEL, SHARE, TIME, Number
+from genz.cli.units import BANDWIDTH, COUNT, LEVEL, MONEY, POWER, RATE, SHARE, TIME, Number
 
 __all__ = [
     "CommandWithFiles",
+    "cap_options",
     "layout_options",
     "limit_options",
+    "link_options",
     "micro_batch_option",
     "model_argument",
     "output_options",
     "percentile_option",
+    "platforms_option",
+    "rate_option",
     "software_options",
     "traffic_options",
 ]
@@ -62,6 +66,52 @@ limit_options = _together(
         "--tpot", type=LIMIT, metavar="TIME", help="Limit on time per further token: 50ms."
     ),
     click.option("--latency", type=LIMIT, metavar="TIME", help="Limit on time to last token: 20s."),
+)
+
+rate_option = click.option(
+    "--rate", type=Number(RATE, above=True), help="Requests per second: 8, 480/min."
+)
+
+platforms_option = click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    metavar="NAME",
+    help="Candidates by name or TOML file (NAME=FILE: with the accelerator of a file), repeated or joined by commas; "
+    "default all with a price.",
+)
+
+cap_options = _together(
+    click.option(
+        "--available",
+        multiple=True,
+        metavar="NAME=N",
+        help="Accelerators of a platform that can be had; repeated or joined.",
+    ),
+    click.option(
+        "--budget", type=Number(MONEY, above=True), help="Most that a plan may cost per hour."
+    ),
+    click.option(
+        "--power", type=Number(POWER, above=True), help="Most that a plan may draw: 40kW."
+    ),
+)
+
+link_options = _together(
+    click.option(
+        "--link",
+        type=Number(BANDWIDTH, 1.0),
+        metavar="BANDWIDTH",
+        help="From an accelerator to the other phase: 200Gb/s; default that of the platforms' networks.",
+    ),
+    click.option(
+        "--link-latency",
+        type=Number(TIME, 0.0, 10.0),
+        metavar="TIME",
+        help="Time of an empty message over --link; default 0.",
+    ),
+    click.option(
+        "--serial", is_flag=True, help="The cache moves after prefill, not layer by layer."
+    ),
 )
 
 percentile_option = click.option(

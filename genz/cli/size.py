@@ -9,6 +9,7 @@ import click
 from genz.cli.inputs import (
     engine_of,
     layout_of,
+    link_of,
     mix_of,
     model_of,
     names,
@@ -23,22 +24,27 @@ from genz.cli.inputs import (
 from genz.cli.options import (
     WHOLE,
     CommandWithFiles,
+    cap_options,
     layout_options,
     limit_options,
+    link_options,
     model_argument,
     output_options,
     percentile_option,
+    platforms_option,
+    rate_option,
     software_options,
     traffic_options,
 )
 from genz.cli.output import Output, say, show, table
-from genz.cli.units import COUNT, LEVEL, MONEY, POWER, RATE, SHARE, Number
+from genz.cli.units import COUNT, LEVEL, SHARE, Number
 from genz.cli.words import figure, money, scaled
 from genz.core.errors import InputError
 from genz.core.words import plural
 
 if TYPE_CHECKING:
     from genz.solve.answer import Plan, Sizing
+    from genz.solve.disaggregate import Link
     from genz.solve.disaggregate.answer import DisaggregatedPlan
     from genz.spec.deployment import Workload
 
@@ -58,7 +64,7 @@ Examples:
     cls=CommandWithFiles, short_help="Cheapest plans for a rate within limits.", epilog=_EXAMPLES
 )
 @model_argument
-@click.option("--rate", type=Number(RATE, above=True), help="Requests per second: 8, 480/min.")
+@rate_option
 @click.option(
     "--rates",
     metavar="FILE",
@@ -83,23 +89,8 @@ Examples:
     metavar="P",
     help="Probability of each limit given the model's error: 90%; default its best estimate.",
 )
-@click.option(
-    "--platform",
-    "platforms",
-    multiple=True,
-    metavar="NAME",
-    help="Candidates by name or TOML file, repeated or joined by commas; default all with a price.",
-)
-@click.option(
-    "--available",
-    multiple=True,
-    metavar="NAME=N",
-    help="Accelerators of a platform that can be had; repeated or joined.",
-)
-@click.option(
-    "--budget", type=Number(MONEY, above=True), help="Most that a plan may cost per hour."
-)
-@click.option("--power", type=Number(POWER, above=True), help="Most that a plan may draw: 40kW.")
+@platforms_option
+@cap_options
 @click.option(
     "--spare", type=Number(COUNT, 0.0, 1e6), default=0, help="Machines that may fail; default 0."
 )
@@ -111,6 +102,7 @@ Examples:
     is_flag=True,
     help="Also plans with prefill and decode on different machines.",
 )
+@link_options
 @software_options(
     "Candidates such as native,w8a8,w4a16,bf16; default native, the checkpoint's own."
 )
@@ -154,7 +146,8 @@ def _answer(model: str, given: dict[str, Any]) -> Sizing:
         precision=precision,
         parallel=layout_of(given),
         engine=engines,
-        available=pairs("--available", given["available"]),
+        available=pairs("--available", given["available"], COUNT),
+        link=_link(given),
         **{
             n: given[n]
             for n in (
@@ -186,6 +179,14 @@ def _workload(given: dict[str, Any]) -> Workload:
     if given["trace"]:
         return trace_of(given["trace"], given["cached_share"])
     return workload_of(given)
+
+
+def _link(given: dict[str, Any]) -> Link | None:
+    link = link_of(given)
+    if link is not None and not given["disaggregated"]:
+        msg = "--link needs --disaggregated"
+        raise click.UsageError(msg)
+    return link
 
 
 def _rate(given: dict[str, Any]) -> dict[str, Any]:

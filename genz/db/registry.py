@@ -46,8 +46,10 @@ def accelerator(name: str | Accelerator) -> Accelerator:
     return _entry("accelerator", name)  # type: ignore[no-any-return]
 
 
-def platform(name: str | Platform) -> Platform:
-    """Return a platform of the database."""
+def platform(name: str | Platform | Accelerator) -> Platform:
+    """Return a platform of the database, or an accelerator as a platform of one, which has no price."""
+    if isinstance(name, Accelerator):
+        return Platform(name=name.name, accelerator=name, accelerators_per_node=1)
     return _entry("platform", name)  # type: ignore[no-any-return]
 
 
@@ -99,7 +101,7 @@ def load(path: str | Path, kind: str | None = None) -> Any:
     path : str or Path
         A file in the form of the database's own files.
     kind : {"accelerator", "platform", "engine", "model", "workload"}, optional
-        What the file holds; by default the kind whose required keys it has.
+        What it is read as; by default the kind whose required keys it has. An accelerator is a platform of one too.
 
     Returns
     -------
@@ -116,10 +118,13 @@ def load(path: str | Path, kind: str | None = None) -> Any:
     """
     path = Path(path)
     data = _parse(path)
+    found = _kind_of(data)
     if kind is None:
-        kind = _kind_of(data)
+        kind = found
     elif kind not in KINDS:
         raise UnknownNameError("kind of entry", kind, KINDS)
+    if (kind, found) == ("platform", "accelerator"):
+        return platform(_record(found, data, path))
     return _record(kind, data, path)
 
 
@@ -146,6 +151,9 @@ def _entry(kind: str, name: Any) -> Any:
 @cache
 def _named(kind: str, name: str) -> Any:
     known = _files(kind)
+    if name.endswith(".toml") and name not in known:
+        msg = f"{kind} must be a name of the database, got the file {name!r:.200}: genz.load reads files"
+        raise InputError(msg)
     if name not in known:
         raise UnknownNameError(kind, name, known)
     entry = _record(kind, _parse(known[name]), known[name])

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from genz.core.errors import InputError
+from genz.solve.disaggregate import Link, levels_of
 from genz.solve.disaggregate import disaggregate as _disaggregate
-from genz.solve.disaggregate import levels_of
 from genz.solve.disaggregate.answer import DisaggregatedPlan
 from genz.solve.renting import Terms
 from genz.spec.deployment import Objective, Workload
@@ -28,6 +28,8 @@ def disaggregated_plans(
     parallel: Any,
     terms: Terms,
     confidence: float | None,
+    *,
+    link: Link | float | None = None,
 ) -> tuple[list[DisaggregatedPlan], dict[str, str]]:
     """Return the best disaggregated plan of each platform, precision and engine.
 
@@ -47,6 +49,8 @@ def disaggregated_plans(
         Only availability is known to disaggregated plans.
     confidence : float or None
         Must be None.
+    link : Link, float or None
+        Over what caches move, or its bandwidth; None for the platform's outermost network. [B/s]
 
     Returns
     -------
@@ -77,7 +81,7 @@ def disaggregated_plans(
         try:
             found = _disaggregate(
                 model, workload, free, prefill_platform=platform, prefill_parallel=parallel,
-                decode_parallel=parallel, precision=precision,
+                decode_parallel=parallel, precision=precision, link=link,
                 available={k: int(v) for k, v in terms.available.items() if k == platform.name},
                 **options,
             )  # fmt: skip

@@ -150,7 +150,8 @@ def _limits(objective: Any) -> list[Input]:
             lambda f, n=name, v=value: {"objective": objective.replace(**{n: v * f})},  # type: ignore[misc]
         )
         for name in ("rate", "ttft", "tpot", "latency")
-        if np.isfinite(value := float(getattr(objective, name)))
+        if getattr(objective, name) is not None
+        and np.isfinite(value := float(getattr(objective, name)))
     ]
 
 

@@ -14,6 +14,7 @@ from genz.solve.answer import Plan, Sizing, ranked
 from genz.solve.apart import disaggregated_plans
 from genz.solve.candidates import Candidates
 from genz.solve.criterion import Criterion
+from genz.solve.disaggregate import Link
 from genz.solve.disaggregate.answer import DisaggregatedPlan
 from genz.solve.formats import formats_tried
 from genz.solve.infeasible import reason
@@ -45,6 +46,7 @@ def size(
     inside_node: bool = False,
     elastic: bool = False,
     disaggregated: bool = False,
+    link: Link | float | None = None,
     **options: Any,
 ) -> Sizing:
     r"""Return the cheapest plans that serve a rate within limits, and what binds them.
@@ -85,6 +87,8 @@ def size(
     disaggregated : bool, default False
         Also look for plans that pass prompts and decode on different machines of a platform
         (:func:`genz.disaggregate`); :attr:`Sizing.ranking` holds both kinds.
+    link : Link or float, optional
+        With ``disaggregated``, over what caches move, or its bandwidth; default the platform's outermost network. [B/s]
     **options
         ``efficiency``, ``routing``, ``adapter`` and ``offload`` of :class:`genz.serve.deployment.Options`.
 
@@ -113,6 +117,9 @@ def size(
     workload = registry.workload(workload)
     objective = _objective(objective, workload)
     _check_single(workload, objective)
+    if link is not None and not disaggregated:
+        msg = f"link needs disaggregated plans, got {link!r:.80} without"
+        raise InputError(msg)
     if elastic and np.ndim(objective.rate) == 0:
         msg = "elastic needs rates of several periods, got one rate"
         raise InputError(msg)
@@ -140,7 +147,7 @@ def size(
     if disaggregated:
         found_apart, missing = disaggregated_plans(
             model, workload, objective, [(p, c.precision, c.options) for c in cells for p in c.platforms],
-            parallel, terms, criterion.confidence,
+            parallel, terms, criterion.confidence, link=link,
         )  # fmt: skip
         apart, skipped = ranked(found_apart, objective), skipped | missing
     shortfall = next_cheaper(solved, plans[0]) if plans else None
@@ -166,6 +173,7 @@ def _check_single(workload: Workload, objective: Objective) -> None:
         for name, value in record.varying().items():
             msg = f"{name} must be one number for a sizing, got shape {np.shape(value)}"
             raise InputError(msg)
+    objective.check_rate()
 
 
 def _confidence(value: float | None) -> float | None:

@@ -38,8 +38,11 @@ class Objective(Record):
     attainment goal of DistServe (OSDI 2024); MLPerf asks for 0.99, and ``"mean"`` is what benchmarks print.
     """
 
-    rate: Num = schema.quantity(
-        "1/s", "requests per second; an array for the periods of a day", high=1e9, default=1.0
+    rate: Any = schema.quantity(
+        "1/s",
+        "requests per second, which plans need, none: not asked; an array for the periods of a day",
+        high=1e9,
+        default=None,
     )
     duration: Num | None = schema.quantity(
         "s", "length of each period; none: all alike", high=1e9, default=None
@@ -81,6 +84,18 @@ class Objective(Record):
                 "duration must have one length for each rate, "
                 f"got shapes {np.shape(self.duration)} and {np.shape(self.rate)}"
             )
+            raise InputError(msg)
+
+    def check_rate(self) -> None:
+        """Check that there is a rate.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        if self.rate is None:
+            msg = "objective must set the rate, requests per second, got none"
             raise InputError(msg)
 
     def level(self, name: str) -> float | str:

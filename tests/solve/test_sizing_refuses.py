@@ -30,6 +30,15 @@ def test_refused(changes, text):
         genz.size("llama3_8b", WORK, GOAL, **{"platforms": [H100]} | changes)
 
 
+@pytest.mark.parametrize("plan", [genz.size, genz.disaggregate])
+def test_a_plan_needs_a_rate(plan):
+    where = {"platforms": [H100]} if plan is genz.size else {"prefill_platform": H100}
+    with pytest.raises(
+        InputError, match="objective must set the rate, requests per second, got none"
+    ):
+        plan("llama3_8b", WORK, genz.Objective(tpot=0.1), **where)
+
+
 def test_lengths_that_are_no_numbers():
     with pytest.raises(InputError, match="prompt must be"):
         genz.Workload.of(prompt="2k", output=3)

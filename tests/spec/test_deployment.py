@@ -101,6 +101,7 @@ def test_limits_are_above_zero(name):
 def test_objective_has_no_limits_unless_told():
     objective = Objective()
     assert objective.ttft == objective.tpot == objective.latency == np.inf
+    assert objective.rate is None  # nor a rate: plans for one that nobody asked for would mislead
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 
+import genz
 from genz.core.errors import InputError, UnknownNameError
 from genz.spec.precision import Precision
 
@@ -26,7 +27,8 @@ def test_trap_20_a_format_stands_for_weights_activations_and_cache(name):
 def test_schemes(name, weight, activation, cache):
     precision = Precision.of(name)
     assert (precision.weight, precision.activation, precision.cache) == (weight, activation, cache)
-    assert precision.label == f"{weight}/{activation}/{cache}"
+    shown = f"{weight}_g{precision.group}" if precision.group else weight
+    assert precision.label == f"{shown}/{activation}/{cache}"
 
 
 def test_a_record_passes_and_anything_else_is_refused():
@@ -145,3 +147,12 @@ def test_groups_and_channels_exclude_each_other():
         InputError, match=r"^scale_axis must be none where group is set, got 'oc' and 128$"
     ):
         Precision(weight="int4", group=128, scale_axis="oc")
+
+
+def test_the_label_shows_scales_of_groups():
+    assert genz.model("deepseek_v3").precision.label == "fp8_block/fp8/bf16"
+    assert (
+        Precision(weight="int4", activation="int4", cache="int4", group=64).label
+        == "int4_g64/int4/int4"
+    )
+    assert Precision(group=64).label == "bf16"  # 16-bit weights have no scales

@@ -166,6 +166,7 @@ def _objective(objective: Objective | None, workload: Workload) -> Objective:
     if objective.rank not in RANKS:
         msg = f"rank must be one of {', '.join(RANKS)}, got {objective.rank!r}"
         raise InputError(msg)
+    objective.check_rate()
     return objective
 
 

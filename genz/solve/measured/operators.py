@@ -145,7 +145,7 @@ def _bad(rows: pd.DataFrame, own: pd.Series, column: str) -> list[str]:
         return []
     row = int(np.flatnonzero(wrong)[0])
     rule = ">= 0" if free else "> 0"
-    return [f"{column} must be {rule}, got {rows[column].iloc[row]!r:.40} in row {row}"]
+    return [f"{column} must be {rule}, got {rows[column].tolist()[row]!r:.40} in row {row}"]
 
 
 def _formats(values: pd.Series) -> pd.Series:

@@ -100,7 +100,7 @@ def _checked(rows: pd.DataFrame, place: object) -> pd.DataFrame:
             wrong &= rows[name].notna()
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
-            faults.append(f"{name} must be > 0, got {rows[name].iloc[row]!r:.40} in row {row}")
+            faults.append(f"{name} must be > 0, got {rows[name].tolist()[row]!r:.40} in row {row}")
     empty = rows[list(_TIMES)].isna().all(axis=1)
     if empty.any():
         faults.append(f"no time in row {int(np.flatnonzero(empty)[0])}")

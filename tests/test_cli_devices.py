@@ -1,0 +1,81 @@
+"""What a user brings along: devices as files, links between phases, and what answers say about them."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+import genz as library
+from genz.cli import main
+from genz.core.errors import InputError
+from genz.solve.calibrate.toml import record_toml
+
+TRAFFIC = ["--prompt", "2000", "--output", "300"]
+SIZE = ["size", "llama3_70b", "--rate", "8", *TRAFFIC, "--ttft", "1s", "--tpot", "50ms"]
+ESTIMATE = ["estimate", "llama3_8b", "--platform", "h100_sxm_8", *TRAFFIC]
+NEED = ["requirements", "llama3_70b", *TRAFFIC, "--tpot", "20ms", "--tensor", "8"]
+
+
+def genz(*args):
+    return CliRunner().invoke(main, [str(a) for a in args])
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory):
+    """The file of an accelerator, as ``genz calibrate --out`` writes it: an H100 with half the memory bandwidth."""
+    place = tmp_path_factory.mktemp("device") / "mine.toml"
+    chip = library.accelerator("nvidia_h100_sxm").replace(memory_bandwidth=1.675e12, name="mine")
+    place.write_text(record_toml(chip), encoding="utf-8")
+    return place
+
+
+class TestDeviceOfAFile:
+    def answer(self, platform, *more):
+        command = ["estimate", "llama3_8b", "--platform", platform, *TRAFFIC, *more, "--json"]
+        return json.loads(genz(*command).stdout)
+
+    def test_is_a_platform_of_one(self, device):
+        found = self.answer(device)
+        assert (found["platform"], found["cost_per_hour"]) == ("mine", None)
+        assert found["tpot"] > 1.5 * self.answer("h100_sxm_1")["tpot"]
+
+    def test_takes_the_place_of_a_platforms_own(self, device):
+        found = self.answer(f"h100_sxm_8={device}", "--tensor", 2)
+        own = self.answer("h100_sxm_8", "--tensor", 2)
+        assert (found["platform"], found["cost_per_hour"]) == ("h100_sxm_8", own["cost_per_hour"])
+        assert found["tpot"] > 1.3 * own["tpot"]
+
+    def test_wherever_platforms_are_named(self, device):
+        result = genz(*SIZE, "--platform", f"h100_sxm_8={device},h200_sxm_8", "--json")
+        assert {p["platform"] for p in json.loads(result.stdout)["plans"]} == {
+            "h100_sxm_8",
+            "h200_sxm_8",
+        }
+
+    def test_in_python_it_is_loaded(self, device):
+        chip = library.load(device)
+        assert library.platform(chip).n_accelerator == 1
+        assert library.load(device, "platform").accelerator.memory_bandwidth == 1.675e12
+        with pytest.raises(InputError, match=r"got the file '.*mine.toml': genz.load reads files"):
+            library.platform(str(device))
+
+
+def test_memory_shows_what_the_engine_may_use():
+    result = genz(*ESTIMATE, "--engine", "vllm_0_19", "--json")
+    held = json.loads(result.stdout)["memory"]
+    assert held["total"] < held["usable"] < held["capacity"]
+    assert held["usable"] == pytest.approx(held["total"] - held["cache"] + held["pool"])
+    assert "usable by the engine" in genz(*ESTIMATE, "--engine", "vllm_0_19").stdout
+
+
+def test_a_link_lets_platforms_without_a_network_be_split():
+    command = [*SIZE, "--platform", "mi300x_8", "--tensor", 2, "--disaggregated", "--json"]
+    without = json.loads(genz(*command).stdout)
+    assert not without["disaggregated"]
+    assert any("link must be given" in why for why in without["skipped"].values())
+    assert json.loads(genz(*command, "--link", "400Gb/s").stdout)["disaggregated"]
+
+
+def test_requirements_say_what_was_asked():
+    text = genz(*NEED).stdout.replace("\n", " ").replace("  ", " ")
+    assert "(weights as published), ideal: 1 request of " in text
