@@ -416,7 +416,7 @@ BAD = [
     (["figures", "genz_offlod"], "did you mean 'genz_offload'"),
     (with_option("--attainment", "95%", "--percentile", "p99"), "--attainment and --percentile exclude each other"),
     (with_option("--link", "200Gb/s"), "--link needs --disaggregated"),
-    (with_option("--serial"), "--link-latency and --serial describe --link, which is missing"),
+    ([*SIZE, "--serial"], "--link-latency and --serial describe --link, which is missing"),
     (with_option("--available", "h100_sxm_8=x"), "--available must be a whole number"),
     ([*ESTIMATE, "--tensor", "3"], "parallel.tensor must divide the 32 heads of llama3_8b, got 3"),
     (with_option("--platform", "h100_sxm_8=absent.toml"), "absent.toml', which does not exist"),

@@ -68,7 +68,7 @@ def test_no_fleet_is_status_1(files):
 def test_own_throughput():
     result = genz("llama2_7b", *ONE, "--tpot", "120ms", *SMALL, "--tpot-from", "arrival")
     assert result.exit_code == 0
-    assert "llama2_7b: 20 requests/s in 1 size; tpot <= 120 ms (mean)." in result.stdout
+    assert "llama2_7b: 20 requests/s in 1 size; tpot <= 120 ms (mean); vllm_0_24." in result.stdout
     slow = genz("llama2_7b", *ONE, "--tpot", "1ms", *SMALL)
     assert slow.exit_code == 1
     assert (
@@ -98,7 +98,7 @@ def test_buckets_with_a_model(files):
         "llama2_7b", *files[:2], *SMALL, "--tpot", "100ms", "--tensor", 1, "--precision", "fp16"
     )
     assert result.exit_code == 0
-    assert "llama2_7b: 30 requests/s in 4 sizes; tpot <= 100 ms (mean)." in result.stdout
+    assert "llama2_7b: 30 requests/s in 4 sizes; tpot <= 100 ms (mean); vllm_0_24." in result.stdout
 
 
 @pytest.mark.parametrize(

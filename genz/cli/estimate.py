@@ -128,14 +128,16 @@ def _data(found: Case, *, operators: bool) -> dict[str, Any]:
 
 def _print(found: Case) -> None:
     from genz.solve.formats import formats_in_words
+    from genz.solve.question import beyond
     from genz.solve.words import duration
 
     say(
         f"{found.model.name} on {found.platform.name}, {found.parallel.label}, "
         f"{formats_in_words(found.model, found.precision)}, {found.engine.name}: {plural(found.batch, 'request')} of {found.prompt:,} tokens in, {found.output:,} out."
     )
-    if not bool(found.memory.fits):
-        say(f"Does not fit into memory: at most {int(found.memory.max_batch):,} requests do.")
+    for note in (*beyond(found.model, found.prompt + found.output), found.misfit):
+        if note:
+            say(note)
     rows = [
         [name, duration(float(getattr(found.generation, name))), _ends(*ends)]
         for name, ends in found.interval.items()

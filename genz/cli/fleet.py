@@ -108,7 +108,7 @@ def fleet(model: str | None, **given: Any) -> int:
     answer = _answer(model, given)
     out.save(frame=answer.to_frame if answer.found else lambda: answer.single, data=answer.to_dict)
     if not out.quiet:
-        _print(answer)
+        _print(answer, _engine(given))
     return 0 if answer.found else 1
 
 
@@ -202,10 +202,20 @@ def _frame(option: str, name: str) -> pd.DataFrame:
         raise InputError(msg) from None
 
 
-def _print(answer: Fleet) -> None:
+def _engine(given: Mapping[str, Any]) -> str:
+    """Return the name of the software that was asked for; none where throughput was measured."""
+    from genz.api import default_engine
+
+    if given["throughput"] is not None:
+        return ""
+    found: str = software_of(given).get("engine", default_engine()).name
+    return found
+
+
+def _print(answer: Fleet, engine: str) -> None:
     from genz.solve.question import fleet_question
 
-    say(fleet_question(answer))
+    say(fleet_question(answer, engine))
     if answer.found:
         rows = [
             [

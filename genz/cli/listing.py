@@ -58,6 +58,7 @@ _COLUMNS: dict[str, tuple[tuple[str, str, Any], ...]] = {
     "engines": (
         ("name", "name", str),
         ("kernels", "efficiency", str),
+        ("of", "library", str),
         ("released", "released", days),
         (">step\nus", "overhead_step", 1e-6),
         (">layer\nus", "overhead_layer", 1e-6),
@@ -65,7 +66,7 @@ _COLUMNS: dict[str, tuple[tuple[str, str, Any], ...]] = {
         (">tokens\n/step", "max_token", 1.0),
         (">page", "block", 1.0),
         (">memory\n%", "memory_fraction", 1e-2),
-        ("of", "memory_rule", str),
+        ("rule", "memory_rule", str),
     ),
     "workloads": (
         ("name", "name", str),

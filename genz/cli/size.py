@@ -211,7 +211,7 @@ def _refuse(answer: Sizing) -> None:
 
 
 def _print(answer: Sizing, top: int) -> None:
-    from genz.solve.formats import checkpoint, origin
+    from genz.solve.formats import checkpoint, star
     from genz.solve.question import question
 
     say(question(answer))
@@ -223,10 +223,10 @@ def _print(answer: Sizing, top: int) -> None:
         notes.append(f"{plural(len(plans) - top, 'more plan')}: --top {len(plans)}")
     if answer.skipped:
         notes.append(f"{plural(len(answer.skipped), 'candidate')} left out: --json says why")
-    changed = {origin(answer.model, plan.precision) for plan in plans[:top]} - {"as published"}
-    if changed:
-        own = checkpoint(answer.model).label
-        notes.append(f"* weights {' or '.join(sorted(changed))} from {own}")
+    own = checkpoint(answer.model).label
+    if {plan.precision.label for plan in plans} == {"bf16"} == {own}:
+        notes.append("--precision native,w8a8 would also try weights in fp8")
+    notes += filter(None, [star(answer.model, [plan.precision for plan in plans[:top]])])
     if notes:
         say("; ".join(notes) + ".\n")
     say(answer.explain())
@@ -239,17 +239,16 @@ _COLUMNS = (
 
 
 def _row(place: int, plan: Plan | DisaggregatedPlan, answer: Sizing) -> list[str]:
-    from genz.solve.formats import origin
+    from genz.solve.formats import marked
     from genz.solve.words import layout_words, limited_times
 
     times = limited_times(plan, answer.objective)
-    mark = "" if origin(answer.model, plan.precision) == "as published" else " *"
     return [
         str(place),
         plan.platform,
         str(plan.n_accelerator),
         layout_words(plan),
-        f"{plan.precision.label}{mark}",
+        marked(answer.model, plan.precision),
         scaled(times["ttft"], 1e-3),
         scaled(times["tpot"], 1e-3),
         figure(times["latency"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from genz.core.numberformat import BITS
@@ -10,7 +10,15 @@ from genz.spec.hardware import Platform
 from genz.spec.model import Model
 from genz.spec.precision import Precision
 
-__all__ = ["checkpoint", "formats_in_words", "formats_tried", "narrower", "origin"]
+__all__ = [
+    "checkpoint",
+    "formats_in_words",
+    "formats_tried",
+    "marked",
+    "narrower",
+    "origin",
+    "star",
+]
 
 _KINDS = ("mixer", "dense", "expert")
 
@@ -72,6 +80,17 @@ def narrower(one: Precision, other: Precision) -> bool:
 
 def _weights(precision: Precision) -> tuple[str, ...]:
     return tuple(precision.weight_format(kind) for kind in _KINDS)
+
+
+def marked(model: Model, precision: Precision) -> str:
+    """Return the label of formats, with a star where weights are not as published."""
+    return precision.label + ("" if origin(model, precision) == "as published" else " *")
+
+
+def star(model: Model, precisions: Iterable[Precision]) -> str:
+    """Return what the star of :func:`marked` stands for; empty where no formats have one."""
+    found = {origin(model, p) for p in precisions} - {"as published"}
+    return f"* weights {' or '.join(sorted(found))} from {checkpoint(model).label}" if found else ""
 
 
 def formats_in_words(model: Model, precision: Precision) -> str:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from genz.solve.disaggregate.answer import Disaggregation
     from genz.solve.fleet.answer import Fleet
     from genz.spec.deployment import Objective, Workload
+    from genz.spec.model import Model
 
-__all__ = ["fleet_question", "question", "requirements_question", "split_question"]
+__all__ = ["beyond", "fleet_question", "question", "requirements_question", "split_question"]
 
 _LIMITS = ("ttft", "tpot", "latency")
 _CAPS = ("budget", "power")
@@ -38,18 +39,16 @@ def split_question(answer: Disaggregation) -> str:
     return _line(answer, [*parts, f"least {answer.objective.rank}", link])
 
 
-def fleet_question(answer: Fleet) -> str:
-    """Return what a fleet was asked: requests, and for each model the limits on its mean times."""
+def fleet_question(answer: Fleet, engine: str = "") -> str:
+    """Return what a fleet was asked: requests, for each model the limits on its mean times, and software if any."""
     parts = []
     for load in answer.loads:
         head = "" if load.model is None else f"{load.model.name}: "
-        text = (
-            f"{head}{_range(load.rate.sum(axis=1))} requests/s in {plural(load.n_bucket, 'size')}"
-        )
+        text = f"{head}{_rate(load.rate.sum(axis=1))} in {plural(load.n_bucket, 'size')}"
         if load.model is not None and load.objective is not None:
-            text += f"; {_limits(load.objective.replace(percentile='mean', attainment=None))}"
+            text += f"; {_limits(load.objective, level='mean')}"
         parts.append(text)
-    return "; ".join(parts) + "."
+    return "; ".join([*parts, *([engine] if engine else [])]) + "."
 
 
 def requirements_question(asked: Any) -> str:
@@ -66,16 +65,33 @@ def requirements_question(asked: Any) -> str:
     )
 
 
+def beyond(model: Model, context: float) -> list[str]:
+    """Return that requests are longer than a model was made for, where they are."""
+    most = model.max_context
+    if most is None or context <= most:
+        return []
+    return [f"{number(context)} tokens exceed the context of {model.name}, {number(most)}."]
+
+
 def _traffic(workload: Workload) -> str:
     """Return the mean lengths of requests."""
-    text = f"{_range(workload.prompt.mean)} tokens in, {_range(workload.output.mean)} out"
+    into = _range(workload.prompt.mean)
+    text = f"{into} token{'' if into == '1' else 's'} in, {_range(workload.output.mean)} out"
     share = 100.0 * np.asarray(workload.cached_share)
     return text + (f", {_range(share)} % of the prompt cached" if np.any(share) else "")
 
 
 def _line(answer: Sizing | Disaggregation, parts: list[str]) -> str:
-    asked = f"{_range(answer.objective.rate)} requests/s of {_traffic(answer.workload)}"
-    return "; ".join([f"{answer.model.name}: {asked}", *parts]) + "."
+    asked = f"{_rate(answer.objective.rate)} of {_traffic(answer.workload)}"
+    lengths = answer.workload.prompt.mean + answer.workload.output.mean
+    line = "; ".join([f"{answer.model.name}: {asked}", *parts]) + "."
+    return " ".join([line, *beyond(answer.model, float(lengths))])
+
+
+def _rate(values: Any) -> str:
+    """Return requests per second."""
+    text = _range(values)
+    return f"{text} request{'' if text == '1' else 's'}/s"
 
 
 def _range(values: Any, text: Callable[[float], str] = number) -> str:
@@ -89,16 +105,16 @@ def _caps(goal: Objective) -> list[str]:
     return [f"{n} <= {number(v)}" for n, v in caps.items() if np.isfinite(v)]
 
 
-def _limits(goal: Objective) -> str:
-    """Return the limits on times, and what they are on."""
+def _limits(goal: Objective, level: str = "") -> str:
+    """Return the limits on times, and what they are on: the objective's own levels unless told otherwise."""
     finite = {n: float(getattr(goal, n)) for n in _LIMITS}
     finite = {n: v for n, v in finite.items() if np.isfinite(v)}
-    levels = {n: level_words(goal.level(n)) for n in finite}
+    levels = {n: level or level_words(goal.level(n)) for n in finite}
     same = len(set(levels.values())) == 1
     own = {n: "" if same else f" ({levels[n]})" for n in finite}
     text = ", ".join(f"{n} <= {duration(v)}{own[n]}" for n, v in finite.items())
     if not finite:
         return "no limits"
-    if goal.attainment is not None:
+    if goal.attainment is not None and not level:
         return f"{text} for {100 * float(goal.attainment):g} % of the requests"
     return f"{text} ({next(iter(levels.values()))})" if same else text

@@ -35,7 +35,7 @@ _BINDS = {
 
 def duration(second: float) -> str:
     """Return a time as people write it."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)):
         if abs(second) >= size:
             return f"{second / size:.3g} {unit}"
     return f"{second:.3g} s"

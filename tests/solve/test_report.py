@@ -7,6 +7,7 @@ import pytest
 
 import genz
 from genz.solve.report.case import case
+from genz.solve.report.parts import kernels_row
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 
@@ -49,6 +50,8 @@ class TestSizing:
             best.parallel.label, "Where the time goes", "Roofline", "Memory", "Limits and headroom",
             "next cheaper plan", "Assumptions", "places where the numbers were read", "Left out",
             "nvidia_t4 has no matrix unit", "90 %", "vllm", "USD per accelerator and hour",
+            "8 requests/s of 2,000 tokens in, 300 out; ttft &lt;= 1 s, tpot &lt;= 50 ms (p90)",
+            "fp8/fp8/bf16 *", "* weights requantised from bf16.",
         ):  # fmt: skip
             assert words in text
 
@@ -121,7 +124,36 @@ class TestCase:
     def test_what_does_not_fit_is_said_first(self, tmp_path):
         found = case("llama3_70b", "h100_sxm_8", prompt=2000, output=300)
         text = found.report(tmp_path / "e.html").read_text()
-        assert "This does not fit into memory" in text
+        assert "Does not fit into memory" in text
+
+    def test_why_a_batch_cannot_run_is_told_apart(self):
+        """110 tokens of Llama-3-8B take 14 MB: 80 GB hold some 4,000 of them, vLLM runs 1,024 at once."""
+        load = {"prompt": 100, "output": 10, "engine": "vllm_0_19"}
+        few = case("llama3_8b", "h100_sxm_1", batch=1024, **load)
+        many = case("llama3_8b", "h100_sxm_1", batch=1100, **load)
+        full = case("llama3_8b", "h100_sxm_1", batch=10_000, **load)
+        assert few.misfit == ""
+        assert many.misfit == "Too many at once: vllm_0_19 runs 1,024 requests at most."
+        assert full.misfit == "Does not fit into memory: at most 1,024 requests would."
+
+    @pytest.mark.parametrize(
+        ("platform", "engine", "words"),
+        [
+            ("h100_sxm_1", "vllm_0_19", "as measured with vllm"),
+            ("h100_sxm_1", "ideal", "none: the roofline"),
+            ("mi300x_1", "vllm_0_19", "estimate: priors, amd_mi300x was not measured"),
+        ],
+    )
+    def test_whose_kernels_the_times_are_of(self, platform, engine, words):
+        found = case("llama3_8b", platform, prompt=100, output=10, engine=engine)
+        assert kernels_row(found) == ("kernels", words)
+
+    def test_kernels_that_another_software_lends_are_named(self):
+        chip = genz.accelerator("nvidia_h100_sxm")
+        lent = chip.replace(kernel={"gemm": chip.kernel["gemm"], "norm": {}})
+        platform = genz.platform("h100_sxm_1").replace(accelerator=lent)
+        found = case("llama3_8b", platform, prompt=100, output=10, engine="tensorrt_llm")
+        assert kernels_row(found)[1] == "as measured with trtllm; norm with vllm"
 
     @pytest.mark.parametrize("model", ["mamba_2_8b", "deepseek_v3_2", "gemma3_27b"])
     def test_models_of_other_kinds(self, model, tmp_path):

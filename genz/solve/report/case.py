@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from genz.api import decode, default_engine, generate, memory, prefill
+from genz.core.words import plural
 from genz.db import registry
 from genz.serve.generate import Generation
 from genz.serve.memory import Memory
@@ -150,6 +151,17 @@ class Case:
         """Memory of an accelerator that the engine lets weights, cache, activations and itself fill [B]."""
         held = self.memory
         return float(held.total - held.cache + held.pool)
+
+    @property
+    def misfit(self) -> str:
+        """Why the batch cannot run at once, in words; empty if it can."""
+        held = self.memory
+        if bool(held.fits):
+            return ""
+        most = plural(float(held.max_batch), "request")
+        if float(held.cache) <= float(held.pool):
+            return f"Too many at once: {self.engine.name} runs {most} at most."
+        return f"Does not fit into memory: at most {most} would."
 
     @cached_property
     def generation(self) -> Generation:

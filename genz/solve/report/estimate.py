@@ -6,6 +6,7 @@ from pathlib import Path
 
 from genz.core.words import plural
 from genz.solve.formats import formats_in_words
+from genz.solve.question import beyond
 from genz.solve.report import parts
 from genz.solve.report.case import Case
 from genz.solve.report.page import BY, Markup, page, paragraphs, tiles
@@ -61,11 +62,8 @@ def _tiles(found: Case) -> list[tuple[str, object]]:
 
 
 def _words(found: Case) -> str:
-    fits = (
-        ""
-        if bool(found.memory.fits)
-        else f"This does not fit into memory: at most {int(found.memory.max_batch):,} requests do.\n"
-    )
+    notes = [*beyond(found.model, found.prompt + found.output), found.misfit]
+    lead = "".join(f"{note}\n" for note in notes if note)
     ends = [
         f"{name.upper() if name != 'latency' else name} {duration(low)} to {duration(high)}"
         for name, (low, high) in found.interval.items()
@@ -73,7 +71,7 @@ def _words(found: Case) -> str:
     ]
     sure = f"With 90 % probability: {', '.join(ends)}." if ends else "These are physical bounds."
     return (
-        f"{fits}{plural(found.batch, 'request')} of {found.prompt:,} tokens in and {found.output:,} out start together on an idle replica of "
+        f"{lead}{plural(found.batch, 'request')} of {found.prompt:,} tokens in and {found.output:,} out start{'s' if found.batch == 1 else ' together'} on an idle replica of "
         f"{found.platform.name}.\n{sure}\nDecode is bound by {found.generation.bound}, prefill by {found.prefill.bound}."
     )
 
@@ -85,5 +83,6 @@ def _assumed(found: Case) -> list[tuple[str, object]]:
         ("layout", found.parallel.label),
         ("precision", formats_in_words(found.model, found.precision)),
         ("engine", found.engine.name),
+        parts.kernels_row(found),
         parts.price_row(found.platform),
     ]

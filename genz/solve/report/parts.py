@@ -9,6 +9,7 @@ from typing import Any
 from genz.core.unit import GB
 from genz.core.words import plural
 from genz.db.table import offer, source_rows
+from genz.perf.efficiency import LIBRARY
 from genz.plot.report_figures import memory_bar, operator_bars, roofline
 from genz.solve.report import frames
 from genz.solve.report.case import Case
@@ -21,6 +22,7 @@ __all__ = [
     "currency",
     "footer",
     "hardware",
+    "kernels_row",
     "memory",
     "price_row",
     "rent",
@@ -54,7 +56,10 @@ def times(found: Case) -> Markup:
     """Return the times of both phases by operator."""
     parts = []
     for phase, what in (
-        ("decode", f"{found.batch:,.0f} requests, {_context(found)} tokens in the cache of each"),
+        (
+            "decode",
+            f"{plural(found.batch, 'request')}, {_context(found)} tokens in the cache of each",
+        ),
         ("prefill", f"{_prompts(found)} of {found.prompt - found.cached:,.0f} new tokens"),
     ):
         step = getattr(found, phase)
@@ -95,7 +100,7 @@ def memory(found: Case) -> Markup:
     uses, capacity = frames.memory_uses(found)
     held = found.memory
     text = (
-        f"{float(held.total) / GB:,.3g} of {capacity / GB:,.3g} GB in use with {found.batch:,.0f} requests of "
+        f"{float(held.total) / GB:,.3g} of {capacity / GB:,.3g} GB in use with {plural(found.batch, 'request')} of "
         f"{found.prompt + found.output:,.0f} tokens; the engine uses {found.usable / GB:,.3g} GB "
         f"at most and leaves {max(float(held.pool), 0.0) / GB:,.3g} GB of them for the cache, room for {int(held.max_batch):,} such requests"
     )
@@ -111,6 +116,23 @@ def memory(found: Case) -> Markup:
 def assumptions(rows: Iterable[Sequence[object]]) -> Markup:
     """Return what the numbers rest on."""
     return section("Assumptions", table(("", ""), rows))
+
+
+def kernels_row(found: Case) -> tuple[str, object]:
+    """Return whose kernels the times are of: constants that the software's own lacks are those of another."""
+    chip, engine = found.platform.accelerator, found.engine
+    if engine.efficiency == "ideal":
+        return ("kernels", "none: the roofline")
+    if not chip.kernel:
+        return ("kernels", f"estimate: priors, {chip.name} was not measured")
+    own = engine.library == LIBRARY
+    other = [
+        name.replace("_", " ")
+        for name, formats in chip.kernel.items()
+        if not own and not any(key.endswith(f"-{engine.library}") for key in formats)
+    ]
+    text = f"as measured with {engine.library}"
+    return ("kernels", text + (f"; {', '.join(other)} with {LIBRARY}" if other else ""))
 
 
 def price_row(platform: Platform) -> tuple[str, object]:

@@ -11,7 +11,7 @@ from genz.core.unit import GB
 from genz.core.words import plural
 from genz.plot.report_figures import cost_bars, limit_bars
 from genz.solve.answer import Plan, Shortfall, Sizing
-from genz.solve.formats import formats_in_words
+from genz.solve.formats import formats_in_words, marked, star
 from genz.solve.question import question
 from genz.solve.report import frames, parts
 from genz.solve.report.case import Case, case
@@ -145,7 +145,9 @@ def _ranked(answer: Sizing) -> Markup:
     words = f"{title} ({unit})" if column == "cost_per_hour" and unit else title
     shown = frames.plans(answer, _SHOWN)
     text = f"The best plan of each platform and precision, ranked by {answer.objective.rank}."
-    rows = [_row(place, plan) for place, plan in enumerate(answer.plans, 1)]
+    note = star(answer.model, [plan.precision for plan in answer.plans])
+    text += f" {note}." if note else ""
+    rows = [_row(answer, place, plan) for place, plan in enumerate(answer.plans, 1)]
     first = table(_COLUMNS, rows[:_SHOWN], mark=0, tight=True)
     bars = [drawn(cost_bars(shown, value=column, title=words), "plans", text)] if len(shown) else []
     rest = rows[_SHOWN:]
@@ -159,10 +161,10 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _row(place: int, plan: Plan) -> tuple[object, ...]:
+def _row(answer: Sizing, place: int, plan: Plan) -> tuple[object, ...]:
     return (
         place, plan.platform, plan.n_accelerator, f"{plan.n_replica} {BY} {plan.parallel.label}",
-        plan.precision.label, *(duration(plan.limited[n]) for n in _LIMITS),
+        marked(answer.model, plan.precision), *(duration(plan.limited[n]) for n in _LIMITS),
         parts.rent(plan.cost_per_hour, ""), parts.rent(plan.cost_per_million_token, ""),
         f"{plan.energy_per_token:.3g}", f"{plan.memory / GB:.3g} GB", plan.binding_limit,
     )  # fmt: skip
@@ -300,6 +302,7 @@ def _chosen(best: Plan, found: Case) -> list[tuple[str, object]]:
     certain = "none: the physical bound" if best.log_error == 0.0 else f"{spread} times the time"
     return [
         ("engine", found.engine.name),
+        parts.kernels_row(found),
         ("precision", formats_in_words(found.model, best.precision)),
         parts.price_row(found.platform),
         ("error of a decode step, 90 %", certain),
