@@ -65,7 +65,8 @@ def _beside(answer: Fleet) -> str:
         less = 1.0 - answer.cost / row.cost
         saving = f"the mix saves {100.0 * less:.1f} %" if less > _SAME else "the same"
         parts.append(f"{row.n_replica:,} x {row.platform} {row.cost:,.2f} ({saving})")
-    parts += [f"{len(able) - _LISTED:,} more are dearer"] if len(able) > _LISTED else []
+    more = len(able) - _LISTED
+    parts += [f"{more:,} more {'is' if more == 1 else 'are'} dearer"] if more > 0 else []
     unable = [r for r in _rows(answer.single) if not np.isfinite(r.cost)]
     parts += [f"{row.platform}: {row.reason}" for row in unable[:_LISTED]]
     more = len(unable) - _LISTED
