@@ -65,12 +65,12 @@ memory = named(_memory.memory)
 served = named(_served.served)
 
 
-def stack_platforms(platforms: Sequence[Platform | str]) -> Platform:
+def stack_platforms(platforms: Sequence[Platform | str] | Platform | str) -> Platform:
     """Return several platforms as one whose numeric fields are arrays.
 
     Parameters
     ----------
-    platforms : sequence of Platform or str
+    platforms : sequence of Platform or str, or one of them
         At least one, each with scalar fields.
 
     Returns
@@ -84,7 +84,8 @@ def stack_platforms(platforms: Sequence[Platform | str]) -> Platform:
     InputError
         If there is none.
     """
-    found = [registry.platform(p) for p in platforms]
+    many = [platforms] if isinstance(platforms, (str, Platform)) else platforms
+    found = [registry.platform(p) for p in many]
     if not found:
         msg = "platforms must name at least one platform, got none"
         raise InputError(msg)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from genz.api import default_engine
+from genz.core import check
 from genz.core.errors import InputError
 from genz.db import registry
 from genz.solve.answer import Plan, Sizing, ranked
@@ -179,10 +180,11 @@ def _check_single(workload: Workload, objective: Objective) -> None:
 def _confidence(value: float | None) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not 0.0 < value < 1.0:
+    level = float(check.number("confidence", value))
+    if not 0.0 < level < 1.0:
         msg = f"confidence must be in (0, 1), got {value!r:.80}"
         raise InputError(msg)
-    return float(value)
+    return level
 
 
 def _engines(engine: Any) -> list[Engine]:

@@ -22,6 +22,9 @@ H100 = genz.platform("h100_sxm_1")
             {"platforms": [H100, H100.replace(price=1.0)]},
             "platforms must differ in name, got 'h100_sxm_1' twice",
         ),
+        ({"confidence": "90%"}, "confidence must be a number or an array of numbers, got '90%'"),
+        ({"confidence": 1.0}, r"confidence must be in \(0, 1\), got 1.0"),
+        ({"link": 5e9}, "link needs disaggregated plans, got 5000000000.0 without"),
         ({"elastic": True}, "elastic needs rates of several periods, got one rate"),
     ],
 )

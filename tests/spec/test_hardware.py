@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import genz
 from genz.core.errors import InputError, UnknownNameError, UnsupportedFormatError
 
 
@@ -108,3 +109,9 @@ def test_network_has_rules(cluster, change, message):
     with pytest.raises(InputError) as caught:
         cluster.network[0].replace(**change)
     assert str(caught.value) == message
+
+
+def test_a_stack_of_one_platform_may_be_named_alone():
+    one, many = genz.stack_platforms("h100_sxm_1"), genz.stack_platforms(["h100_sxm_1"])
+    assert one.name == many.name == "h100_sxm_1"
+    assert one.accelerator.memory_bandwidth.shape == (1,)
