@@ -131,5 +131,7 @@ def test_files_that_exclude_options(files, tmp_path):
         assert text in result.stderr
     (tmp_path / "sizes.csv").write_text("prompt,rate\n1,1\n", encoding="utf-8")
     assert "--buckets must have a column 'output', got prompt, rate" in genz(*files, *PRICES).stderr
+    (tmp_path / "sizes.csv").write_text("prompt,output,rate\n1,1,x\n", encoding="utf-8")
+    assert "rate must be a number or an array of numbers, got ['x']" in genz(*files, *PRICES).stderr
     (tmp_path / "sizes.csv").write_bytes(b"\xff\xfe\x00")
     assert "--buckets must be a CSV file" in genz(*files, *PRICES).stderr

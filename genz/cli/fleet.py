@@ -184,7 +184,8 @@ def _load(given: Mapping[str, Any]) -> tuple[Load, Objective]:
             )
             raise InputError(msg)
     share = 0.0 if given["cached_share"] is None else given["cached_share"]
-    load = Load.of(frame["prompt"], frame["output"], frame["rate"], cached_share=share)
+    columns = (frame[name].tolist() for name in ("prompt", "output", "rate"))
+    load = Load.of(*columns, cached_share=share)
     return load, objective_of(given, Workload.of(1, 1))
 
 
