@@ -62,7 +62,7 @@ def size(
     workload : Workload or str
         Lengths of prompt and output; see :meth:`Workload.mix` and :meth:`Workload.from_trace`.
     objective : Objective, optional
-        Rate, limits, what they are on, budget, and ranking; default the workload's own.
+        Rate, limits, what they are on, budget, and ranking; default the workload's own, if that has a rate.
     platforms : sequence of Platform or str, optional
         Candidates; default all of the database with a price, or all real ones if plans are not ranked by cost.
     precision : Precision or str, or a sequence of them, optional

@@ -282,8 +282,10 @@ def test_all_candidates_stay_when_none_were_named():
 
 
 def test_the_objective_of_a_workload_is_varied():
+    chat = genz.workload("genz_chat")
+    chat = chat.replace(objective=chat.objective.replace(rate=1.0))
     found = genz.sensitivity(
-        genz.size, "llama3_8b", "genz_chat", platforms="h100_sxm_8", quantity="power",
+        genz.size, "llama3_8b", chat, platforms="h100_sxm_8", quantity="power",
         vary={"tpot": (0.0, 0.5)}, resolution=None,
     )  # fmt: skip
     assert found["tpot"].value == genz.workload("genz_chat").objective.tpot
