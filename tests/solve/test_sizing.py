@@ -363,7 +363,7 @@ def test_platform_without_the_format_is_skipped_with_its_reason():
 def test_workload_brings_its_own_objective():
     objective = genz.workload("genz_chat").objective
     assert (objective.ttft, objective.tpot) == (0.2, 0.01)
-    with pytest.raises(InputError, match="objective must set the rate"):
+    with pytest.raises(genz.InputError, match="objective must set the rate"):
         genz.size("llama3_8b", "genz_chat", platforms=["h100_sxm_8"])
     chat = genz.workload("genz_chat").replace(objective=objective.replace(rate=1.0))
     answer = genz.size("llama3_8b", chat, platforms=["h100_sxm_8"])
