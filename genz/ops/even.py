@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -51,28 +50,24 @@ def even_rules(
     ``vllm/distributed/utils.py`` for widths).
     """
     tensor = parallel.tensor
-    parts, widths = _parts(model, library)
-    if not np.all(math.gcd(*(count for count, _ in parts)) % tensor == 0):
+    parts = dict.fromkeys(part for group in model.groups for part in _shared(group))
+    if library != "trtllm":
+        parts[-(-model.vocabulary // _PAD) * _PAD, "rows of the padded vocabulary"] = None
+    if not _all(math.gcd(*(count for count, _ in parts)) % tensor == 0):
         for count, what in parts:
             holds = count % tensor == 0
             rule = f"must divide the {count} {what} of {model.name}"
             if what == _REPEATED:
                 holds, rule = holds | (tensor % count == 0), f"{rule} or be a multiple of them"
             yield holds, "parallel.tensor", tensor, rule
-    for width in widths:
+    for width in {part.width for _, part in model.expert_groups()}:
         shards = parallel.stage_size // parallel.expert
         rule = f"must divide the width of {width} of the experts of {model.name}"
         yield width % shards == 0, "parallel.stage_size / parallel.expert", shards, rule
 
 
-@lru_cache(maxsize=64)
-def _parts(model: Model, library: str) -> tuple[tuple[tuple[int, str], ...], tuple[int, ...]]:
-    """Return what tensor ranks share out, and the widths of experts."""
-    parts = [part for group in model.groups for part in _shared(group)]
-    if library != "trtllm":
-        parts.append((-(-model.vocabulary // _PAD) * _PAD, "rows of the padded vocabulary"))
-    widths = [part.width for _, part in model.expert_groups()]
-    return tuple(dict.fromkeys(parts)), tuple(dict.fromkeys(widths))
+def _all(holds: Any) -> bool:
+    return holds if isinstance(holds, bool) else bool(np.all(holds))
 
 
 def _shared(group: LayerGroup) -> Iterator[tuple[int, str]]:
