@@ -97,6 +97,17 @@ def test_launches_from_the_host_are_a_kind_of_their_own(products):
     assert set(kind[slow["time"] > 4.1e-4]) == {"gemm"}
 
 
+def test_what_is_left_of_a_launch_passes_for_no_time_of_a_kernel(products, chip):
+    """Rows above a floor of launches still hold some of it: short kernels keep the constants of a relative."""
+    platform = registry.platform("h100_sxm_8").replace(accelerator=chip)
+    many = pd.concat([products] * 3, ignore_index=True)
+    slow = many.assign(time=(many["time"] ** 2 + 2e-4**2) ** 0.5)
+    assert LAUNCHED in kinds(slow, platform)
+    one = refit(slow, platform, "gemm", "bf16", "vllm1.0").constants
+    assert one.overhead == PLANTED.overhead
+    assert one.depth_time == PLANTED.depth_time == 0.0
+
+
 def test_wide_heads_and_warm_caches_are_kinds_of_their_own():
     platform = registry.platform("h100_sxm_8")
     rows = pd.DataFrame(

@@ -251,7 +251,8 @@ def _problem(
 ) -> _Problem:
     """Return the problem; what rows cannot tell stays that of the relative that would stand in.
 
-    That is the fixed time where short rows tell that of a launch from the host.
+    Where short rows tell the time of a launch from the host, that is the fixed time and that of the serial depth: what is
+    left of the launch in longer rows would pass for either.
     """
     launched = bool(np.any(kinds(rows, platform) == LAUNCHED))
     unit = unit_of_format(variant)
@@ -265,7 +266,7 @@ def _problem(
         more |= _THROTTLED
     apart = {"wave_core": float(base.wave_core)} if base.wave_core else {}
     if launched:
-        apart["overhead"] = float(base.overhead)
+        apart |= {n: float(getattr(base, n)) for n in ("overhead", "depth_time")}
     starts = tuple(
         [p for p in _parameters(base, more, start) if p.name not in apart]
         for start in ({}, *_STARTS)
