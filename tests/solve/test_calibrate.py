@@ -389,6 +389,17 @@ def test_tables_share_the_tail_of_their_residuals():
     assert conformal_errors([], []) == []
 
 
+def test_conformal_error_of_folds_by_hand():
+    """Shares of three groups: 1/3 up to 0.1, 2/3 up to 0.2, all up to 0.7, where rows would stop at 0.1."""
+    residual = np.concatenate([np.full(97, -0.1), [0.2, 0.7]])
+    group = np.concatenate([np.full(97, 4), [7, 9]])
+    assert conformal_error(residual, group, surcharge=False) == pytest.approx(0.7 / Z_90)
+    assert conformal_error(residual, surcharge=False) == pytest.approx(0.1 / Z_90)
+    many = np.arange(1.0, 21.0)
+    assert conformal_error(many, np.arange(20), surcharge=False) == pytest.approx(18.0 / Z_90)
+    assert conformal_error(many, np.arange(20)) == pytest.approx(19.0 / Z_90)
+
+
 def test_conformal_error_of_few_rows():
     assert conformal_error(np.array([0.5])) == pytest.approx(0.5 / Z_90)
     assert np.isnan(conformal_error(np.array([])))

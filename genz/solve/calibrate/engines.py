@@ -81,8 +81,8 @@ def fit_engine(
 
     Notes
     -----
-    Deployments count alike however many rows they have, to the power of one half. Runs that the library cannot
-    place (a model or a device that is unknown, a layout that does not fit) are left out.
+    Deployments count alike however many rows they have, to the power of one half; in the errors, wholly. Runs that the
+    library cannot place (a model or a device that is unknown, a layout that does not fit) are left out.
     """
     known = rows[_placed(rows, engine)].reset_index(drop=True)
     if known.empty:
@@ -123,7 +123,11 @@ def fit_engine(
     off = np.log(measured[used] / predicted[used])
     stated = np.where(np.isnan(folds.residual), off, folds.residual)
     quantity = long["quantity"].to_numpy()
-    errors = {f"{n}_error": _error(stated[quantity[used] == n]) for n in _TIMES}
+    errors = {
+        f"{n}_error": _error(stated[own], group[used][own])
+        for n in _TIMES
+        for own in [quantity[used] == n]
+    }
     changes: dict[str, Any] = {"calibrated": True, "efficiency": "calibrated"}
     made = engine.replace(**values, **errors, **changes)
     table = long.assign(predicted=predicted, ideal=ideal, flag=flag)
@@ -179,6 +183,7 @@ def _weight(long: pd.DataFrame, group: Any) -> FloatArray:
     return np.asarray(own * (np.median(count) / count) ** 0.25)
 
 
-def _error(residual: FloatArray) -> float:
-    """Error whose 90 % interval holds 90 % of the residuals; 0 without any [1]."""
-    return min(conformal_error(residual), 3.0) if len(residual) else 0.0
+def _error(residual: FloatArray, deployment: IntArray) -> float:
+    """Error whose 90 % interval holds 90 % of the times of further deployments; 0 without any [1]."""
+    error = conformal_error(residual, deployment, surcharge=False) if len(residual) else 0.0
+    return min(error, 3.0)
