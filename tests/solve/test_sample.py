@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from genz.db import registry
-from genz.solve.measured.run_times import precision_of
+from genz.solve.measured.files import platform_name
+from genz.solve.measured.run_times import precision_of, run_times
 from genz.solve.measured.runs import run_rows
 
 ROW = {
@@ -80,3 +81,14 @@ def test_formats_by_name():
     assert precision_of("fp8_block", model).variant("dense") == "fp8_block"
     assert precision_of("native", model).weight == "bf16"
     assert precision_of("nvfp4", model).cache == "fp8"
+
+
+def test_random_prompts_choose_experts_more_evenly_than_text():
+    found = rows({}).assign(batch=8.0)
+    place = registry.platform(platform_name("b200_sxm"))
+    even, text, silent = (
+        float(run_times(frame, place, "vllm_0_19").tpot[0])
+        for frame in (found, found.assign(skew=1.2), found.assign(skew=np.nan))
+    )
+    assert even > 1.03 * text
+    assert silent == text == run_times(found.drop(columns="skew"), place, "vllm_0_19").tpot[0]

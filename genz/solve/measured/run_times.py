@@ -14,7 +14,7 @@ from genz.db import registry
 from genz.serve.generate import generate
 from genz.serve.replay import replay
 from genz.serve.served import served
-from genz.spec.deployment import Engine, Lengths, Parallel, Workload
+from genz.spec.deployment import Engine, Lengths, Parallel, Routing, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Experts, Model
 from genz.spec.precision import Precision
@@ -26,7 +26,7 @@ ENGINES = {"vllm": "vllm_0_19", "sglang": "sglang", "trtllm": "tensorrt_llm"}
 #: Options of a server that runs may differ in: fields of the engine.
 OPTIONS = ("max_token", "max_sequence", "memory_fraction", "batch_wait")
 _NO_LIMIT = 2.0**30
-_GROUP = ("model", "tensor", "pipeline", "data", "expert", "precision", "load")
+_GROUP = ("model", "tensor", "pipeline", "data", "expert", "precision", "load", "skew")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +64,7 @@ def run_times(
     Parameters
     ----------
     rows : DataFrame
-        Runs in the own columns.
+        Runs in the own columns; ``skew``, where there is any, is that of the routing.
     platform : Platform
         Where they ran.
     engine : Engine or str
@@ -87,6 +87,8 @@ def run_times(
     kind = np.full(len(rows), "unknown", dtype=object)
     skipped: list[str] = []
     place = pd.Series(np.arange(len(rows)), rows.index)
+    usual = Routing().skew
+    rows = rows.assign(skew=rows["skew"].fillna(usual) if "skew" in rows else usual)
     for key, own in rows.groupby(list(_GROUP), sort=False):
         at = place[own.index].to_numpy()
         case = dict(zip(_GROUP, key, strict=True))
@@ -147,6 +149,7 @@ def _times(
         "parallel": Parallel(**degrees),
         "precision": precision_of(str(case["precision"]), model),
         "engine": _with_options(engine, rows),
+        "routing": Routing(skew=float(case["skew"])),
     }
     load = {n: rows[n].to_numpy(dtype=np.float64) for n in ("batch", "prompt", "output")}
     if case["load"] == "static":

@@ -58,7 +58,7 @@ def run_rows(frame: pd.DataFrame, place: object = "measurements") -> pd.DataFram
         ``open`` (requests of a run, each with its ``arrival`` [s]).
         ``precision`` may name the format of the cache behind a slash. The columns ``max_token``, ``max_sequence``,
         ``memory_fraction`` and ``batch_wait``, where there are any, are options of the server and stand for fields of
-        the engine.
+        the engine; ``skew`` is how unevenly the prompts' tokens choose experts, by default as text does.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def _requests(frame: pd.DataFrame) -> pd.DataFrame:
             "load": "open",
             "max_sequence": frame["max_num_seqs"],
             "max_token": frame["max_num_batched_tokens"],
-            "held_out": False,  # stretches of vLLM 0.19 were chosen with these in view
+            "held_out": False,  # no fit uses them, but terms of vLLM 0.19 were chosen with these in view
             "ttft": first - frame["queued_s"],
             "tpot": (last - first) / np.maximum(frame["output_tokens"] - 1, 1),
             "latency": last - frame["queued_s"],
