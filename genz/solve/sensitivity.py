@@ -166,8 +166,8 @@ def sensitivity(
     ...                          vary={"price": 0.5, "rate": (0.5, 1.0)}, resolution=None)
     >>> found.to_frame()[["input", "low_value", "high_value", "low", "high", "elasticity"]].round(2)
        input  low_value  high_value  low  high  elasticity
-    0   rate       20.0        80.0  4.0  14.0         0.9
-    1  price        1.0         3.0  4.0  12.0         1.0
+    0   rate       20.0        80.0  6.0  18.0        0.79
+    1  price        1.0         3.0  5.0  15.0        1.00
     """
     if resolution is not None:
         resolution = float(check.positive("resolution", resolution))
