@@ -225,7 +225,7 @@ def _print(answer: Sizing, top: int) -> None:
         notes.append(f"{plural(len(answer.skipped), 'candidate')} left out: --json says why")
     own = checkpoint(answer.model).label
     if {plan.precision.label for plan in plans} == {"bf16"} == {own}:
-        notes.append("--precision native,w8a8 would also try weights in fp8")
+        notes.append("--precision native,fp8_block,w8a8 would also try weights in fp8")
     notes += filter(None, [star(answer.model, [plan.precision for plan in plans[:top]])])
     if notes:
         say("; ".join(notes) + ".\n")

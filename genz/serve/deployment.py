@@ -97,7 +97,7 @@ class Deployment:
                 msg = f"unknown keyword {name!r}; options: {', '.join(Options.__annotations__)}"
                 raise InputError(msg)
         parallel = _typed(options, "parallel", Parallel, _SINGLE)
-        engine = _typed(options, "engine", Engine, IDEAL)
+        engine = _typed(options, "engine", Engine, IDEAL).on(platform.accelerator)
         efficiency = options.get("efficiency") or engine.efficiency
         check_choice("efficiency", efficiency, ("ideal", "calibrated"))
         _check_fit(model, platform, parallel, engine)

@@ -173,8 +173,7 @@ class _Uses:
 
     @property
     def capacity(self) -> Num:
-        chip = self.at.platform.accelerator
-        return chip.memory_capacity if chip.usable_capacity is None else chip.usable_capacity
+        return self.at.platform.accelerator.usable_memory
 
     @property
     def reserve(self) -> Num:

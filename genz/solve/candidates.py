@@ -91,6 +91,11 @@ class Candidates:
         """Serving software."""
         return self.options["engine"]  # type: ignore[no-any-return]
 
+    @property
+    def engines(self) -> Engine:
+        """Serving software with the limits of each case."""
+        return self.engine.on(self._stacked.take(self.index).accelerator)
+
     def some(self, chosen: IntArray) -> Candidates:
         """Return some of the cases."""
         degrees = {name: values[chosen] for name, values in self.degrees.items()}

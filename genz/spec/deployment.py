@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from genz.core.schema import Record
 from genz.core.typing import Num
 from genz.spec.source import Source
 from genz.spec.workload import Lengths, Objective, Workload
+
+if TYPE_CHECKING:
+    from genz.spec.hardware import Accelerator
 
 __all__ = [
     "Adapter",
@@ -240,6 +244,18 @@ class Engine(Record):
     max_token: Num | None = schema.count(
         "tokens of a step at most (chunk budget); none: no limit", default=None
     )
+    small_device: Num = schema.quantity(
+        "B",
+        "memory below which a device is small: servers on it start with the two limits that follow",
+        high=1e13,
+        default=0.0,
+    )
+    small_max_sequence: Num | None = schema.count(
+        "max_sequence on small devices; none: as on others", default=None
+    )
+    small_max_token: Num | None = schema.count(
+        "max_token on small devices; none: as on others", default=None
+    )
     memory_fraction: Num = schema.quantity(
         "1", "share of device memory that memory_rule is about", low=0.01, high=1.0, default=1.0
     )
@@ -273,6 +289,27 @@ class Engine(Record):
         default=0.0,
     )
     sources: tuple[Source, ...] = schema.records(Source, "where the values were read", default=())
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed; a new max_sequence or max_token holds on small devices too."""
+        for name in _LIMITS:
+            if name in changes:
+                changes.setdefault(f"small_{name}", None)
+        return super().replace(**changes)
+
+    def on(self, accelerator: Accelerator) -> Engine:
+        """Return the engine with the limits that its servers start with on a device, or on each of several."""
+        small = np.less(accelerator.usable_memory, self.small_device)
+        known = {n: getattr(self, f"small_{n}") for n in _LIMITS}
+        known = {n: v for n, v in known.items() if v is not None}
+        if not known or not np.any(small):
+            return self
+        return self.replace(
+            **{n: np.where(small, v, getattr(self, n))[()] for n, v in known.items()}
+        )
+
+
+_LIMITS = ("max_sequence", "max_token")
 
 
 def check_choice(name: str, value: str, options: tuple[str, ...]) -> str:

@@ -164,6 +164,11 @@ class Accelerator(Record):
         except KeyError:
             raise UnsupportedFormatError(self.name, number_format, self.peak_flop_rate) from None
 
+    @property
+    def usable_memory(self) -> Num:
+        """Bytes of the fastest large tier that a program sees."""
+        return self.memory_capacity if self.usable_capacity is None else self.usable_capacity
+
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed; a new memory_capacity is all usable."""
         if "memory_capacity" in changes and "usable_capacity" not in changes:

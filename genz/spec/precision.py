@@ -66,7 +66,8 @@ class Precision(Record):
 
         A number format, such as ``"bf16"`` or ``"fp8"``, is that format for weights, activations and
         cache. ``"w8a16"`` and ``"w4a16"`` are weight-only integer formats, the latter with a 16-bit scale per
-        128 weights; ``"w8a8"`` is fp8 weights and activations with a 16-bit cache.
+        128 weights; ``"w8a8"`` is fp8 weights and activations with a 16-bit cache, ``"fp8_block"`` the same with a scale for
+        every 128 x 128 weights.
 
         Raises
         ------
@@ -194,6 +195,7 @@ _SCHEMES: dict[str, dict[str, Any]] = {
     "w8a16": {"weight": "int8"},
     "w4a16": {"weight": "int4", "group": 128},
     "w8a8": {"weight": "fp8", "activation": "fp8"},
+    "fp8_block": {"weight": "fp8", "activation": "fp8", "group": 128 * 128, "scale_bits": 32},
 }
 
 

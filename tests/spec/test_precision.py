@@ -22,6 +22,7 @@ def test_trap_20_a_format_stands_for_weights_activations_and_cache(name):
         ("w8a16", "int8", "bf16", "bf16"),
         ("w4a16", "int4", "bf16", "bf16"),
         ("w8a8", "fp8", "fp8", "bf16"),
+        ("fp8_block", "fp8", "fp8", "bf16"),
     ],
 )
 def test_schemes(name, weight, activation, cache):

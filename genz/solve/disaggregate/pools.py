@@ -140,8 +140,8 @@ class PrefillPool:
 
         The stages of a pipeline send their own layers while later ones compute; the last one decides.
         """
-        engine, replica = self.cases.options["engine"], self.replica
-        chunk = np.inf if engine.max_token is None else float(engine.max_token)
+        engine, replica = self.cases.engines, self.replica
+        chunk = np.inf if engine.max_token is None else engine.max_token
         stage = self.cases.degrees["pipeline"]
         pieces = np.ceil(self.cases.model.n_layer / stage) * max(np.ceil(self.new / chunk), 1.0)
         hit = 1.0 - self.new / _mean(self.cases.workload.prompt)

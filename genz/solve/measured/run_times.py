@@ -119,8 +119,6 @@ def precision_of(name: str, model: Model) -> Precision:
     weight, _, cache = name.partition("/")
     if weight in ("nvfp4", "mxfp4"):
         found = Precision(weight=weight, activation="nvfp4", cache="fp8", compute="fp4")
-    elif weight == "fp8_block":
-        found = Precision(weight="fp8", activation="fp8", group=128 * 128, scale_bits=32)
     elif weight == "native":
         found = model.precision or Precision()
     else:
