@@ -95,8 +95,10 @@ def capacity(
     Notes
     -----
     Requests arrive at random times. All times grow with the prompts that pass per step, so the largest number of them
-    at which limits and cache hold is searched, for all cases at once, and no fixed point need be solved. The
-    rate is below :attr:`genz.serve.served.Served.stable_rate`.
+    at which limits and cache hold is searched, for all cases at once, and no fixed point need be solved. Where a step
+    jumps with its batch there are several states at one rate; if the one that :func:`genz.serve.served.served` finds breaks
+    a limit, the search goes on in the rate. Limits hold to a part in 10^5. The rate is below
+    :attr:`genz.serve.served.Served.stable_rate`.
 
     References
     ----------
@@ -118,7 +120,7 @@ def capacity(
     ends = top * _LEAST, top
     values = cases.excess(ends[0]), cases.excess(ends[1])
     found = crossing(_Cases.excess, cases, ends, values, tolerance=_TOLERANCE)
-    return _result(cases, cases.loop.at_arrivals(found.at), values)
+    return _result(cases, _settled(cases, cases.loop.at_arrivals(found.at)), values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,8 +149,30 @@ class _Cases:
 
     def excess(self, arrivals: FloatArray) -> FloatArray:
         """Return what is above zero beyond a limit, and nearly a line in the prompts per step [1]."""
-        used = self.used(self.loop.at_arrivals(arrivals)).max(axis=0)
-        return np.asarray(1.0 - 1.0 / np.maximum(used, _LEAST))
+        return self._beyond(self.loop.at_arrivals(arrivals))
+
+    def excess_at_rate(self, rate: FloatArray) -> FloatArray:
+        """Return the same in the least state at a rate [1]."""
+        return self._beyond(self.loop.at_rate(rate))
+
+    def _beyond(self, load: Served) -> FloatArray:
+        return np.asarray(1.0 - 1.0 / np.maximum(self.used(load).max(axis=0), _LEAST))
+
+
+def _settled(cases: _Cases, load: Served) -> Served:
+    """Return a load in the least state at its rate; where that one breaks limits, at the greatest rate below that keeps them."""
+    shape, full = cases.loop.room.shape, cases.loop.top.rate
+    most = np.clip(load.rate, full * _LEAST, full * _NEARLY)
+    at_most = cases.excess_at_rate(most)
+    again = np.flatnonzero(at_most > _TOLERANCE)
+    if again.size:
+        part, high = cases.some(shape, again), most.reshape(-1)[again]
+        values = part.excess_at_rate(high * _LEAST), at_most.reshape(-1)[again]
+        ends = high * _LEAST, high
+        found = crossing(_Cases.excess_at_rate, part, ends, values, tolerance=_TOLERANCE)
+        most = np.array(most)
+        most.reshape(-1)[again] = found.at
+    return cases.loop.at_rate(most)
 
 
 def _result(cases: _Cases, load: Served, values: tuple[FloatArray, FloatArray]) -> Capacity:

@@ -24,6 +24,8 @@ _CROWDED = 0.9
 _CHORD = 0.75
 #: Where the least state is looked for: so many points, down to this share of a full replica, and halvings from there. [1]
 _N_LOOK, _LEAST_LOOK, _HALVINGS = 32, 1.0 / 8.0, 9
+#: Values evaluated at once: blocks that stay in the cache. [1]
+_BLOCK = 16384
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,7 +119,8 @@ def at_rate(at: Deployment, load: Traffic, rate: FloatArray, top: Point) -> tupl
     shape = np.broadcast_shapes(np.shape(rate), np.shape(top.rate))
     share = np.geomspace(_LEAST_LOOK, 1.0, _N_LOOK).reshape(-1, *(1,) * np.ndim(top.rate))
     look = np.concatenate([_IDLE * top.arrivals[None], share * top.arrivals])
-    rates = look / mean_step(at, load, look)
+    blocks = np.array_split(look, np.clip(look.size // _BLOCK, 1, len(look)))
+    rates = np.concatenate([part / mean_step(at, load, part) for part in blocks])
     lift = (len(look), *(1,) * (len(shape) - np.ndim(top.rate)), *np.shape(top.rate))
     look, rates = (np.broadcast_to(v.reshape(lift), (len(look), *shape)) for v in (look, rates))
     reached = rates[1:-1] >= rate

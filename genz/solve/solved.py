@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from genz.core.search import crossing
 from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.perf.energy import idle_power
 from genz.serve.served import OpenLoop, Served
@@ -20,6 +21,9 @@ __all__ = ["KNOWN", "Solved"]
 RANKED, KNOWN = 1e-6, 1e-4
 #: Share of the largest stable rate that a replica takes. [1]
 _BELOW = 1.0 - 1e-12
+#: Relative width at which a rate that breaks limits is known not to, and by how much limits may be over. [1]
+_SETTLED, _OVER = 1e-6, 1e-6
+_MOST_ROUNDS = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +107,12 @@ class Solved:
         cost. A case is left alone once its least cost is above the cost at which another of its platform
         is known to do: no case that could be the best, or tie with it, is ever dropped.
         """
+        for _ in range(_MOST_ROUNDS):
+            self._narrow(rank, every=every)
+            if not self._settle(rank):
+                return
+
+    def _narrow(self, rank: str, *, every: bool) -> None:
         if rank == "throughput":
             self._refine(every=every)
             return
@@ -113,6 +123,30 @@ class Solved:
             return open_ if every else open_ & (least <= self._best(most))
 
         narrow(self.bracket, self.look, wanted)
+
+    def _settle(self, rank: str) -> bool:
+        """Whether plans broke limits in the state that their replicas settle in; what those do not break is known now."""
+        chosen = self._tied(self.bounds(rank)[1])
+        if not chosen.size:
+            return False
+        part = _Rates(self.loop.some((self.cases.n_case,), chosen), self.criterion)
+        rate = self.share(chosen)
+        used = part.excess(rate)
+        broken = np.flatnonzero(used > _OVER)
+        if not broken.size:
+            return False
+        part, rate, used = part.some(used.shape, broken), rate[broken], used[broken]
+        ends, values = (LIGHT * rate, rate), (part.excess(LIGHT * rate), used)
+        found = crossing(_Rates.excess, part, ends, values, tolerance=_SETTLED).at
+        bracket, case = self.bracket, chosen[broken]
+        bracket.rate[case] = found * (1.0 - _SETTLED)
+        bracket.high[case] = bracket.low[case]
+        return True
+
+    def _tied(self, key: FloatArray) -> IntArray:
+        """Return the cases that do as well as the best of their platform."""
+        group = self._best(key)
+        return np.flatnonzero(np.isfinite(key) & (key <= group * (1.0 + np.sign(group) * 1e-12)))
 
     def _refine(self, *, every: bool) -> None:
         """Narrow the brackets of a ranking by the rate itself."""
@@ -188,8 +222,7 @@ class Solved:
             if rank == "energy":
                 key[could] = least[could] = power
             key[could[power > most]] = least[could[power > most]] = np.inf
-        group = self._best(key)
-        tied = np.flatnonzero(np.isfinite(key) & (key <= group * (1.0 + np.sign(group) * 1e-12)))
+        tied = self._tied(key)
         if not tied.size:
             return tied, key[tied], least[tied]
         load = self.served(tied, self.share(tied))
@@ -213,3 +246,19 @@ class Solved:
         renting = self.renting
         machines = self.machines.max(axis=0)[chosen]
         return np.asarray(renting.peak / (machines * renting.replica[chosen]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rates:
+    """Replicas at rates, and their limits."""
+
+    loop: OpenLoop
+    criterion: Criterion
+
+    def some(self, shape: tuple[int, ...], index: IntArray) -> _Rates:
+        return _Rates(self.loop.some(shape, index), self.criterion)
+
+    def excess(self, rate: FloatArray) -> FloatArray:
+        """Return what is above zero beyond a limit, at most 1 [1]."""
+        used = self.criterion.ratio(self.loop.at_rate(rate))
+        return np.asarray(1.0 - 1.0 / np.maximum(used, LIGHT))

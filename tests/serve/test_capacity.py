@@ -41,6 +41,26 @@ def test_without_limits_it_is_the_largest_stable_rate(prompt, output):
     assert stable * 0.98 <= most.rate < stable
 
 
+@pytest.mark.parametrize(("model", "tensor"), [("llama3_70b", 4), ("llama3_8b", 1)])
+def test_limits_hold_in_the_state_in_which_replicas_settle(model, tensor):
+    """On an A100 steps jump with their batch, so that one rate may have several stationary states."""
+    rng = np.random.default_rng(0)
+    prompt, output, tpot = (
+        np.exp(rng.uniform(np.log(low), np.log(high), 100))
+        for low, high in ((20, 4000), (10, 1000), (0.02, 0.3))
+    )
+    case = {"engine": genz.engine("vllm_0_15"), "parallel": genz.Parallel(tensor=tensor)}
+    workload = genz.Workload(prompt=genz.Lengths(mean=prompt), output=genz.Lengths(mean=output))
+    platform, record = genz.platform("a100_sxm_8"), genz.model(model)
+    found = capacity(
+        record, platform, workload, genz.Objective(tpot=tpot), tpot_from="arrival", **case
+    )
+    some = found.rate > 0.0
+    load = genz.served(record, platform, workload, rate=np.where(some, found.rate, 1e-6), **case)
+    assert some.sum() > 50
+    assert (load.latency / output <= tpot * (1.0 + 2e-5))[some].all()
+
+
 def test_time_per_token_from_arrival_is_latency_over_tokens():
     most = found(tpot=0.020, tpot_from="arrival")
     at = served(most.rate * (1 - 1e-6))

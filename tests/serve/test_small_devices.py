@@ -27,7 +27,9 @@ def test_a_limit_that_is_asked_for_holds_everywhere():
 def test_eight_billion_weights_fit_a_card_of_24_gb():
     held = genz.memory("llama3_1_8b", "l4_1", batch=1, context=2200)
     assert held.fits
-    assert held.max_batch >= 5  # 0.131 MB per token, 2200 tokens, some 4 GB left beside 16 GB of weights
+    assert (
+        held.max_batch >= 5
+    )  # 0.131 MB per token, 2200 tokens, some 4 GB left beside 16 GB of weights
 
 
 def test_devices_in_one_array_have_their_own_limits():
@@ -37,7 +39,9 @@ def test_devices_in_one_array_have_their_own_limits():
     for i, name in enumerate(names):
         alone = genz.served("llama3_1_8b", name, workload, rate=1.0)
         for field in ("ttft", "tpot", "stable_rate"):
-            assert getattr(together, field)[i] == pytest.approx(float(getattr(alone, field)), rel=1e-9)
+            assert getattr(together, field)[i] == pytest.approx(
+                float(getattr(alone, field)), rel=1e-9
+            )
 
 
 def test_chunks_are_smaller_on_small_devices():

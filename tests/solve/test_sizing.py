@@ -1,5 +1,6 @@
 """Sizing: every plan keeps its limits under load, none is cheaper, and its answers in words."""
 
+import numpy as np
 import pytest
 
 import genz
@@ -49,6 +50,24 @@ def test_plans_keep_every_limit_under_load(whole):
         )
     costs = [plan.cost_per_hour for plan in whole.plans]
     assert costs == sorted(costs)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_plans_keep_their_limits_where_steps_jump_with_the_batch(seed):
+    """On an A100 one rate may have several stationary states: the plan is judged in the one it settles in."""
+    rng = np.random.default_rng(seed)
+    prompt, output = (int(np.exp(rng.uniform(np.log(20), np.log(900)))) for _ in range(2))
+    goal = genz.Objective(
+        rate=float(np.exp(rng.uniform(np.log(5), np.log(300)))),
+        latency=float(rng.uniform(0.03, 0.12)) * output,
+        latency_percentile="mean",
+    )
+    answer = genz.size(
+        "llama3_70b", genz.Workload.of(prompt=prompt, output=output), goal,
+        platforms=["a100_sxm_8"], engine="vllm_0_15",
+    )  # fmt: skip
+    if answer.best is not None:
+        assert min(answer.best.headroom.values()) >= -1e-5
 
 
 def test_certificates_close(whole):

@@ -22,7 +22,6 @@ def test_trap_20_a_format_stands_for_weights_activations_and_cache(name):
         ("w8a16", "int8", "bf16", "bf16"),
         ("w4a16", "int4", "bf16", "bf16"),
         ("w8a8", "fp8", "fp8", "bf16"),
-        ("fp8_block", "fp8", "fp8", "bf16"),
     ],
 )
 def test_schemes(name, weight, activation, cache):
@@ -30,6 +29,13 @@ def test_schemes(name, weight, activation, cache):
     assert (precision.weight, precision.activation, precision.cache) == (weight, activation, cache)
     shown = f"{weight}_g{precision.group}" if precision.group else weight
     assert precision.label == f"{shown}/{activation}/{cache}"
+
+
+def test_fp8_in_blocks_has_a_scale_for_each_128_by_128_weights():
+    precision = Precision.of("fp8_block")
+    assert precision.label == "fp8_block/fp8/bf16"
+    assert precision.weight_width("dense") == pytest.approx(1.0 + 4.0 / 128**2)
+    assert precision.variant("dense") == "fp8_block"
 
 
 def test_a_record_passes_and_anything_else_is_refused():
