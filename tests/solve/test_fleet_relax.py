@@ -1,13 +1,16 @@
 """The bound of a fleet that knows that replicas are whole, against the optimum and by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from genz.solve.fleet import reduce
-from genz.solve.fleet.greedy import least_cost
-from genz.solve.fleet.programme import Problem, solved
+from genz.solve.fleet import reduce, relax
+from genz.solve.fleet.greedy import greedy, least_cost
+from genz.solve.fleet.programme import Problem, no_plan, solved
 from genz.solve.fleet.reduce import optimum
 from genz.solve.fleet.relax import relaxed
+from genz.solve.programme import Certificate
 
 
 def problem(demand, rate, price, **fields):
@@ -68,3 +71,84 @@ def test_the_best_of_few_kinds_never_spoils_the_proof(seed, cap, monkeypatch):
         assert proof.bound <= best.value * (1.0 + 1e-9)
         assert (case.used(found.share) <= found.count + 1e-6).all()
         assert case.allows(found.count)
+
+
+def clock(monkeypatch, module, tick):
+    """Let a module's time pass by a tick at each look."""
+    now = iter(np.arange(0.0, 1e4, tick))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: float(next(now))))
+
+
+def test_rounds_end_with_the_time_and_leave_the_bound_so_far(monkeypatch):
+    """The clock shows a second more at each look, so that n + 1/2 s are n rounds; the first is the weak bound."""
+    case, given, real = drawn(0, n_row=40, n_kind=8, total=0.5), [], relax.linprog
+    monkeypatch.setattr(relax, "_GROWTH", 0.0)
+    full = relaxed(case).bound
+
+    def spied(*args, options, **fields):
+        given.append(options["time_limit"])
+        return real(*args, options=options, **fields)
+
+    monkeypatch.setattr(relax, "linprog", spied)
+    bounds = []
+    for limit in (0.5, 1.5, 2.5, 1e3):
+        given.clear()
+        clock(monkeypatch, relax, 1.0)
+        known = relaxed(case, time_limit=limit)
+        bounds.append(known.bound if known else 0.0)
+        assert given[:2] == [limit - 1.0, limit - 2.0][: int(limit)]
+    weak, two, whole = bounds[1:]
+    assert bounds[0] == 0.0
+    assert weak < two < whole
+    assert whole == pytest.approx(full)
+
+
+def test_a_programme_out_of_time_has_no_answer(monkeypatch):
+    monkeypatch.setattr(relax, "linprog", lambda *_, **__: SimpleNamespace(status=1))
+    assert relaxed(drawn(0), time_limit=1.0) is None
+
+
+@pytest.fixture
+def out_of_time(monkeypatch):
+    """A solver that finds neither plan nor proof in its time; every problem counts as large."""
+    nothing = Certificate("unknown", "time limit", np.nan, np.nan)
+    monkeypatch.setattr(reduce, "_LARGE", 0)
+    monkeypatch.setattr(reduce, "solved", lambda problem, **_: no_plan(problem, nothing))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_bound_that_was_paid_for_is_in_the_proof(seed, out_of_time):
+    case = drawn(seed, total=0.5)
+    proof = optimum(case, time_limit=20.0, gap=1e-6).certificate
+    assert proof.value == pytest.approx(greedy(case).certificate.value)
+    assert (proof.status, proof.reason) == ("feasible", "time limit")
+    assert proof.bound >= relaxed(case).bound * (1.0 - 1e-9)
+    assert proof.bound > least_cost(case) * 1.01
+
+
+def test_a_plan_that_the_bound_reaches_is_optimal(out_of_time):
+    """By hand: two buckets of one load, each served by its own kind alone, at 1 and 2 per hour."""
+    two = problem([1.0, 1.0], [[1.0, 0.0], [0.0, 1.0]], [1.0, 2.0])
+    proof = optimum(two, time_limit=20.0, gap=1e-6).certificate
+    assert (proof.status, proof.reason) == ("optimal", "proven optimal")
+    assert proof.bound == pytest.approx(3.0)
+
+
+def test_the_strong_bound_leaves_time_for_the_search(monkeypatch):
+    """The bound takes a share of the limit, what follows what is left of it."""
+    given = {}
+    real = {"relaxed": reduce.relaxed, "solved": reduce.solved}
+
+    def spied(name):
+        def call(problem, *, time_limit, **fields):
+            given.setdefault(name, time_limit)
+            return real[name](problem, time_limit=time_limit, **fields)
+
+        return call
+
+    for name in real:
+        monkeypatch.setattr(reduce, name, spied(name))
+    monkeypatch.setattr(reduce, "_LARGE", 0)
+    optimum(drawn(0, total=0.5), time_limit=20.0, gap=1e-6)
+    assert given["relaxed"] <= 0.6 * 20.0
+    assert given["relaxed"] < given["solved"] <= 20.0

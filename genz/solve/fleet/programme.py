@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +16,7 @@ from genz.solve.programme import Certificate, solve
 __all__ = ["Plan", "Problem", "no_plan", "solved"]
 
 _TINY = 1e-9
+_MOMENT = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,7 +140,7 @@ def solved(problem: Problem, *, time_limit: float | None, gap: float) -> Plan:
     problem : Problem
         Numbers; every bucket must be served by some kind.
     time_limit : float or None
-        Longest time of the search. [s]
+        Longest time of writing the programme and of the search, which has a moment at least. [s]
     gap : float
         Relative gap at which it ends. [1]
 
@@ -147,7 +149,10 @@ def solved(problem: Problem, *, time_limit: float | None, gap: float) -> Plan:
     Plan
         Empty arrays where the certificate has found nothing.
     """
+    begun = time.monotonic()
     programme = _Programme(problem)
+    if time_limit is not None:
+        time_limit = max(time_limit - (time.monotonic() - begun), _MOMENT)
     found = solve(programme.problem, time_limit=time_limit, gap=gap)
     if not found.found:
         return no_plan(problem, found)

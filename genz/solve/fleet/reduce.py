@@ -21,7 +21,8 @@ _TINY = 1e-9
 #: Shares beyond which a programme is large, how much stronger a bound must be to be of use, and replicas of a kind that
 #: is left out. [1]
 _LARGE, _STRONGER, _SLIVER = 5000, 1.01, 0.1
-_MOMENT = 0.05
+#: Least time of a search [s], and share of the time that the strong bound may take. [1]
+_MOMENT, _BOUNDING = 0.05, 0.6
 
 
 def optimum(problem: Problem, *, time_limit: float | None, gap: float) -> Plan:
@@ -42,44 +43,58 @@ def optimum(problem: Problem, *, time_limit: float | None, gap: float) -> Plan:
         Empty where nothing was found. Where the solver is missing or runs out of time, the best of its plan, a greedy
         one, and that of the kinds that a strong relaxation uses.
     """
+    end = None if time_limit is None else time.monotonic() + time_limit
     kept = ~dominated(problem)
     small, inverse = merged(problem.only(kept))
     start = greedy(small)
-    end = None if time_limit is None else time.monotonic() + time_limit
-    found = few = _of_few(small, time_limit, gap)
-    if found is None or found.certificate.status != "optimal":
-        left = None if end is None else max(end - time.monotonic(), _MOMENT)
-        found = solved(small, time_limit=left, gap=gap)
-    plan = _better(small, found, [start, few])
+    found, bound = few, _ = _of_few(small, end, gap)
+    over = end is not None and time.monotonic() >= end
+    if found is None or (found.certificate.status != "optimal" and not over):
+        found = solved(small, time_limit=_left(end), gap=gap)
+    plan = _better(small, found, [start, few], bound, gap)
     if not len(plan.count):
         return no_plan(problem, plan.certificate)
     return _widened(plan, kept, inverse, plan.certificate)
 
 
-def _of_few(problem: Problem, time_limit: float | None, gap: float) -> Plan | None:
-    """Return the best plan of the kinds that a strong relaxation uses, with its bound; None where that does not pay.
+def _left(end: float | None, share: float = 1.0) -> float | None:
+    """Return a share of the time that is left, and a moment at least [s]."""
+    return None if end is None else max(share * (end - time.monotonic()), _MOMENT)
+
+
+def _of_few(problem: Problem, end: float | None, gap: float) -> tuple[Plan | None, float]:
+    """Return the best plan of the kinds that a strong relaxation uses, None where that does not pay; and its bound.
 
     It pays where many kinds are in question and few replicas are rented: the bound of a large programme is weak then.
+    The bound of all kinds holds in any case.
     """
-    large = problem.load.size > _LARGE and time_limit is not None
+    weak = least_cost(problem)
+    large = problem.load.size > _LARGE and end is not None
     if not large or problem.slices is not None or problem.start is not None:
-        return None
-    end = time.monotonic() + time_limit  # type: ignore[operator]
-    known = relaxed(problem)
-    if known is None or known.bound < least_cost(problem) * _STRONGER:
-        return None
+        return None, weak
+    known = relaxed(problem, time_limit=_left(end, _BOUNDING))
+    if known is None or known.bound < weak * _STRONGER:
+        return None, weak if known is None else max(weak, known.bound)
     few = known.count > _SLIVER
     part = problem.only(few)
     if not part.served.all():
-        return None
-    found = solved(part, time_limit=max(end - time.monotonic(), _MOMENT), gap=gap)
+        return None, known.bound
+    found = solved(part, time_limit=_left(end), gap=gap)
     if not len(found.count):
-        return None
-    value = found.certificate.value
-    bound = min(known.bound, value)
-    status = "optimal" if value - bound <= gap * value else "feasible"
-    proof = Certificate(status, found.certificate.reason, value, bound)
-    return _widened(found, few, np.arange(len(problem.rate)), proof)
+        return None, known.bound
+    proof = found.certificate
+    if proof.status == "optimal":  # of these kinds; of all of them only where the bound says so
+        proof = replace(proof, status="feasible", reason="time limit")
+    proof = _proven(proof, proof.value, known.bound, gap)
+    return _widened(found, few, np.arange(len(problem.rate)), proof), known.bound
+
+
+def _proven(proof: Certificate, value: float, bound: float, gap: float) -> Certificate:
+    """Return what a bound proves of a plan of this cost, found as a proof says."""
+    bound = min(bound, value)
+    if proof.status == "optimal" or value - bound <= gap * value:
+        return Certificate("optimal", "proven optimal", value, bound)
+    return Certificate("feasible", proof.reason, value, bound)
 
 
 def _widened(plan: Plan, kept: BoolArray, inverse: IntArray, proof: Certificate) -> Plan:
@@ -91,18 +106,18 @@ def _widened(plan: Plan, kept: BoolArray, inverse: IntArray, proof: Certificate)
     return Plan(count, share, proof)
 
 
-def _better(problem: Problem, found: Plan, others: Sequence[Plan | None]) -> Plan:
-    """Return the cheapest of several plans, with the best bound of all."""
+def _better(
+    problem: Problem, found: Plan, others: Sequence[Plan | None], bound: float, gap: float
+) -> Plan:
+    """Return the cheapest of several plans, with the best bound of all and another one."""
     proof = found.certificate
     plans = [p for p in (found, *others) if p is not None and len(p.count)]
     if proof.status == "infeasible" or not plans:
         return found
     plan = min(plans, key=lambda p: problem.cost(p.count))
     value = problem.cost(plan.count)
-    known = [proof.bound, least_cost(problem), *(p.certificate.bound for p in plans)]
-    bound = float(min(np.nanmax(known), value))
-    status = "optimal" if proof.status == "optimal" else "feasible"
-    return replace(plan, certificate=Certificate(status, proof.reason, value, bound))
+    best = np.nanmax([proof.bound, bound, *(p.certificate.bound for p in plans)])
+    return replace(plan, certificate=_proven(proof, value, float(best), gap))
 
 
 def merged(problem: Problem) -> tuple[Problem, IntArray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +35,7 @@ class Relaxation:
     count: FloatArray
 
 
-def relaxed(problem: Problem) -> Relaxation | None:
+def relaxed(problem: Problem, *, time_limit: float | None = None) -> Relaxation | None:
     r"""Return the bound of linear programming with whole replicas in sight.
 
     Parameters
@@ -42,11 +43,13 @@ def relaxed(problem: Problem) -> Relaxation | None:
     problem : Problem
         Numbers, with one count for all periods; caps, minima and budget are left out, so that the bound holds with them
         too.
+    time_limit : float, optional
+        Time after which the bound of the rounds so far is returned; default none. [s]
 
     Returns
     -------
     Relaxation or None
-        None where the solver gives no answer.
+        None where the solver gives no answer, or none in time.
 
     Notes
     -----
@@ -58,10 +61,14 @@ def relaxed(problem: Problem) -> Relaxation | None:
     ----------
     .. [1] J. Krarup, P. M. Pruzan, "The simple plant location problem: survey and synthesis", Eur. J. Oper. Res. 12, 1983.
     """
+    end = None if time_limit is None else time.monotonic() + time_limit
     programme = _Relaxed(problem)
     best: Relaxation | None = None
     for _ in range(_ROUNDS):
-        found = programme.solve()
+        left = None if end is None else end - time.monotonic()
+        if left is not None and left <= 0.0:
+            break
+        found = programme.solve(left)
         if found is None:
             break
         grown = best is None or found[0].bound > best.bound * (1.0 + _GROWTH)
@@ -91,11 +98,13 @@ class _Relaxed:
         shape = (place.size, size)
         self.room = csr_array(used, shape=shape) + csr_array(held, shape=shape)
 
-    def solve(self) -> tuple[Relaxation, FloatArray] | None:
-        """Return the relaxation and the shares."""
+    def solve(self, time_limit: float | None) -> tuple[Relaxation, FloatArray] | None:
+        """Return the relaxation and the shares; None where they are not found in time."""
+        options = {} if time_limit is None else {"time_limit": time_limit}
         found = linprog(
             self.cost, A_ub=self.room, b_ub=np.zeros(self.room.shape[0]),
             A_eq=self.whole, b_eq=np.ones(self.whole.shape[0]), method="highs",
+            options=options,
         )  # fmt: skip
         if found.status != 0:
             return None
