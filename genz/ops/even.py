@@ -23,13 +23,14 @@ from genz.spec.model import (
 __all__ = ["even_rules"]
 
 
-#: Multiple to which vLLM and SGLang pad a vocabulary (vLLM, ``vocab_parallel_embedding.py``). [1]
+#: Multiple to which vLLM and SGLang pad a vocabulary (``DEFAULT_VOCAB_PADDING_SIZE`` of ``vocab_parallel_embedding.py``
+#: in both). [1]
 _PAD = 64
 _REPEATED = "key-value heads"
 
 
 def even_rules(
-    model: Model, parallel: Parallel, library: str
+    model: Model, parallel: Parallel, *, pads_vocabulary: bool
 ) -> Iterator[tuple[Any, str, Any, str]]:
     """Yield the rules of an even layout: where each holds, the argument, its value, and the rule in words.
 
@@ -39,8 +40,8 @@ def even_rules(
         What is laid out.
     parallel : Parallel
         Layout; degrees may be arrays.
-    library : str
-        Software, as ``Engine.library``; TensorRT-LLM pads a vocabulary to any degree.
+    pads_vocabulary : bool
+        Whether the software pads a vocabulary to any degree, as ``Engine.pads_vocabulary``.
 
     Notes
     -----
@@ -51,7 +52,7 @@ def even_rules(
     """
     tensor = parallel.tensor
     parts = dict.fromkeys(part for group in model.groups for part in _shared(group))
-    if library != "trtllm":
+    if not pads_vocabulary:
         parts[-(-model.vocabulary // _PAD) * _PAD, "rows of the padded vocabulary"] = None
     if not _all(math.gcd(*(count for count, _ in parts)) % tensor == 0):
         for count, what in parts:

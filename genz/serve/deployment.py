@@ -185,7 +185,7 @@ def layout_rules(
     rule = f"must be <= {np.max(room):g} accelerators of {platform.name}"
     yield parallel.size <= room, "parallel.size", parallel.size, rule
     if engine.efficiency != "ideal":
-        yield from even_rules(model, parallel, engine.library)
+        yield from even_rules(model, parallel, pads_vocabulary=engine.pads_vocabulary)
 
 
 def _check_fit(model: Model, platform: Platform, parallel: Parallel, engine: Engine) -> None:

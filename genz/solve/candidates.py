@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from genz.api import stack_platforms
-from genz.core.errors import UnsupportedFormatError
+from genz.core.errors import InputError, UnsupportedFormatError
 from genz.core.typing import FloatArray, IntArray, Num
 from genz.serve.deployment import Deployment, layout_rules
 from genz.serve.memory import Memory, memory
@@ -50,7 +50,8 @@ class Candidates:
         *,
         inside_node: bool = False,
     ) -> Candidates:
-        """Return the cases, platforms without the formats left out."""
+        """Return the cases, platforms without the formats left out; refuse an empty sequence of layouts."""
+        wanted = _wanted(parallel)
         rows: list[tuple[int, ...]] = []
         skipped: dict[str, str] = {}
         kept: list[Platform] = []
@@ -62,7 +63,7 @@ class Candidates:
                 skipped[place] = str(error)
                 continue
             engine = options["engine"]
-            fitting, reason = _layouts(model, platform, parallel, engine, inside_node=inside_node)
+            fitting, reason = _layouts(model, platform, wanted, engine, inside_node=inside_node)
             if not fitting:
                 skipped[place] = reason
                 continue
@@ -153,19 +154,33 @@ def _check_formats(model: Model, platform: Platform, precision: Precision) -> No
         platform.accelerator.peak(name)
 
 
+def _wanted(parallel: Any) -> list[Parallel] | None:
+    if parallel is None:
+        return None
+    many = [parallel] if isinstance(parallel, Parallel) else list(parallel)
+    if not many:
+        msg = "parallel must name at least one layout, got none"
+        raise InputError(msg)
+    return many
+
+
 def _layouts(
-    model: Model, platform: Platform, parallel: Any, engine: Engine, *, inside_node: bool
+    model: Model,
+    platform: Platform,
+    parallel: list[Parallel] | None,
+    engine: Engine,
+    *,
+    inside_node: bool,
 ) -> tuple[list[tuple[int, ...]], str]:
     """Return the degrees of the layouts that fit, or why the last of them does not."""
     most = float(platform.accelerators_per_node) if inside_node else np.inf
     if parallel is None:
-        degrees = [
-            (*d.values(), 1, d["pipeline"]) for d in layouts(model, platform, engine.library)
-        ]
+        found = layouts(model, platform, pads_vocabulary=engine.pads_vocabulary)
+        degrees = [(*d.values(), 1, d["pipeline"]) for d in found]
         rows = [row for row in degrees if np.prod(row[:3]) <= most]
         return rows, "no layout divides the model and fits the platform"
     rows, reason = [], ""
-    for p in [parallel] if isinstance(parallel, Parallel) else list(parallel):
+    for p in parallel:
         broken = [
             f"{name} {rule}, got {value}"
             for ok, name, value, rule in layout_rules(model, platform, p, engine)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from genz.core.errors import InputError
 from genz.core.numberformat import BITS
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
@@ -41,10 +42,18 @@ def formats_tried(
         Candidates; None: the checkpoint's own, and ``"fp16"`` in place of bf16 on devices without it.
     platforms : sequence of Platform
         Candidates.
+
+    Raises
+    ------
+    InputError
+        If the sequence is empty.
     """
     own, everywhere = checkpoint(model), list(platforms)
     if precision is not None:
         many = [precision] if isinstance(precision, (str, Precision)) else list(precision)
+        if not many:
+            msg = "precision must name at least one format, got none"
+            raise InputError(msg)
         return [(own if p == "native" else Precision.of(p), everywhere) for p in many]
     if own.label != "bf16":
         return [(own, everywhere)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import lru_cache, reduce
+from functools import lru_cache, partial, reduce
 
 from genz.ops.even import even_rules
 from genz.spec.deployment import Parallel
@@ -17,7 +17,7 @@ __all__ = ["layouts"]
 LARGEST_REPLICA, LONGEST_PIPELINE = 64, 16
 
 
-def layouts(model: Model, platform: Platform, library: str = "vllm") -> Iterator[dict[str, int]]:
+def layouts(model: Model, platform: Platform, *, pads_vocabulary: bool) -> Iterator[dict[str, int]]:
     """Yield the layouts in which a model divides evenly on a platform.
 
     Tensor degrees are those of :func:`genz.ops.even.even_rules` and stay inside the
@@ -30,8 +30,8 @@ def layouts(model: Model, platform: Platform, library: str = "vllm") -> Iterator
         What is laid out.
     platform : Platform
         Where; scalar fields.
-    library : str
-        Software, as ``Engine.library``.
+    pads_vocabulary : bool
+        Whether the software pads a vocabulary to any tensor degree, as ``Engine.pads_vocabulary``.
 
     Yields
     ------
@@ -41,7 +41,7 @@ def layouts(model: Model, platform: Platform, library: str = "vllm") -> Iterator
     room = min(int(platform.n_accelerator), LARGEST_REPLICA)
     inner = int(platform.network[0].size) if platform.network else 1
     n_expert = reduce(math.gcd, (e.n_expert for _, e in model.expert_groups()), 0)
-    for tensor, whole in _tensors(model, min(inner, room), library):
+    for tensor, whole in _tensors(model, min(inner, room), pads_vocabulary=pads_vocabulary):
         for pipeline in _divisors(model.n_layer, min(room // tensor, LONGEST_PIPELINE)):
             if whole:
                 yield {"tensor": tensor, "pipeline": pipeline, "data": 1, "expert": 1}
@@ -60,13 +60,15 @@ def _divisors(number: int, most: int) -> list[int]:
 
 
 @lru_cache(maxsize=64)
-def _tensors(model: Model, most: int, library: str) -> tuple[tuple[int, bool], ...]:
+def _tensors(model: Model, most: int, *, pads_vocabulary: bool) -> tuple[tuple[int, bool], ...]:
     """Return even tensor degrees, and whether each expert may be cut among so many ranks."""
     degrees = range(1, most + 1)
-    whole = [t for t in degrees if _even(model, Parallel(tensor=t), library)]
-    dealt = [t for t in degrees if _even(model, Parallel(tensor=t, expert=t), library)]
+    even = partial(_even, model, pads_vocabulary=pads_vocabulary)
+    whole = [t for t in degrees if even(Parallel(tensor=t))]
+    dealt = [t for t in degrees if even(Parallel(tensor=t, expert=t))]
     return tuple((t, t in whole) for t in dealt)
 
 
-def _even(model: Model, parallel: Parallel, library: str) -> bool:
-    return all(ok for ok, *_ in even_rules(model, parallel, library))
+def _even(model: Model, parallel: Parallel, *, pads_vocabulary: bool) -> bool:
+    rules = even_rules(model, parallel, pads_vocabulary=pads_vocabulary)
+    return all(ok for ok, *_ in rules)

@@ -201,6 +201,10 @@ class Engine(Record):
         "software of kernels and collectives, where a device has constants by software",
         default="vllm",
     )
+    pads_vocabulary: bool = schema.flag(
+        "the vocabulary is padded to whatever tensor degree; else to a multiple of 64, which the degree must divide",
+        default=False,
+    )
     stretch: Num = schema.quantity(
         "1", "time of kernels in a step over that in isolation", low=1.0, high=5.0, default=1.0
     )

@@ -6,10 +6,12 @@ import pytest
 import genz
 from genz import InputError, Parallel
 from genz.ops.even import even_rules
+from genz.solve.candidates import Candidates
 
 
-def broken(name, *, library="vllm", **degrees):
-    rules = even_rules(genz.model(name), Parallel(**degrees), library)
+def broken(name, *, engine="vllm_0_19", **degrees):
+    pads = genz.engine(engine).pads_vocabulary
+    rules = even_rules(genz.model(name), Parallel(**degrees), pads_vocabulary=pads)
     return [f"{what} {rule}, got {value:g}" for ok, what, value, rule in rules if not ok]
 
 
@@ -38,14 +40,36 @@ def test_key_value_heads_are_repeated_on_equally_many_ranks():
     assert not broken("llama3_8b", tensor=32)  # 8 of them, each on 4 ranks
 
 
-def test_vocabulary_is_padded_to_64_rows_except_by_tensorrt_llm():
-    """GPT-2: 50257 rows are padded to 50304 = 2^7 x 3 x 131."""
-    assert not broken("gpt2_small", tensor=3)
-    (only,) = broken("phi3_medium", tensor=5)
+@pytest.mark.parametrize("engine", ["vllm_0_19", "sglang"])
+def test_vocabulary_is_padded_to_64_rows(engine):
+    """GPT-2: 50257 rows are padded to 50304 = 2^7 x 3 x 131; SGLang pads as vLLM does, with whatever kernels."""
+    assert not broken("gpt2_small", tensor=3, engine=engine)
+    (only,) = broken("phi3_medium", tensor=5, engine=engine)
     assert only == (
         "parallel.tensor must divide the 32064 rows of the padded vocabulary of phi3_medium, got 5"
     )
-    assert not broken("phi3_medium", tensor=5, library="trtllm")
+
+
+@pytest.mark.parametrize("engine", ["tensorrt_llm", "tensorrt_llm_1_0"])
+def test_tensorrt_llm_pads_a_vocabulary_to_any_degree(engine):
+    """Phi-3-medium: 40 heads, 10 of keys and values, and inner width 17920 = 5 x 3584."""
+    assert not broken("phi3_medium", tensor=5, engine=engine)
+
+
+def test_layouts_of_an_engine_follow_its_vocabulary():
+    """The same through the interface, asked for by name and searched."""
+    wish = {"context": 100, "parallel": Parallel(tensor=5)}
+    with pytest.raises(InputError, match="must divide the 32064 rows of the padded vocabulary"):
+        genz.decode("phi3_medium", "h100_sxm_8", engine="sglang", **wish)
+    genz.decode("phi3_medium", "h100_sxm_8", engine="tensorrt_llm", **wish)
+    degrees = {}
+    for engine in ("sglang", "tensorrt_llm"):
+        cases = Candidates.of(
+            genz.model("phi3_medium"), genz.Workload.of(500, 50), [genz.platform("h100_sxm_8")],
+            genz.Precision(), None, {"engine": genz.engine(engine)},
+        )  # fmt: skip
+        degrees[engine] = set(cases.degrees["tensor"].tolist())
+    assert degrees == {"sglang": {1, 2}, "tensorrt_llm": {1, 2, 5}}
 
 
 def test_experts_are_cut_among_the_ranks_of_their_group():
@@ -59,7 +83,9 @@ def test_experts_are_cut_among_the_ranks_of_their_group():
 
 
 def test_arrays_are_judged_case_by_case():
-    rules = list(even_rules(genz.model("llama3_70b"), Parallel(tensor=[1, 2, 3, 8]), "vllm"))
+    rules = list(
+        even_rules(genz.model("llama3_70b"), Parallel(tensor=[1, 2, 3, 8]), pads_vocabulary=False)
+    )
     assert np.logical_and.reduce([r[0] for r in rules]).tolist() == [True, True, False, True]
 
 

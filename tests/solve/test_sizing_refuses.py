@@ -25,12 +25,25 @@ H100 = genz.platform("h100_sxm_1")
         ({"confidence": "90%"}, "confidence must be a number or an array of numbers, got '90%'"),
         ({"confidence": 1.0}, r"confidence must be in \(0, 1\), got 1.0"),
         ({"link": 5e9}, "link needs disaggregated plans, got 5000000000.0 without"),
+        ({"precision": []}, "precision must name at least one format, got none"),
+        ({"parallel": []}, "parallel must name at least one layout, got none"),
         ({"elastic": True}, "elastic needs rates of several periods, got one rate"),
     ],
 )
 def test_refused(changes, text):
     with pytest.raises(InputError, match=text):
         genz.size("llama3_8b", WORK, GOAL, **{"platforms": [H100]} | changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("precision", "at least one format"), ("parallel", "at least one layout")]
+)
+def test_a_fleet_of_no_candidates_is_refused(name, what):
+    with pytest.raises(InputError, match=f"{name} must name {what}, got none"):
+        genz.fleet(
+            genz.Load.of(100, 10, 1.0), ["h100_sxm_1"], model="llama3_8b",
+            objective=genz.Objective(tpot=0.1), **{name: []},
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("plan", [genz.size, genz.disaggregate])
