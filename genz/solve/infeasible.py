@@ -12,13 +12,15 @@ from genz.serve.served_result import Served
 from genz.solve.answer import Infeasible
 from genz.solve.criterion import LIMITS
 from genz.solve.programme import smallest_conflict
-from genz.solve.search import IDLE, Bracket
+from genz.solve.search import Bracket
 from genz.solve.solved import Solved
 
 __all__ = ["reason"]
 
 #: What an unstable load counts as against a limit that is broken. [1]
 _UNSTABLE = 1e6
+#: Rate at which a replica counts as idle. [1/s]
+_IDLE = 1e-6
 _CAPS = frozenset({"budget", "power", "availability"})
 
 
@@ -151,12 +153,12 @@ def _rate(one: Solved, names: frozenset[str]) -> FloatArray:
     """Return the least rate of a replica that the named caps allow; far too large where they allow no machine [1/s]."""
     renting = one.renting
     most = renting.capped(budget="budget" in names, availability="availability" in names)
-    return np.maximum(renting.peak / (np.maximum(most, 1e-9) * renting.replica), IDLE)
+    return np.maximum(renting.peak / (np.maximum(most, 1e-9) * renting.replica), _IDLE)
 
 
 def _slowest(one: Solved, names: frozenset[str]) -> Served:
     """Return replicas at the least rate that the named caps allow."""
     rate = _rate(one, names)
-    if (rate == IDLE).all():
+    if (rate == _IDLE).all():
         return one.idle
     return one.served(np.arange(one.cases.n_case), rate)

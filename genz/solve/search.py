@@ -10,10 +10,8 @@ import numpy as np
 from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.serve.served_result import Served
 
-__all__ = ["IDLE", "LIGHT", "Bracket", "narrow", "slack"]
+__all__ = ["LIGHT", "Bracket", "narrow", "slack"]
 
-#: Rate at which a replica counts as idle. [1/s]
-IDLE = 1e-6
 #: Share of the load of a full replica that is light. [1]
 LIGHT = 1e-9
 
