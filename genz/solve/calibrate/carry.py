@@ -9,15 +9,13 @@ from typing import Any
 
 from genz.core.errors import InputError
 from genz.db import registry
+from genz.db.carried import KERNELS
 from genz.db.paths import data_root
 from genz.solve.calibrate.entry import plain, replaced
 from genz.spec.hardware import Accelerator, Kernel, Platform
 
 __all__ = ["carried_over", "main"]
 
-_KERNELS = re.compile(
-    r"carried over from (\w+), error at least ([\d.]+), times per exponential and per tile by the cores: ([^;]+)"
-)
 _LINKS = re.compile(
     r"by collective and library and latency carried over from (\w+): [^;]*error at least ([\d.]+)"
 )
@@ -46,7 +44,7 @@ def carried_over(path: Path) -> str:
     tables: dict[str, Any] = {}
     for source in own.sources:
         note = source.note or ""
-        for relative, least, kinds in _KERNELS.findall(note):
+        for relative, least, kinds in KERNELS.findall(note):
             other = registry.load(path.with_stem(relative))
             tables |= _kernels(own, other, float(least), kinds)
         for relative, least in _LINKS.findall(note):

@@ -8,6 +8,7 @@ from typing import Any
 
 from genz.core.unit import GB
 from genz.core.words import plural
+from genz.db.carried import kernel_relatives
 from genz.db.table import offer, source_rows
 from genz.perf.efficiency import LIBRARY
 from genz.plot.report_figures import memory_bar, operator_bars, roofline
@@ -15,7 +16,7 @@ from genz.solve.report import frames
 from genz.solve.report.case import Case
 from genz.solve.report.page import DASH, Markup, details, drawn, link, section, table
 from genz.solve.words import duration
-from genz.spec.hardware import Platform
+from genz.spec.hardware import Accelerator, Platform
 
 __all__ = [
     "assumptions",
@@ -119,20 +120,37 @@ def assumptions(rows: Iterable[Sequence[object]]) -> Markup:
 
 
 def kernels_row(found: Case) -> tuple[str, object]:
-    """Return whose kernels the times are of: constants that the software's own lacks are those of another."""
+    """Return whose kernels the times are of: another software's or a relative's where there are none of its own."""
     chip, engine = found.platform.accelerator, found.engine
     if engine.efficiency == "ideal":
         return ("kernels", "none: the roofline")
     if not chip.kernel:
         return ("kernels", f"estimate: priors, {chip.name} was not measured")
-    own = engine.library == LIBRARY
-    other = [
-        name.replace("_", " ")
-        for name, formats in chip.kernel.items()
-        if not own and not any(key.endswith(f"-{engine.library}") for key in formats)
-    ]
-    text = f"as measured with {engine.library}"
-    return ("kernels", text + (f"; {', '.join(other)} with {LIBRARY}" if other else ""))
+    groups = _origins(chip, engine.library)
+    first = next((o for o in (engine.library, LIBRARY) if o in groups), next(iter(groups)))
+    lent = first in kernel_relatives(chip).values()
+    parts = [f"estimate: constants of {first}" if lent else f"as measured with {first}"]
+    for origin, kinds in groups.items():
+        if origin != first:
+            estimate = " (estimate)" if origin in kernel_relatives(chip).values() else ""
+            parts.append(
+                f"{', '.join(kinds)} with {'constants of ' if estimate else ''}{origin}{estimate}"
+            )
+    return ("kernels", "; ".join(parts))
+
+
+def _origins(chip: Accelerator, library: str) -> dict[str, list[str]]:
+    """Return the kernel classes whose constants come from a software's library, or from a relative, by its name."""
+    relatives, groups = kernel_relatives(chip), dict[str, list[str]]()
+    for name, formats in chip.kernel.items():
+        own = any(key.endswith(f"-{library}") for key in formats)
+        general = [key for key in formats if "-" not in key]
+        lent = {key: relatives.get((name, key), LIBRARY) for key in general}
+        origins = list(dict.fromkeys([library] if own else lent.values())) or [LIBRARY]
+        for origin in origins:
+            some = [] if len(origins) == 1 else [key for key in general if lent[key] == origin]
+            groups.setdefault(origin, []).append(" ".join([name.replace("_", " "), *some]))
+    return groups
 
 
 def price_row(platform: Platform) -> tuple[str, object]:
