@@ -134,7 +134,19 @@ class TestCase:
         full = case("llama3_8b", "h100_sxm_1", batch=10_000, **load)
         assert few.misfit == ""
         assert many.misfit == "Too many at once: vllm_0_19 runs 1,024 requests at most."
-        assert full.misfit == "Does not fit into memory: at most 1,024 requests would."
+        assert full.misfit == (
+            "Does not fit into memory, and too many at once: vllm_0_19 runs 1,024 requests at most."
+        )
+
+    def test_the_limit_is_the_smaller_of_memory_and_software(self):
+        """1,000 tokens of Llama-3-8B take 131 MB: 80 GB hold some 400 of them; below 70 GiB vLLM runs 256 at once."""
+        tokens = {"prompt": 900, "output": 100, "engine": "vllm_0_19"}
+        full = case("llama3_8b", "h100_sxm_1", batch=10_000, **tokens)
+        fits = int(full.memory.max_batch)
+        assert 300 < fits < 1024
+        assert full.misfit == f"Does not fit into memory: at most {fits} requests would."
+        small = case("llama3_8b", "a100_40_sxm_1", batch=10_000, **tokens | {"prompt": 100})
+        assert small.misfit.endswith(": vllm_0_19 runs 256 requests at most.")
 
     @pytest.mark.parametrize(
         ("platform", "engine", "words"),
@@ -142,11 +154,26 @@ class TestCase:
             ("h100_sxm_1", "vllm_0_19", "as measured with vllm"),
             ("h100_sxm_1", "ideal", "none: the roofline"),
             ("mi300x_1", "vllm_0_19", "estimate: priors, amd_mi300x was not measured"),
+            ("a100_40_sxm_8", "vllm_0_19", "estimate: constants of nvidia_a100_sxm"),
+            ("a100_40_sxm_8", "tensorrt_llm", "estimate: constants of nvidia_a100_sxm"),
+            ("l4_8", "vllm_0_19", "estimate: constants of nvidia_l40s"),
+            (
+                "h20_8",
+                "vllm_0_19",
+                "as measured with vllm; elementwise with constants of nvidia_h100_sxm (estimate)",
+            ),
         ],
     )
     def test_whose_kernels_the_times_are_of(self, platform, engine, words):
         found = case("llama3_8b", platform, prompt=100, output=10, engine=engine)
         assert kernels_row(found) == ("kernels", words)
+
+    def test_kernels_that_only_another_software_has_are_not_the_engines(self):
+        chip = genz.accelerator("nvidia_h100_sxm")
+        lent = chip.replace(kernel={"gemm": {"bf16": chip.kernel["gemm"]["bf16"]}})
+        platform = genz.platform("h100_sxm_1").replace(accelerator=lent)
+        found = case("llama3_8b", platform, prompt=100, output=10, engine="tensorrt_llm")
+        assert kernels_row(found)[1] == "as measured with vllm"
 
     def test_kernels_that_another_software_lends_are_named(self):
         chip = genz.accelerator("nvidia_h100_sxm")

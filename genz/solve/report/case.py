@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -158,10 +159,18 @@ class Case:
         held = self.memory
         if bool(held.fits):
             return ""
-        most = plural(float(held.max_batch), "request")
-        if float(held.cache) <= float(held.pool):
-            return f"Too many at once: {self.engine.name} runs {most} at most."
-        return f"Does not fit into memory: at most {most} would."
+        batch, most = float(held.max_batch), plural(float(held.max_batch), "request")
+        fits = float(held.cache) <= float(held.pool)
+        if not fits and batch < self._allowed:
+            return f"Does not fit into memory: at most {most} would."
+        many = "Too many at once" if fits else "Does not fit into memory, and too many at once"
+        return f"{many}: {self.engine.name} runs {most} at most."
+
+    @property
+    def _allowed(self) -> float:
+        """Requests that the engine runs at once on this device; infinite without a limit [1]."""
+        most = self.engine.on(self.platform.accelerator).max_sequence
+        return inf if most is None else float(most) * float(self.parallel.data)
 
     @cached_property
     def generation(self) -> Generation:
