@@ -230,7 +230,7 @@ def _narrower(answer: Sizing, best: Plan) -> list[str]:
     ]
     return [
         f"{plan.precision.label} carries {100 * (1 - plan.max_rate / plan.n_accelerator / mine):.2g} % less per "
-        f"accelerator there than {best.precision.label}: {best.engine} has no faster kernels for it."
+        f"accelerator there than {best.precision.label}."
         for plan in slower
     ]
 
