@@ -1,7 +1,4 @@
-"""Prefill and decode on different replicas: the cache that moves between them, and the fewest of each.
-
-Each raises :class:`genz.core.errors.InputError` if a number breaks its rule, or shapes do not broadcast.
-"""
+"""Prefill and decode on different replicas: the cache that moves between them, and the fewest of each."""
 
 from __future__ import annotations
 
@@ -44,6 +41,11 @@ def moved_bytes(
     -------
     ndarray, shape (...)
         Bytes. [B]
+
+    Raises
+    ------
+    InputError
+        If a number breaks its rule, or shapes do not broadcast.
     UnknownNameError
         If a format is unknown.
     """
@@ -76,6 +78,11 @@ def transfer_time(
     ndarray, shape (...)
         Time. [s]
 
+    Raises
+    ------
+    InputError
+        If a number breaks its rule, or shapes do not broadcast.
+
     Examples
     --------
     >>> float(transfer_time(6.02e9, 25e9))
@@ -106,6 +113,11 @@ def overlapped_time(
     -------
     ndarray, shape (...)
         Time. [s]
+
+    Raises
+    ------
+    InputError
+        If a number breaks its rule, or shapes do not broadcast.
 
     Notes
     -----
@@ -143,6 +155,11 @@ def replicas_for_prefill(rate: FloatLike, time: FloatLike) -> FloatArray:
     -------
     ndarray, shape (...)
         Lower bound, not rounded: what a fluid would need. [1]
+
+    Raises
+    ------
+    InputError
+        If a number breaks its rule, or shapes do not broadcast.
     """
     return np.asarray(
         check.at_least("rate", rate, 0.0, "1/s") * check.at_least("time", time, 0.0, "s")
@@ -169,6 +186,11 @@ def replicas_for_decode(
     -------
     ndarray, shape (...)
         Lower bound, not rounded. [1]
+
+    Raises
+    ------
+    InputError
+        If a number breaks its rule, or shapes do not broadcast.
     """
     tokens = check.at_least("rate", rate, 0.0, "1/s") * check.at_least(
         "output", output, 0.0, "tokens"
@@ -196,6 +218,11 @@ def replicas_for_cache(
     -------
     ndarray, shape (...)
         Lower bound, not rounded. [1]
+
+    Raises
+    ------
+    InputError
+        If a number breaks its rule, or shapes do not broadcast.
     """
     held = check.at_least("context", context, 0.0, "tokens")
     room = check.positive("room", room, "tokens")

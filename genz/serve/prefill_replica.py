@@ -191,12 +191,19 @@ def prefill_replica(
         alone, in equal chunks. [1]
     variation : array_like, shape (...), default 0
         Squared coefficient of variation of the prompt. [1]
-    beams, **options
-        And what they raise as in :func:`genz.serve.decode_replica.decode_replica`.
+    beams : array_like, shape (...), default 1
+        Beams of each request. [1]
+    **options
+        See :class:`genz.serve.deployment.Options`.
 
     Returns
     -------
     PrefillReplica
+
+    Raises
+    ------
+    InputError
+        If a number breaks its rule, shapes do not broadcast, or the layout fits neither model nor platform.
     """
     load = {
         "prompt": check.at_least("prompt", prompt, 1.0, "tokens"),

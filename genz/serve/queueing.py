@@ -1,7 +1,4 @@
-"""Requests that wait for one server after the other's turn: M/D/1, exact, and what a split of the service does to it.
-
-Each raises :class:`genz.core.errors.InputError` if a number breaks its rule, or shapes do not broadcast.
-"""
+"""Requests that wait for one server after the other's turn: M/D/1, exact, and what a split of the service does to it."""
 
 from __future__ import annotations
 
@@ -44,6 +41,11 @@ def wait_mean(load: FloatLike, service: FloatLike, variation: FloatLike = 0.0) -
     ndarray, shape (...)
         :math:`\rho D (1 + c^2) / (2 (1 - \rho))`, infinite from a load of 1 on (Pollaczek, Khinchine). [s]
 
+    Raises
+    ------
+    InputError
+        If a number breaks its rule, or shapes do not broadcast.
+
     Examples
     --------
     >>> float(wait_mean(0.5, 1.0))
@@ -69,6 +71,11 @@ def wait_probability(load: FloatLike, services: FloatLike) -> FloatArray:
     -------
     ndarray, shape (...)
         Probability; 0 from a load of 1 on. [1]
+
+    Raises
+    ------
+    InputError
+        If a number breaks its rule, or shapes do not broadcast.
 
     Notes
     -----
@@ -124,6 +131,11 @@ def wait_percentile(
     ndarray, shape (...)
         Percentile; 0 where ``q`` of the requests find the server free, infinite from a load of 1 on. [s]
 
+    Raises
+    ------
+    InputError
+        If a number breaks its rule, or shapes do not broadcast.
+
     Notes
     -----
     Exact for equal services. For others the percentile of those who wait at all lies between M/D/1 and M/M/1 in
@@ -166,6 +178,11 @@ def single_ttft(rate: FloatLike, service: FloatLike, n_replica: FloatLike = 1) -
     ndarray, shape (...)
         :math:`D + R D^2 / (2 (1 - R D))`, DistServe (arXiv 2401.09670v3), equation 1. [s]
 
+    Raises
+    ------
+    InputError
+        If a number breaks its rule, or shapes do not broadcast.
+
     Examples
     --------
     >>> float(single_ttft(0.5, 1.0))
@@ -192,6 +209,11 @@ def inter_op_ttft(rate: FloatLike, service: FloatLike, n_stage: FloatLike = 2) -
         :math:`D` and the wait of a server of :math:`D / n`; for two stages
         :math:`D + R D^2 / (4 (2 - R D))`, DistServe, equation 2. [s]
 
+    Raises
+    ------
+    InputError
+        If a number breaks its rule, or shapes do not broadcast.
+
     Examples
     --------
     >>> float(inter_op_ttft(0.5, 1.0))
@@ -217,6 +239,11 @@ def intra_op_ttft(rate: FloatLike, service: FloatLike, speedup: FloatLike) -> Fl
     -------
     ndarray, shape (...)
         :math:`D / K + R D^2 / (2 K (K - R D))`, DistServe, equation 3. [s]
+
+    Raises
+    ------
+    InputError
+        If a number breaks its rule, or shapes do not broadcast.
 
     Examples
     --------
