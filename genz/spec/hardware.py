@@ -178,9 +178,9 @@ class Accelerator(Record):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Collective(Record):
-    """Constants of one collective in one software library: a fast and a bulk protocol, the faster one counts.
+    """Constants of one collective in one software library: two or three protocols, the fastest counts.
 
-    Libraries may have a third, as NCCL has LL, LL128 and Simple.
+    They are a fast and a bulk one, and in some libraries a third, as NCCL has LL, LL128 and Simple.
     """
 
     start: Num = schema.quantity(
