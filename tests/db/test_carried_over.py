@@ -6,6 +6,7 @@ from dataclasses import fields
 import pytest
 
 from genz.db import registry
+from genz.solve.calibrate.carry import _entries, carried_over
 
 NOTE = re.compile(
     r"carried over from (\w+), error at least ([\d.]+), times per exponential and per tile by the cores: ([^;]+)"
@@ -44,6 +45,12 @@ def test_constants_are_those_of_the_sibling(case):
         if field == "error":
             value = max(value, float(least))
         assert getattr(constants, field) == pytest.approx(value, rel=5e-3), field
+
+
+@pytest.mark.parametrize("path", list(_entries()), ids=lambda path: path.stem)
+def test_entries_are_what_the_command_writes(path):
+    """Platforms too: what their links carry over."""
+    assert carried_over(path) == path.read_text(encoding="utf-8")
 
 
 def test_most_devices_without_tables_have_such_constants():

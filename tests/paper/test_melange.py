@@ -1,4 +1,8 @@
-"""Figures of Mélange against the values it prints."""
+"""Figures of Mélange against the values it prints.
+
+Counts of cells in which its maps and the model agree (46, 47 and 39 of the best GPUs; 32, 19 and 23 of the other maps)
+are our own output: they detect change, and no source asks for them.
+"""
 
 import os
 from pathlib import Path
@@ -174,7 +178,7 @@ def test_the_long_cells_ask_more_of_the_h100_than_its_hardware_has(published):
     ("name", "keys", "least"),
     [
         ("melange_a10g_a100", (["prompt", "output"],) * 2, 32),
-        ("melange_a100_h100_70b", (["prompt", "output"],) * 2, 18),
+        ("melange_a100_h100_70b", (["prompt", "output"],) * 2, 19),
         ("melange_slo", (["size", "ms"], ["size", "tpot_ms"]), 23),
     ],
 )
