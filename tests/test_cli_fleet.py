@@ -68,7 +68,10 @@ def test_no_fleet_is_status_1(files):
 def test_own_throughput():
     result = genz("llama2_7b", *ONE, "--tpot", "120ms", *SMALL, "--tpot-from", "arrival")
     assert result.exit_code == 0
-    assert "llama2_7b: 20 requests/s in 1 size; tpot <= 120 ms (mean); vllm_0_24." in result.stdout
+    assert (
+        "llama2_7b: 20 requests/s in 1 size; tpot <= 120 ms (mean), tpot from arrival; vllm_0_24."
+        in result.stdout
+    )
     slow = genz("llama2_7b", *ONE, "--tpot", "1ms", *SMALL)
     assert slow.exit_code == 1
     assert (

@@ -108,7 +108,7 @@ def fleet(model: str | None, **given: Any) -> int:
     answer = _answer(model, given)
     out.save(frame=answer.to_frame if answer.found else lambda: answer.single, data=answer.to_dict)
     if not out.quiet:
-        _print(answer, _engine(given))
+        _print(answer, _engine(given), given["tpot_from"])
     return 0 if answer.found else 1
 
 
@@ -213,10 +213,10 @@ def _engine(given: Mapping[str, Any]) -> str:
     return found
 
 
-def _print(answer: Fleet, engine: str) -> None:
+def _print(answer: Fleet, engine: str, tpot_from: str | None) -> None:
     from genz.solve.question import fleet_question
 
-    say(fleet_question(answer, engine))
+    say(fleet_question(answer, engine, tpot_from))
     if answer.found:
         rows = [
             [

@@ -39,14 +39,16 @@ def split_question(answer: Disaggregation) -> str:
     return _line(answer, [*parts, f"least {answer.objective.rank}", link])
 
 
-def fleet_question(answer: Fleet, engine: str = "") -> str:
+def fleet_question(answer: Fleet, engine: str = "", tpot_from: str | None = None) -> str:
     """Return what a fleet was asked: requests, for each model the limits on its mean times, and software if any."""
+    since = ", tpot from arrival" if tpot_from == "arrival" else ""
     parts = []
     for load in answer.loads:
         head = "" if load.model is None else f"{load.model.name}: "
         text = f"{head}{_rate(load.rate.sum(axis=1))} in {plural(load.n_bucket, 'size')}"
         if load.model is not None and load.objective is not None:
             text += f"; {_limits(load.objective, level='mean')}"
+            text += since if np.isfinite(float(load.objective.tpot)) else ""
         parts.append(text)
     return "; ".join([*parts, *([engine] if engine else [])]) + "."
 

@@ -43,6 +43,10 @@ def test_fleet_and_split():
         "llama3_8b: 4 requests/s in 2 sizes; tpot <= 50 ms (mean); "
         "llama3_1_8b: 4 requests/s in 2 sizes; tpot <= 50 ms (mean); ideal."
     )
+    assert (
+        fleet_question(mix, "ideal", "arrival").count("tpot <= 50 ms (mean), tpot from arrival")
+        == 2
+    )
     split = genz.disaggregate("llama3_8b", genz.Workload.of(2000, 300), genz.Objective(rate=2.0, ttft=1.0),
                               prefill_platform="h100_sxm_8", link=25e9, engine="vllm_0_19")  # fmt: skip
     assert split_question(split) == (
