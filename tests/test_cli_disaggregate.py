@@ -35,6 +35,19 @@ def test_prints_pools_and_explains():
     assert max(len(line.rstrip()) for line in result.stdout.splitlines()) <= 100
 
 
+def test_percentiles_that_limits_are_on_are_shown():
+    result = genz(*BASE, *TRAFFIC, "--percentile", "90%")
+    pools = json.loads(genz(*BASE, *TRAFFIC, "--percentile", "90%", "--json").stdout)["plan"][
+        "pools"
+    ]
+    slowest = max(pool["percentile"] for pool in pools if pool["phase"] == "prefill")
+    text = " ".join(result.stdout.split())
+    assert f"slowest pool: ttft {1e3 * slowest:.3g} ms (p90), tpot" in text
+    assert f" {1e3 * slowest:.3g} " in result.stdout
+    assert " p90 " in result.stdout.splitlines()[3]
+    assert "slowest pool" not in genz(*BASE, *TRAFFIC, "--percentile", "mean").stdout
+
+
 def test_json_is_the_answer_and_nothing_else():
     result = genz(*BASE, *TRAFFIC, "--headroom", "10%", "--equal", "decode", "--json")
     data = json.loads(result.stdout)

@@ -141,17 +141,30 @@ def _print(answer: Disaggregation) -> None:
 
     say(split_question(answer))
     if answer.plan is not None:
-        show(table(_COLUMNS, [_row(pool) for pool in answer.plan.pools]))
+        levels = _levels(answer)
+        rows = [_row(pool, own=bool(levels)) for pool in answer.plan.pools]
+        show(table(_columns(levels), rows))
     say(answer.explain())
 
 
-_COLUMNS = (
-    "phase", "platform", ">workers", "layout", ">accel-\nerators", ">req/s\neach", ">at most", ">batch",
-    ">TTFT or\nTPOT ms", ">W", "limited\nby",
-)  # fmt: skip
+def _levels(answer: Disaggregation) -> list[str]:
+    """Return the percentiles that limits on the times of pools are on."""
+    from genz.solve.words import level_words
+
+    levels = (answer.objective.level(name) for name in ("ttft", "tpot"))
+    return list(dict.fromkeys(level_words(n) for n in levels if not isinstance(n, str)))
 
 
-def _row(pool: Any) -> list[str]:
+def _columns(levels: list[str]) -> tuple[str, ...]:
+    """Return the columns, one of percentiles where limits are on them."""
+    own = [">" + "/".join(levels) + "\nms"] if levels else []
+    return (
+        "phase", "platform", ">workers", "layout", ">accel-\nerators", ">req/s\neach", ">at most", ">batch",
+        ">TTFT or\nTPOT ms", *own, ">W", "limited\nby",
+    )  # fmt: skip
+
+
+def _row(pool: Any, *, own: bool) -> list[str]:
     return [
         pool.phase,
         pool.platform,
@@ -162,6 +175,7 @@ def _row(pool: Any) -> list[str]:
         figure(pool.max_rate),
         figure(pool.batch),
         scaled(pool.time, 1e-3),
+        *([scaled(pool.percentile, 1e-3)] if own else []),
         figure(pool.power),
         pool.limit,
     ]

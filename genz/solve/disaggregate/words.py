@@ -9,10 +9,10 @@ from genz.core.words import plural
 from genz.solve.disaggregate.rules import PHASES
 from genz.solve.disaggregate.worker import Split, Worker
 from genz.solve.formats import formats_in_words
-from genz.solve.words import duration
+from genz.solve.words import duration, level_words, limited_times
 
 if TYPE_CHECKING:
-    from genz.solve.disaggregate.answer import Disaggregation
+    from genz.solve.disaggregate.answer import DisaggregatedPlan, Disaggregation
 
 __all__ = ["answer_in_words", "split_in_words"]
 
@@ -104,8 +104,20 @@ def answer_in_words(answer: Disaggregation) -> str:
         f"({plan.moved / 1e6:,.4g} MB a request)."
     )
     formats = f"Formats: {formats_in_words(answer.model, plan.precision)}."
-    lines = [answer.split.explain(), formats, moved, _against(answer)]
+    lines = [answer.split.explain(), formats, moved, _limited(answer, plan), _against(answer)]
     return "\n".join(line for line in lines if line)
+
+
+def _limited(answer: Disaggregation, plan: DisaggregatedPlan) -> str:
+    """Return the percentiles that limits are on, of the slowest pools; nothing where they are on means."""
+    goal, times = answer.objective, limited_times(plan, answer.objective)
+    asked = {n: t for n, t in times.items() if isfinite(float(getattr(goal, n)))}
+    own = ", ".join(
+        f"{name} {duration(time)} ({level_words(goal.level(name))})"
+        for name, time in asked.items()
+        if time is not None and not isinstance(goal.level(name), str)
+    )
+    return f"What limits are on, in the slowest pool: {own}." if own else ""
 
 
 def _against(answer: Disaggregation) -> str:
