@@ -60,6 +60,17 @@ def test_help_starts_without_pandas_plotly_and_rich():
 
 
 class TestSize:
+    def test_platforms_that_were_named_and_have_no_plan_are_told_with_the_reason(self):
+        """141 GB of weights fill six cards of 24 GB: one L4 or RTX 4090 holds none of it."""
+        result = genz(*SIZE, "--platform", "h100_sxm_8,l4_1,rtx_4090_1")
+        assert result.exit_code == 0
+        why = "no layout fits into memory and keeps the limits"
+        assert f"No plan on l4_1, rtx_4090_1: {why}." in result.stdout
+        result = genz(*SIZE, "--platform", "h100_sxm_8,a100_sxm_8", "--precision", "fp8")
+        text = " ".join(result.stdout.split())
+        assert "No plan on a100_sxm_8: nvidia_a100_sxm has no matrix unit for fp8;" in text
+        assert "No plan on" not in genz(*SIZE, "--platform", "h100_sxm_8").stdout
+
     def test_ranks_plans_and_explains(self):
         formats = ["--precision", "native,w8a8"]
         result = genz(*SIZE, "--platform", "h100_sxm_8,mi300x_8", "--top", 2, *formats)

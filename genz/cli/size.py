@@ -119,7 +119,8 @@ def size(model: str, **given: Any) -> int:
     answer = _answer(model, given)
     out.save(frame=answer.to_frame, data=answer.to_dict, page=answer.report)
     if not out.quiet:
-        _print(answer, int(given["top"]))
+        absent = _absent(answer, given) if given["platforms"] and answer.ranking else ""
+        _print(answer, int(given["top"]), absent)
     return 0 if answer.ranking else 1
 
 
@@ -210,7 +211,7 @@ def _refuse(answer: Sizing) -> None:
     raise InputError(msg)
 
 
-def _print(answer: Sizing, top: int) -> None:
+def _print(answer: Sizing, top: int, absent: str) -> None:
     from genz.solve.formats import checkpoint, star
     from genz.solve.question import question
 
@@ -229,7 +230,26 @@ def _print(answer: Sizing, top: int) -> None:
     notes += filter(None, [star(answer.model, [plan.precision for plan in plans[:top]])])
     if notes:
         say("; ".join(notes) + ".\n")
+    if absent:
+        say(absent + "\n")
     say(answer.explain())
+
+
+def _absent(answer: Sizing, given: dict[str, Any]) -> str:
+    """Return which of the platforms that were named have no plan, and why; empty if all have one."""
+    n_format = max(len(names(given["precision"])), 1)
+    served = {name for plan in answer.ranking for name in plan.platform.split("+")}
+    reasons: dict[str, list[str]] = {}
+    for name in answer.platforms:
+        if name not in served:
+            said = [why for place, why in answer.skipped.items() if place.split()[0] == name]
+            why = (
+                said[0]
+                if len(said) >= n_format
+                else "no layout fits into memory and keeps the limits"
+            )
+            reasons.setdefault(why, []).append(name)
+    return " ".join(f"No plan on {', '.join(some)}: {why}." for why, some in reasons.items())
 
 
 _COLUMNS = (
