@@ -111,7 +111,10 @@ def size(
     layout needs :math:`\lceil \lambda / \lambda_{max} \rceil` replicas. :func:`genz.solve.search.narrow` brackets the
     prompts per step at which limits break, of all layouts at once, until no layout that could be the best of its platform
     is open; steps grow with their load, so the rate between the ends of a bracket is bounded too. Of several
-    stationary states the least one counts, :func:`genz.serve.loops.at_rate`; a plan is evaluated at its own rate.
+    stationary states the least one counts, :func:`genz.serve.loops.at_rate`; a plan is evaluated at its own rate, and one
+    that breaks a limit there is searched anew in the rate. The proof rests on times that rise with the load. Where a step
+    jumps with its batch (waves of products on an A100) they may fall for a little: plans keep their limits all the same,
+    but a layout may carry a few per cent more than is found.
     Power and energy are those of the fewest replicas that keep the limits on times.
     """
     model = registry.model(model)
