@@ -173,7 +173,7 @@ def generate(
         shared=load["prompt"],
         **at.options,
     )
-    ttft = first["time"] + first_token_time(at.engine, at.parallel, new, step["time"])
+    ttft = first["time"] + first_token_time(at, new, step["time"])
     share = ttft / (ttft + further * step["time"])
     error = share * first["log_error"] + (1.0 - share) * step["log_error"]
 

@@ -230,9 +230,8 @@ def prefill_replica(
     idle = mean_decode(
         model, platform, batch=_NONE, context=length, beams=beam, shared=length, **at.options
     )
-    engine = at.engine
-    called = first_token_time(engine, at.parallel, new, 0.0)
-    waited = first_token_time(engine, at.parallel, new, 1.0) - called
+    called = first_token_time(at, new, 0.0)
+    waited = first_token_time(at, new, 1.0) - called
     watts = idle_power(platform) * np.asarray(at.parallel.size, dtype=np.float64)
 
     def fit(value: Num) -> Num:

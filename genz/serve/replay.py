@@ -155,8 +155,7 @@ class _Replica:
     def send(self, request: _Request, time: float) -> None:
         """Send a request; it reaches the scheduler when the engine's front end is done with it."""
         request.arrival = time
-        at = self.at
-        added = first_token_time(at.engine, at.parallel, request.prompt, self.last_step)
+        added = first_token_time(self.at, request.prompt, self.last_step)
         heapq.heappush(self.sent, (time + float(added), self.n_sent, request))
         self.n_sent += 1
 

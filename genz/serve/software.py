@@ -10,7 +10,8 @@ from genz.core.numberformat import BITS
 from genz.core.typing import FloatArray, Num
 from genz.ops.work import Work
 from genz.perf.step import PassTime
-from genz.spec.deployment import Engine, Parallel
+from genz.serve.deployment import Deployment
+from genz.spec.deployment import Engine
 
 __all__ = ["as_run", "first_token_time"]
 
@@ -74,13 +75,13 @@ def _network(engine: Engine, work: Work, passed: PassTime) -> FloatArray:
     return np.asarray(engine.stretch_network * total)
 
 
-def first_token_time(engine: Engine, parallel: Parallel, new: Num, step: Num) -> FloatArray:
+def first_token_time(at: Deployment, new: Num, step: Num) -> FloatArray:
     """Return the time that the engine adds to the first token beside the prompt's own steps.
 
     Parameters
     ----------
-    engine, parallel
-        Serving software and layout.
+    at : Deployment
+        What runs where.
     new : array_like, shape (...)
         Tokens of the prompt that pass. [tokens]
     step : array_like, shape (...)
@@ -91,9 +92,11 @@ def first_token_time(engine: Engine, parallel: Parallel, new: Num, step: Num) ->
     ndarray, shape (...)
         API call, work on the prompt before its first step, and steps of waiting. [s]
     """
+    engine = at.engine
     prompt = engine.overhead_call + engine.overhead_prompt + engine.overhead_token * new
-    several = np.where(np.greater(parallel.data, 1.0), engine.wait_group, 0.0)
-    return np.asarray(prompt + (engine.wait_step + engine.batch_wait + several) * step)
+    wait = engine.wait_step + engine.batch_wait + (engine.wait_expert if at.model.routed else 0.0)
+    several = np.where(np.greater(at.parallel.data, 1.0), engine.wait_group, 0.0)
+    return np.asarray(prompt + (wait + several) * step)
 
 
 def _narrow(work: Work, passed: PassTime) -> Num:

@@ -206,7 +206,7 @@ def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
     several = np.where(closed, load.others, np.maximum(1.0 - load.new / load.budget, 0.0))
     seen = np.minimum(share * busy / tau, 1.0)
     residual = base / 2.0 + seen * several * np.maximum(busy - base, 0.0) / 2.0
-    engine = first_token_time(at.engine, at.parallel, load.new, tau)
+    engine = first_token_time(at, load.new, tau)
     met = np.where(closed, arrivals / load.most * load.others, rho)
     with np.errstate(divide="ignore"):
         queue = met * service * (1.0 + load.variation) / (2.0 * (1.0 - met))

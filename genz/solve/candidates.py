@@ -149,7 +149,7 @@ class Candidates:
 
 def _check_formats(model: Model, platform: Platform, precision: Precision) -> None:
     kinds = {"mixer", "dense", "embedding", "norm"}
-    kinds |= {"expert"} if any(True for _ in model.expert_groups()) else set()
+    kinds |= {"expert"} if model.routed else set()
     for name in sorted({precision.compute_format(k) for k in kinds} | {precision.attention_format}):
         platform.accelerator.peak(name)
 

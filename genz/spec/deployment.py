@@ -170,6 +170,9 @@ class Engine(Record):
         high=1000.0,
         default=0.0,
     )
+    wait_expert: Num = schema.quantity(
+        "1", "further such steps of models with experts", high=1000.0, default=0.0
+    )
     overhead_prefill: Num = schema.quantity(
         "s",
         "fixed time of a step in which prompts pass, beside overhead_step",

@@ -415,6 +415,11 @@ class Model(Record):
             idle += group.count * unused * experts.expert_parameter(self.width)
         return self.n_parameter - idle
 
+    @property
+    def routed(self) -> bool:
+        """Whether any layer has experts."""
+        return any(True for _ in self.expert_groups())
+
     def expert_groups(self) -> Iterator[tuple[LayerGroup, Experts]]:
         """Yield the groups that hold experts."""
         for group in self.groups:

@@ -270,6 +270,13 @@ def test_what_the_engine_adds_to_the_first_token(zoo, cluster):
     assert done.ttft - bare.ttft == pytest.approx(0.5 + 48e-3 + 2 * bare.tpot, rel=1e-6)
 
 
+@pytest.mark.parametrize(("kind", "steps"), [("gqa", 0.0), ("experts", 3.0)])
+def test_models_with_experts_wait_longer(zoo, cluster, kind, steps):
+    bare = served(zoo[kind], cluster, load(), rate=1e-3, engine=BUDGET)
+    done = served(zoo[kind], cluster, load(), rate=1e-3, engine=BUDGET.replace(wait_expert=3.0))
+    assert done.ttft - bare.ttft == pytest.approx(steps * bare.tpot, rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("given", "text"),
     [

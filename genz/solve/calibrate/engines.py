@@ -31,6 +31,7 @@ _FIELDS: dict[str, tuple[float, float, float, float]] = {
     "overhead_prompt": (1e-2, 1e-4, 1.0, 1.5),
     "overhead_token": (3e-6, 1e-8, 1e-4, 1.5),
     "wait_step": (2.0, 0.1, 30.0, 1.0),
+    "wait_expert": (2.0, 0.05, 100.0, 1.5),
     "wait_group": (5.0, 0.1, 200.0, 1.5),
     "launch_share": (0.8, 0.1, 1.0, 0.3),
     "launch_share_narrow": (0.8, 0.02, 1.0, 1.0),
@@ -43,6 +44,8 @@ _TIMES = ("ttft", "tpot")
 #: Weight of a time to first token beside a time per token, whose scatter is about half. [1]
 _FIRST = 0.6
 _PRECISION = 3e-3
+#: Deployments of either kind that tell a wait of models with experts from that of others.
+_SEVERAL = 5
 
 
 def fit_engine(
@@ -137,10 +140,11 @@ def fit_engine(
 
 def _told(rows: pd.DataFrame) -> list[str]:
     """Fields that the runs say something about."""
-    model = [registry.model(str(name)) for name in rows["model"].unique()]
-    dense = not any(any(True for _ in m.expert_groups()) for m in model)
+    deployment = rows[list(DEPLOYMENT)].drop_duplicates()
+    routed = [registry.model(str(name)).routed for name in deployment["model"]]
     silent = {
-        "overhead_expert": dense,
+        "overhead_expert": not any(routed),
+        "wait_expert": min(routed.count(True), routed.count(False)) < _SEVERAL,
         "stretch_bulk": True,  # on demand: most libraries have no such messages
         "wait_group": not (rows["data"] > 1).any(),
         "stretch_network": not (rows["tensor"] * rows["data"] > 1).any(),

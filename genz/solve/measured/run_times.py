@@ -16,7 +16,7 @@ from genz.serve.replay import replay
 from genz.serve.served import served
 from genz.spec.deployment import Engine, Lengths, Parallel, Routing, Workload
 from genz.spec.hardware import Platform
-from genz.spec.model import Experts, Model
+from genz.spec.model import Model
 from genz.spec.precision import Precision
 
 __all__ = ["ENGINES", "RunTimes", "run_times"]
@@ -106,8 +106,7 @@ def run_times(
 
 
 def _kind(case: dict[str, Any]) -> str:
-    model = registry.model(str(case["model"]))
-    routed = any(isinstance(g.feed_forward, Experts) for g in model.groups)
+    routed = registry.model(str(case["model"])).routed
     return ("experts" if routed else "dense") + _LOADS[str(case["load"])]
 
 
