@@ -54,6 +54,10 @@ def test_pools_of_a_rack_are_no_layout():
          "native/fp8"),
         ({"engine": "sglang", "engine_version": "0.5.9", "gpu": "h200_sxm", "model": "deepseek-ai/DeepSeek-R1"},
          "sglang", "fp8_block"),
+        ({"engine": "sglang", "engine_version": "0.5.10.post1", "gpu": "h200_sxm"}, "sglang", "fp8_block"),
+        ({"engine": "sglang", "engine_version": "nightly-dev-20260402-d7256eb6"}, "sglang", "fp8_block"),
+        ({"engine": "sglang", "engine_version": "0.5.6.post2"}, "sglang_0_5_6", "fp8_block"),
+        ({"engine": "sglang", "engine_version": np.nan}, "sglang_0_5_6", "fp8_block"),
     ],
 )  # fmt: skip
 def test_engines_and_formats(change, engine, precision):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,7 @@ def _layout(rows: pd.DataFrame) -> tuple[FloatArray, FloatArray, FloatArray]:
 _ENGINES = {
     "vllm": ("0.12", "vllm_0_11", "vllm_0_19"),
     "trtllm": ("1.2", "tensorrt_llm_1_0", "tensorrt_llm"),
-    "sglang": ("0.0", "sglang", "sglang"),
+    "sglang": ("0.5.8", "sglang_0_5_6", "sglang"),
 }
 
 
@@ -120,11 +121,11 @@ def _engine(rows: pd.DataFrame) -> list[str]:
 
 
 def _version(text: Any) -> tuple[int, ...]:
-    """Major and minor number; runs of development versions are new, those without a version old."""
+    """Numbers of a release; runs of development versions are new, those without a version old."""
     if not isinstance(text, str):
-        return (0, 0)
-    numbers = text.split(".")[:2]
-    return tuple(map(int, numbers)) if all(n.isdigit() for n in numbers) else (99, 0)
+        return (0,)
+    numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return tuple(int(n) for n in numbers.groups() if n) if numbers else (99,)
 
 
 # --- options of the servers, from the scripts that launched them ----------------------------------
