@@ -10,7 +10,7 @@ from genz.cli.shell import main
 from genz.core.errors import InputError
 from genz.db import registry
 from genz.solve.calibrate import calibrate
-from genz.solve.calibrate.engines import _told, fit_engine
+from genz.solve.calibrate.engines import fit_engine, told
 from genz.solve.calibrate.flags import FASTER
 from genz.solve.measured.files import platform_name
 from genz.solve.measured.run_times import run_times
@@ -68,13 +68,13 @@ def test_options_of_the_servers_are_inputs():
 
 
 @pytest.mark.parametrize(
-    ("dense", "experts", "told"), [(5, 5, True), (9, 4, False), (4, 9, False), (9, 0, False)]
+    ("dense", "experts", "apart"), [(5, 5, True), (9, 4, False), (4, 9, False), (9, 0, False)]
 )
-def test_a_wait_of_experts_takes_several_deployments_of_either_kind(dense, experts, told):
+def test_a_wait_of_experts_takes_several_deployments_of_either_kind(dense, experts, apart):
     rows = runs().iloc[[0]]
     each = [rows.assign(tensor=2.0**i) for i in range(dense)]
     each += [rows.assign(tensor=2.0**i, model="mixtral_8x7b") for i in range(experts)]
-    assert ("wait_expert" in _told(pd.concat(each))) == told
+    assert ("wait_expert" in told(pd.concat(each))) == apart
 
 
 def test_rows_that_break_physics_are_left_out():

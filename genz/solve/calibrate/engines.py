@@ -20,10 +20,10 @@ from genz.solve.measured.run_times import run_times
 from genz.solve.split import DEPLOYMENT
 from genz.spec.deployment import Engine
 
-__all__ = ["fit_engine"]
+__all__ = ["FITTED", "fit_engine", "told"]
 
 #: Field -> centre of the prior, lowest and highest value, spread of the logarithm under the prior.
-_FIELDS: dict[str, tuple[float, float, float, float]] = {
+FITTED: dict[str, tuple[float, float, float, float]] = {
     "overhead_layer": (2e-6, 1e-8, 1e-3, 1.5),
     "overhead_request": (5e-6, 1e-8, 1e-3, 1.5),
     "overhead_prefill": (5e-3, 1e-5, 1.0, 1.5),
@@ -98,7 +98,7 @@ def fit_engine(
     used = np.flatnonzero(flag == "")
     group = np.asarray(pd.factorize(pd.MultiIndex.from_frame(long[list(DEPLOYMENT)]))[0])
     weight = _weight(long, group)
-    parameters = [Parameter(n, *_FIELDS[n]) for n in fields or _told(known)]
+    parameters = [Parameter(n, *FITTED[n]) for n in fields or told(known)]
 
     def predict(values: Mapping[str, float]) -> FloatArray:
         return _predicted(known, engine.replace(**values))
@@ -138,8 +138,14 @@ def fit_engine(
     return FittedRuns(values, errors["tpot_error"], first, made, table, folds)
 
 
-def _told(rows: pd.DataFrame) -> list[str]:
-    """Fields that the runs say something about."""
+def told(rows: pd.DataFrame) -> list[str]:
+    """Return the constants that runs say something about.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Runs in the own columns, and ``device``.
+    """
     deployment = rows[list(DEPLOYMENT)].drop_duplicates()
     routed = [registry.model(str(name)).routed for name in deployment["model"]]
     silent = {
@@ -149,7 +155,7 @@ def _told(rows: pd.DataFrame) -> list[str]:
         "wait_group": not (rows["data"] > 1).any(),
         "stretch_network": not (rows["tensor"] * rows["data"] > 1).any(),
     }
-    return [name for name in _FIELDS if not silent.get(name, False)]
+    return [name for name in FITTED if not silent.get(name, False)]
 
 
 def _placed(rows: pd.DataFrame, engine: Engine) -> Any:

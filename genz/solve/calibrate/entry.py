@@ -11,7 +11,7 @@ from typing import Any
 
 from genz.spec.hardware import Collective, Kernel
 
-__all__ = ["plain", "replaced", "rewritten"]
+__all__ = ["plain", "replaced", "replaced_values", "rewritten"]
 
 _HEAD = re.compile(r"^\[", re.MULTILINE)
 _RULE = (
@@ -69,6 +69,31 @@ def replaced(text: str, tables: Mapping[str, Mapping[str, float]]) -> str:
             blocks[i], place = _table(name, left.pop(name)), i + 1
     blocks[place:place] = [_table(name, values) for name, values in left.items()]
     return "".join(blocks)
+
+
+def replaced_values(text: str, values: Mapping[str, float]) -> str:
+    """Return the text of an entry with other values before its first table, units and remarks left as they are.
+
+    Parameters
+    ----------
+    text : str
+        TOML of an entry.
+    values : mapping
+        Key -> value; keys that the entry lacks follow the last of those it has.
+    """
+    first, *rest = _blocks(text)
+    lines = first.rstrip("\n").splitlines()
+    place = -1
+    for key, value in values.items():
+        known = [i for i, line in enumerate(lines) if re.match(rf"{key}\s*=", line)]
+        if known:
+            place = known[0]
+            lines[place] = re.sub(r"(?<== )[^\s#]+", f"{value:.3g}", lines[place], count=1)
+        else:
+            width = lines[place].find("=")
+            place = place + 1 if place >= 0 else len(lines)
+            lines.insert(place, f"{key.ljust(width)}= {value:.3g}")
+    return "\n".join(lines) + first[len(first.rstrip("\n")) :] + "".join(rest)
 
 
 def plain(constants: Kernel | Collective) -> dict[str, Any]:

@@ -1,0 +1,144 @@
+"""Constants of serving software fitted anew: ``python -m genz.solve.calibrate.refit_engines --data DIR [ENGINE …]``.
+
+Each engine is fitted on the runs of its table that :func:`genz.validate` does not hold out. Which constants those are is
+what its entry says of the table's source; the note there gets the errors on the runs held out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from genz.db import registry
+from genz.db.paths import data_root
+from genz.solve.calibrate.engines import FITTED, fit_engine, told
+from genz.solve.calibrate.entry import replaced_values
+from genz.solve.measured.files import platform_name, read_measurements
+from genz.solve.measured.run_times import run_times
+from genz.solve.split import DEPLOYMENT, DEPLOYMENT_SHARE, held_out
+from genz.spec.deployment import Engine
+
+__all__ = ["main", "runs_of", "with_constants"]
+
+#: Tables of runs on several devices, and whether priors pull where an engine is fitted on one.
+TABLES = {"serving_sample.csv.gz": True, "splitwise_llama2-70b_bloom-176b.csv.gz": False}
+_ERRORS = ("ttft_error", "tpot_error")
+
+
+def runs_of(folder: str | Path) -> Iterator[tuple[str, pd.DataFrame, bool]]:
+    """Yield the name of an engine, its runs with the column ``held_out``, and whether priors pull.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Folder with the tables.
+    """
+    for name, prior in TABLES.items():
+        rows = read_measurements(Path(folder) / name).reset_index(drop=True)
+        if "held_out" not in rows:
+            rows["held_out"] = held_out(rows, DEPLOYMENT, DEPLOYMENT_SHARE)
+        for engine, own in rows.groupby("engine", sort=True):
+            yield str(engine), own, prior
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fit engines anew, print their errors and write the entries of the database."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument(
+        "engine", nargs="*", help="engines of the database; none: all of the tables"
+    )
+    parser.add_argument("--data", required=True, help="folder of tables")
+    parser.add_argument("--dry", action="store_true", help="print only")
+    given = parser.parse_args(arguments)
+    for name, rows, prior in runs_of(given.data):
+        if given.engine and name not in given.engine:
+            continue
+        engine, fit = registry.engine(name), rows[~rows["held_out"]]
+        done = fit_engine(fit, engine, prior=prior, fields=_fields(engine, fit, prior=prior))
+        note = _fitted(fit), _judged(done.engine, rows[rows["held_out"]])
+        values = done.constants | {n: float(getattr(done.engine, n)) for n in _ERRORS}
+        sys.stdout.write(f"{name}: {'; '.join(note)}\n")
+        for path in () if given.dry else _entries(name):
+            text = path.read_text(encoding="utf-8")
+            path.write_text(with_constants(text, values, note), encoding="utf-8")
+
+
+def with_constants(text: str, values: Mapping[str, float], note: Sequence[str]) -> str:
+    """Return the text of an entry with other constants, and with what its notes say of runs and errors.
+
+    Parameters
+    ----------
+    text : str
+        TOML of an engine.
+    values : mapping
+        Constants.
+    note : sequence of str
+        What it was fitted on, and what errors it has; each replaces the like in the notes.
+    """
+    text = re.sub(r'(?m)^covers   = (\[.*"tpot_error".*\])$', partial(_covering, values), text)
+    for pattern, new in zip((_FITTED, _JUDGED), note, strict=True):
+        text = re.sub(pattern, new, text)
+    return replaced_values(text, values)
+
+
+def _covering(values: Mapping[str, float], found: re.Match[str]) -> str:
+    others = [n for n in json.loads(found.group(1)) if n not in FITTED and n not in values]
+    return f"covers   = {json.dumps([*values, *others])}"
+
+
+def _fields(engine: Engine, rows: pd.DataFrame, *, prior: bool) -> list[str]:
+    """Constants that the runs say something about; where no prior pulls, those that the entry has."""
+    if prior:
+        return told(rows)
+    covered = {name for source in engine.sources for name in source.covers}
+    return [name for name in FITTED if name in covered]
+
+
+def _entries(name: str) -> Iterator[Path]:
+    """Entries with the constants of an engine: its own, and those whose notes say that they are its."""
+    for path in sorted((Path(str(data_root("hardware_db"))) / "engines").glob("*.toml")):
+        if path.stem == name or f"--engine {name} " in path.read_text(encoding="utf-8"):
+            yield path
+
+
+def _fitted(rows: pd.DataFrame) -> str:
+    return f"fitted on {_count(rows)} deployments"
+
+
+def _judged(engine: Engine, rows: pd.DataFrame) -> str:
+    off = _off(engine, rows).dropna()
+    value = 100.0 * off.abs()
+    parts = (
+        f"{n} {value[n].median():.0f} % median, {value[n].mean():.0f} % mean"
+        for n in ("tpot", "ttft")
+    )
+    return f"error on {_count(rows.loc[off.index])} others: {'; '.join(parts)}"
+
+
+_FITTED = r"fitted on \d+ runs of \d+ deployments"
+_JUDGED = r"error on \d+ runs of \d+ others: .*? mean; .*? mean"
+
+
+def _count(rows: pd.DataFrame) -> str:
+    return f"{len(rows)} runs of {rows.groupby(list(DEPLOYMENT), dropna=False).ngroups}"
+
+
+def _off(engine: Engine, rows: pd.DataFrame) -> pd.DataFrame:
+    """Predicted over measured times less 1."""
+    parts = []
+    for device, own in rows.groupby("device", sort=False):
+        times = run_times(own, registry.platform(platform_name(str(device))), engine)
+        off = {n: getattr(times, n) / own[n].to_numpy() - 1.0 for n in ("ttft", "tpot")}
+        parts.append(pd.DataFrame(off, own.index))
+    return pd.concat(parts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Engines of the database fitted anew: runs of the tables apart, entries change only where they should."""
+
+import tomllib
+
+import pandas as pd
+import pytest
+
+from genz.solve.calibrate import refit_engines
+from genz.solve.calibrate.entry import replaced_values
+from genz.solve.calibrate.refit_engines import runs_of, with_constants
+
+ENTRY = """\
+# An engine.
+name             = "one"
+overhead_layer      = 1.5e-06  # s
+wait_step           = 2
+tpot_error          = 0.2
+released         = "2026-04"
+
+[[sources]]
+title    = "table"
+covers   = ["overhead_layer", "wait_step", "tpot_error", "admission"]
+note     = "fitted on 3 runs of 2 deployments (with a prior), random; error on 4 runs of 1 others: tpot 1 % median, 2 % mean; ttft 3 % median, 4 % mean"
+"""
+NOTE = (
+    "fitted on 30 runs of 5 deployments",
+    "error on 9 runs of 2 others: tpot 5 % median, 6 % mean; ttft 7 % median, 8 % mean",
+)
+
+
+def test_values_before_the_first_table():
+    text = replaced_values(
+        ENTRY, {"overhead_layer": 2.344e-6, "wait_expert": 4.0, "wait_step": 1.0}
+    )
+    found = tomllib.loads(text)
+    assert (found["overhead_layer"], found["wait_expert"], found["wait_step"]) == (2.34e-6, 4, 1)
+    assert "overhead_layer      = 2.34e-06  # s\nwait_expert         = 4\n" in text
+    assert replaced_values(ENTRY, {}) == ENTRY
+    assert tomllib.loads(replaced_values("name = 'a'\n", {"b": 1.0})) == {"name": "a", "b": 1}
+
+
+def test_an_entry_with_other_constants_says_what_they_were_fitted_on():
+    values = {"overhead_layer": 3e-6, "wait_expert": 4.0, "tpot_error": 0.1}
+    found = tomllib.loads(with_constants(ENTRY, values, NOTE))
+    assert {n: found[n] for n in values} == values
+    assert found["released"] == "2026-04"
+    source = found["sources"][0]
+    # wait_step is no longer fitted, admission never was
+    assert source["covers"] == ["overhead_layer", "wait_expert", "tpot_error", "admission"]
+    assert source["note"] == f"{NOTE[0]} (with a prior), random; {NOTE[1]}"
+
+
+RUNS = {
+    "model": "llama3_1_8b", "device": "h100_sxm", "engine": "vllm_0_19", "prompt": 1000, "output": 200, "data": 1,
+    "expert": 1, "pipeline": 1, "precision": "bf16", "load": "closed", "ttft": 0.05, "tpot": 0.01,
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Tables of two engines, of one with its own column of runs held out; and a database of engines to write to."""
+    runs = pd.DataFrame([RUNS | {"tensor": n, "batch": b} for n in (1, 2, 4, 8) for b in (4, 32)])
+    runs.to_csv(tmp_path / "closed.csv", index=False)
+    static = runs.assign(engine="vllm_2023", load="static", held_out=runs["tensor"] == 8)
+    static.to_csv(tmp_path / "static.csv", index=False)
+    monkeypatch.setattr(refit_engines, "TABLES", {"closed.csv": True, "static.csv": False})
+    return tmp_path
+
+
+def test_runs_apart(folder):
+    found = {name: (rows, prior) for name, rows, prior in runs_of(folder)}
+    assert {n: prior for n, (_, prior) in found.items()} == {"vllm_0_19": True, "vllm_2023": False}
+    assert (found["vllm_2023"][0].query("held_out").tensor == 8).all()
+    assert found["vllm_0_19"][0].groupby("tensor").held_out.nunique().eq(1).all()
+
+
+def test_entries_written(folder, monkeypatch, capsys):
+    engines = folder / "engines"
+    engines.mkdir()
+    copy = ENTRY.replace("on 3 runs", "by --engine vllm_0_19 on 3 runs").replace('"one"', '"two"')
+    for name, text in (("vllm_0_19", ENTRY), ("copy", copy), ("other", ENTRY)):
+        (engines / f"{name}.toml").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(refit_engines, "data_root", lambda _: folder)
+    monkeypatch.setattr(refit_engines, "told", lambda _: ["wait_step"])
+    arguments = ["--data", str(folder), "vllm_0_19"]
+    refit_engines.main([*arguments, "--dry"])
+    assert capsys.readouterr().out.startswith("vllm_0_19: fitted on ")
+    assert (engines / "vllm_0_19.toml").read_text(encoding="utf-8") == ENTRY
+    refit_engines.main(arguments)
+    own, copied, other = (
+        tomllib.loads((engines / f"{n}.toml").read_text(encoding="utf-8"))
+        for n in ("vllm_0_19", "copy", "other")
+    )
+    assert own["wait_step"] == copied["wait_step"] != other["wait_step"] == 2
+    assert (own["name"], copied["name"], other) == ("one", "two", tomllib.loads(ENTRY))
