@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from genz.core.typing import FloatArray, Num
-from genz.ops.linear import elementwise, gemm, heads, lora
+from genz.ops.linear import gemm, heads, lora, rotary
 from genz.ops.site import Site
 from genz.ops.stream import Stream, attended_pairs, visible_keys
 from genz.ops.work import Message, Operator
@@ -35,9 +35,7 @@ def attention(
     out = query_head * mixer.value_width
 
     operators = [gemm(site, "qkv", "mixer", group, count, row, width, projected)]
-    rotated = 2.0 * row * (query + key_value)
-    stored = row * key_value * site.precision.cache_width
-    operators.append(elementwise(site, "rope", group, count, rotated, cache=stored))
+    operators.append(rotary(site, group, count, query + key_value, key_value))
     depth = mixer.head_dim + mixer.value_width
     operators += [
         attention_core(site, mixer, s, group, count, query_head, kv_head, depth)

@@ -36,9 +36,12 @@ def _dense(
     up, name = (2, "gate_up") if gated else (1, "up")
     return [
         gemm(site, prefix + name, "dense", group, count, row, width, up * local),
-        elementwise(site, prefix + "activation", group, count, (up + 1) * row * local),
+        elementwise(
+            site, prefix + "activation", group, count, (up + 1) * row * local,
+            operation="activation" if gated else "", width=local,
+        ),
         gemm(site, prefix + "down", "dense", group, count, row, local, width),
-    ]
+    ]  # fmt: skip
 
 
 def experts(

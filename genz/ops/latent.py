@@ -6,7 +6,7 @@ import numpy as np
 
 from genz.core.typing import FloatArray, Num
 from genz.ops.attention import QUERY_TILE, serial_parts
-from genz.ops.linear import elementwise, gemm, heads
+from genz.ops.linear import gemm, heads, rotary
 from genz.ops.site import Site
 from genz.ops.stream import Stream, attended_pairs
 from genz.ops.work import Message, Operator
@@ -38,10 +38,7 @@ def latent_attention(
             gemm(site, "latent_down", "mixer", group, count, row, width, rank + latent)
         )
         operators.append(gemm(site, "query_up", "mixer", group, count, row, rank, query))
-    stored = row * latent * site.precision.cache_width
-    operators.append(
-        elementwise(site, "rope", group, count, 2.0 * row * (query + latent), cache=stored)
-    )
+    operators.append(rotary(site, group, count, query + latent, latent))
     for s in site.streams:
         parts = _naive if s.phase == "prefill" else _absorbed
         operators += parts(site, mixer, s, group, count, head)

@@ -9,7 +9,7 @@ from genz.core.typing import FloatArray, Num
 from genz.ops.site import Site, shard
 from genz.ops.work import Operator
 
-__all__ = ["elementwise", "gemm", "lora", "norm"]
+__all__ = ["elementwise", "gemm", "lora", "norm", "rotary"]
 
 #: Channels that a product sums up one after the other; deeper sums are split among cores (split-K). Between
 #: 2048 and 8192 the fit on A100, H100 and B200 hardly changes.
@@ -55,9 +55,21 @@ def quantised(number_format: str) -> float:
 
 
 def elementwise(
-    site: Site, name: str, group: int, count: float, value: Num, **traffic: Num
+    site: Site,
+    name: str,
+    group: int,
+    count: float,
+    value: Num,
+    *,
+    operation: str = "",
+    width: Num = 0.0,
+    **traffic: Num,
 ) -> Operator:
-    """Return a kernel that reads and writes ``value`` activations in all, with one flop for each."""
+    """Return a kernel that reads and writes ``value`` activations in all, with one flop for each.
+
+    Kernels of an ``operation`` on whole rows (``norm``, ``rope`` or ``activation``) give each row, ``width`` channels, to one
+    core; others deal single values to all cores.
+    """
     return Operator(
         name=name,
         kernel="elementwise",
@@ -66,14 +78,27 @@ def elementwise(
         count=count,
         flop=value,
         activation=site.act * value,
+        row=width if operation else 0.0,
+        variant=f"bf16_{operation}" if operation else "",
         **traffic,
     )
 
 
 def norm(site: Site, name: str, group: int, count: float, row: FloatArray) -> Operator:
     """Return a norm fused with the residual addition: two vectors in, two out."""
-    weight = site.model.norm_parameter * site.precision.weight_width("norm")
-    return elementwise(site, name, group, count, 4.0 * row * site.model.width, weight=weight)
+    weight, width = site.precision.weight_width("norm"), site.model.width
+    return elementwise(
+        site, name, group, count, 4.0 * row * width,
+        operation="norm", width=width, weight=weight * site.model.norm_parameter,
+    )  # fmt: skip
+
+
+def rotary(site: Site, group: int, count: float, width: Num, kept: Num) -> Operator:
+    """Return the rotary embedding of ``width`` channels of a token, which writes ``kept`` of them to the cache."""
+    return elementwise(
+        site, "rope", group, count, 2.0 * site.row * width,
+        operation="rope", width=width, cache=site.row * kept * site.precision.cache_width,
+    )  # fmt: skip
 
 
 def lora(

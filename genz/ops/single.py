@@ -108,11 +108,14 @@ def experts_operator(
     return routed_experts(site, 0, 1.0, _array(width), held, n_expert, n_active, gated=gated)
 
 
-def elementwise_operator(value: FloatLike, number_format: str) -> Operator:
-    """Return a kernel that reads and writes ``value`` activations in all."""
+def elementwise_operator(
+    value: FloatLike, number_format: str, operation: str = "", width: FloatLike = 0.0
+) -> Operator:
+    """Return a kernel that reads and writes ``value`` activations in all, an ``operation`` in rows of ``width``."""
     return elementwise(
-        _site(Precision(activation=number_format), ()), "elementwise", 0, 1.0, _array(value)
-    )
+        _site(Precision(activation=number_format), ()), operation or "elementwise", 0, 1.0, _array(value),
+        operation=operation, width=_array(width),
+    )  # fmt: skip
 
 
 def _array(value: FloatLike) -> FloatArray:

@@ -48,9 +48,12 @@ class Operator:
         Outputs of a product, rows times columns, which tiles are cut from. [1]
     idle : array_like, shape (...)
         Arithmetic on empty rows of tiles: queries of requests that generate, in one kernel with a prompt. [flop]
+    row : array_like, shape (...)
+        Channels of a row of activations that one core walks: norms, rotary embeddings, gated activations. [1]
     variant : str
-        Formats by which constants are known where ``number_format`` alone does not say it, for example
-        ``"fp8_block"``, or ``"bf16_fp8"`` for 16-bit attention to an fp8 cache; empty: ``number_format``.
+        Name by which constants are known where ``number_format`` alone does not say it, for example
+        ``"fp8_block"``, ``"bf16_fp8"`` for 16-bit attention to an fp8 cache, or ``"bf16_norm"`` for the kernel of a norm;
+        empty: ``number_format``.
 
     Notes
     -----
@@ -73,6 +76,7 @@ class Operator:
     depth: Num = 0.0
     output: Num = 0.0
     idle: Num = 0.0
+    row: Num = 0.0
     variant: str = ""
 
     @property

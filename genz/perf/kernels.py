@@ -3,11 +3,11 @@ r"""Time of single kernels on a device: the kernel models of a step, one at a ti
 Every function makes the operator that a layer of a model would make and evaluates it as a step does:
 
 .. math:: t = \left(c^p + m^p\right)^{1/p} + u \frac{S}{B} + \tau_x X + \tau_d D + t_0,
-   \quad c = \frac{F + 2 k_0 O}{e_c P}, \quad m = \frac{Q}{e_m B}
+   \quad c = \frac{F + 2 k_0 O}{e_c P} + \tau_r R, \quad m = \frac{Q}{e_m B}
 
-F flop, Q bytes, O outputs, P dense peak, B memory bandwidth; :math:`e_c, e_m, p, t_0, k_0, u, \tau_x, \tau_d` are the constants of the
-device in :class:`genz.spec.hardware.Kernel`, fitted on the tables that its entry names; S bytes of passes beside the
-product, X exponentials, D steps that do not overlap. ``ideal=True`` gives :math:`\max(F/P, Q/B)`. Errors below are
+F flop, Q bytes, O outputs, P dense peak, B memory bandwidth; :math:`e_c, e_m, p, t_0, k_0, u, \tau_x, \tau_d, \tau_r` are the constants of
+the device in :class:`genz.spec.hardware.Kernel`, fitted on the tables that its entry names; S bytes of passes beside the
+product, X exponentials, D steps that do not overlap, R channels of a row that one core walks. ``ideal=True`` gives :math:`\max(F/P, Q/B)`. Errors below are
 mean absolute errors on shapes that were not in the fit (:func:`genz.solve.split.held_out`), caches and weights that
 the last-level cache holds left out. Shapes broadcast; results have the broadcast shape.
 """
@@ -298,6 +298,8 @@ def elementwise_time(
     value: FloatLike,
     number_format: str = "bf16",
     *,
+    operation: str = "",
+    width: FloatLike = 0.0,
     ideal: bool = False,
     library: str = LIBRARY,
 ) -> FloatArray:
@@ -311,6 +313,10 @@ def elementwise_time(
         Activations read and written in all. [1]
     number_format : str
         Their format.
+    operation : {"", "norm", "rope", "activation"}
+        Kernels that give each row to one core; the activation is a gated one. Others deal single values to all cores.
+    width : array_like, shape (...)
+        Channels of such a row. [1]
     ideal : bool, default False
         Whether the kernel reaches the roofline itself.
     library : str
@@ -323,13 +329,19 @@ def elementwise_time(
 
     Notes
     -----
-    :math:`F = v`, :math:`Q = w v`. Error over norms, rotary embedding, activation and addition of five models:
-    A100 32 %, H100 35, A40 23; they make up 5 to 10 % of a layer.
+    :math:`F = v`, :math:`Q = w v`, :math:`R` the channels of a row, whose walk takes part in the knee with the memory. The
+    kernels of 2023 that Vidur profiled reach 33 to 60 % of the bandwidth and walk a channel in 0.4 ns; those of vLLM 0.19 walk
+    one in 0.1 ns, and are taken to reach what an addition does.
+
+    Error on widths held out: Vidur's addition, rotary embedding, activation and norm A100 4, 7, 10 and 14 %, A40 3, 12, 10
+    and 18, H100 16, 11, 13 and 32 (its times are whole microseconds, one of its two norms another kernel); vLLM 0.19 on RTX
+    PRO 6000 rotary embedding 9 %, norm 10, carried over to RTX 4090 12. Activations that the last level holds are read faster
+    than the memory's bound. They make up 5 to 10 % of a layer.
 
     References
     ----------
     .. [1] Agrawal et al., "Vidur," arXiv 2405.05465; its profiling data (MIT)
+    .. [2] Cho et al., "LLMServingSim," arXiv 2408.05499; its profiles of vLLM 0.19 (MIT)
     """
-    return timed(
-        accelerator, elementwise_operator(value, number_format), value, ideal=ideal, library=library
-    )
+    operator = elementwise_operator(value, number_format, operation, width)
+    return timed(accelerator, operator, value, width, ideal=ideal, library=library)

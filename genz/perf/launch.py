@@ -71,7 +71,8 @@ def launch_time(
     :math:`(c^p + m^p)^{1/p} + u\,S/B + \tau_x X + \tau_d D + t_0`, where :math:`c = (W F + 2 k_0 O) / (e_c P)`,
     :math:`m = (Q + g\,G) / (e_m B)`; G is ``padding``, S ``side``, X ``exponential``, D ``depth`` and O ``output`` of the
     operator, :math:`k_0` is ``tile_depth``, W :func:`genz.perf.waves.wave_factor` where the kernel works in waves, else 1, and grows by
-    :math:`h\,t/(t + 1\,\mathrm{ms})` with ``throttle`` h and :math:`t = F/(e_c P)`. No term is
+    :math:`h\,t/(t + 1\,\mathrm{ms})` with ``throttle`` h and :math:`t = F/(e_c P)`; the walk of a row R takes part in the
+    knee, as :math:`c + \tau_r R`, since other rows are walked meanwhile. No term is
     negative and the shares are at most 1, so that it never falls below the ideal bound.
     """
     if not calibrated:
@@ -81,6 +82,7 @@ def launch_time(
     rows = _further(operators, kernels, accelerator.memory_bandwidth)
     if any(_counts(k.throttle) for k in kernels):
         rows["idle"] += _throttled(kernels, flop, peak)
+    rows["idle"] += _walked(operators, kernels, peak)
     time = operator_time(
         _with_rows(flop, rows["idle"]),
         _with_rows(traffic, rows["padding"]),
@@ -143,6 +145,16 @@ def _throttled(kernels: Sequence[Kernel], flop: FloatArray, peak: Num) -> Rows:
             time = flop[i] / (rate[i] * k.compute_efficiency)
             rows.append((i, k.throttle * flop[i] * time / (time + _LASTING)))
     return rows
+
+
+def _walked(operators: Sequence[Operator], kernels: Sequence[Kernel], peak: Num) -> Rows:
+    """Return arithmetic that takes as long as a core walks a row [flop]."""
+    rate = np.asarray(peak)
+    return [
+        (i, k.row_time * o.row * k.compute_efficiency * rate[i])
+        for i, (o, k) in enumerate(zip(operators, kernels, strict=True))
+        if _counts(o.row) and _counts(k.row_time)
+    ]
 
 
 def _counts(value: Num) -> bool:

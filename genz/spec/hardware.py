@@ -26,7 +26,7 @@ _PEAK_FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp6", "
 class Kernel(Record):
     """Constants of one kernel class and format: shares of the peaks, fixed times, knee, error.
 
-    The last seven weigh amounts of :class:`genz.ops.work.Operator` beside flop and traffic, and are optional.
+    The last eight weigh amounts of :class:`genz.ops.work.Operator` beside flop and traffic, and are optional.
     """
 
     compute_efficiency: Num = schema.quantity(
@@ -74,6 +74,12 @@ class Kernel(Record):
         "1",
         "cores to which output tiles of a product are dealt in waves that may stay part empty; 0: no waves",
         high=1e6,
+        default=0.0,
+    )
+    row_time: Num = schema.quantity(
+        "s",
+        "time per channel of a core that walks a row of activations while others walk theirs",
+        high=1e-6,
         default=0.0,
     )
 

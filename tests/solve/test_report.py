@@ -112,6 +112,10 @@ def check_clean(text):
     assert 'href="javascript' not in own
 
 
+#: Kernels on rows, which only one device was measured on with a recent release.
+LENT_ROWS = "elementwise bf16_activation bf16_norm bf16_rope with constants of nvidia_rtx_pro_6000 (estimate)"
+
+
 class TestCase:
     def test_report(self, tmp_path):
         found = case("mixtral_8x7b", "h100_sxm_8", batch=4, prompt=2000, output=300,
@@ -151,16 +155,29 @@ class TestCase:
     @pytest.mark.parametrize(
         ("platform", "engine", "words"),
         [
-            ("h100_sxm_1", "vllm_0_19", "as measured with vllm"),
+            ("h100_sxm_1", "vllm_0_19", f"as measured with vllm; {LENT_ROWS}"),
             ("h100_sxm_1", "ideal", "none: the roofline"),
             ("mi300x_1", "vllm_0_19", "estimate: priors, amd_mi300x was not measured"),
-            ("a100_40_sxm_8", "vllm_0_19", "estimate: constants of nvidia_a100_sxm"),
-            ("a100_40_sxm_8", "tensorrt_llm", "estimate: constants of nvidia_a100_sxm"),
-            ("l4_8", "vllm_0_19", "estimate: constants of nvidia_l40s"),
+            ("a100_40_sxm_8", "vllm_0_19", f"estimate: constants of nvidia_a100_sxm; {LENT_ROWS}"),
+            (
+                "a100_40_sxm_8",
+                "tensorrt_llm",
+                f"estimate: constants of nvidia_a100_sxm; {LENT_ROWS}",
+            ),
+            (
+                "l4_8",
+                "vllm_0_19",
+                f"estimate: constants of nvidia_l40s; elementwise bf16 with constants of nvidia_a40 (estimate); {LENT_ROWS}",
+            ),
+            (
+                "rtx_pro_6000_8",
+                "vllm_0_19",
+                "as measured with vllm; elementwise bf16 with constants of nvidia_a40 (estimate)",
+            ),
             (
                 "h20_8",
                 "vllm_0_19",
-                "as measured with vllm; elementwise with constants of nvidia_h100_sxm (estimate)",
+                f"as measured with vllm; elementwise bf16 with constants of nvidia_h100_sxm (estimate); {LENT_ROWS}",
             ),
         ],
     )

@@ -59,16 +59,19 @@ def replaced(text: str, tables: Mapping[str, Mapping[str, float]]) -> str:
     text : str
         TOML of an entry.
     tables : mapping
-        Name of a table -> its values; tables that the entry lacks follow the last of those it has.
+        Name of a table -> its values; tables that the entry lacks follow its last one of constants.
     """
     blocks = _blocks(text)
     left = dict(tables)
     place = len(blocks)
     for i, block in enumerate(blocks):
-        if (name := _name(block)) in left:
-            blocks[i], place = _table(name, left.pop(name)), i + 1
+        name = _name(block)
+        if name in left:
+            blocks[i] = _table(name, left.pop(name))
+        if _constants(name):
+            place = i + 1
     blocks[place:place] = [_table(name, values) for name, values in left.items()]
-    return "".join(blocks)
+    return "".join(_sorted(blocks))
 
 
 def replaced_values(text: str, values: Mapping[str, float]) -> str:
@@ -114,9 +117,13 @@ def _name(block: str) -> str:
     return found.group(1) if found else ""
 
 
+def _constants(name: str) -> bool:
+    return ".kernel." in f".{name}"
+
+
 def _sorted(blocks: list[str]) -> list[str]:
     """Return the blocks with tables of constants in one run, by class in their first order."""
-    at = [i for i, b in enumerate(blocks) if ".kernel." in f".{_name(b)}"]
+    at = [i for i, b in enumerate(blocks) if _constants(_name(b))]
     classes = list(dict.fromkeys(_name(blocks[i]).rpartition(".")[0] for i in at))
     order = sorted(at, key=lambda i: (classes.index(_name(blocks[i]).rpartition(".")[0]), i))
     out = list(blocks)

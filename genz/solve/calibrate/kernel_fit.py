@@ -21,7 +21,7 @@ from genz.solve.measured.predict import library_of
 from genz.solve.measured.work import format_on, row_operator, unit_of_format
 from genz.spec.hardware import Accelerator, Kernel, Platform
 
-__all__ = ["Refit", "refit", "with_errors"]
+__all__ = ["Refit", "errors_of", "refit", "with_errors"]
 
 _MOST_ROWS = 6000
 _LEAST_ROWS = 60
@@ -133,7 +133,7 @@ def refit(
     values = problem.best(_thinned(own))
     predicted = problem.time(values)
     residual, shape = np.log(problem.measured / predicted), _shapes(chosen, kernel)
-    errors = _errors(problem.measured, predicted, part)
+    errors = errors_of(problem.measured, predicted, part)
     if errors["fit"] > _WORST:
         return None
     apart = np.flatnonzero(part == "calibration")
@@ -303,7 +303,16 @@ def _rounded(values: Mapping[str, float]) -> Kernel:
     return Kernel(**kept)
 
 
-def _errors(measured: FloatArray, predicted: FloatArray, part: Any) -> dict[str, float]:
+def errors_of(measured: FloatArray, predicted: FloatArray, part: Any) -> dict[str, float]:
+    """Return rows and mean error of rows fitted on, and mean, median and bias of those held out [1].
+
+    Parameters
+    ----------
+    measured, predicted : ndarray, shape (n_row,)
+        Times [s].
+    part : ndarray of str, shape (n_row,)
+        Part of each row, see :func:`genz.solve.measured.kinds.parts`.
+    """
     inside, out = part == "fit", part == "held_out"
     judged = accuracy(measured[out], predicted[out])
     return {

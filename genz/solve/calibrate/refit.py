@@ -34,6 +34,7 @@ from genz.solve.calibrate.collective_fit import (
 from genz.solve.calibrate.entry import plain, rewritten
 from genz.solve.calibrate.handover import handover_size
 from genz.solve.calibrate.kernel_fit import Refit, refit, with_errors
+from genz.solve.calibrate.row_fit import CLASS, refit_rows
 from genz.solve.measured.files import platform_name, read_folder
 from genz.solve.measured.kinds import EAGER
 from genz.solve.measured.operators import COLLECTIVES
@@ -72,7 +73,8 @@ def groups(data: str | Path, devices: Sequence[str] = ()) -> dict[str, Rows]:
         for name, own in rows.groupby(device, sort=False):
             platform = platform_name(str(name))
             if _wanted(platform, devices):
-                for key, one in _grouped(own, table.engine):
+                engine = table.engine or str(own.get("engine", pd.Series([""])).iloc[0])
+                for key, one in _grouped(own, engine):
                     known = found[platform].get(key)
                     found[platform][key] = one if known is None else pd.concat([known, one])
     return found
@@ -100,11 +102,17 @@ def _grouped(rows: pd.DataFrame, engine: str) -> list[tuple[tuple[str, str, str]
 
 def refit_kernels(rows: Rows, platform: Platform) -> list[Refit]:
     """Return the constants of the kernels of a device, each under the name that its table gets."""
+    walked = {key: own for key, own in rows.items() if key[0] == CLASS and "_" in key[1]}
     found = [
         one
         for key, own in rows.items()
-        if key[0] not in (*COLLECTIVES, MIXED) and (one := refit(own, platform, *key)) is not None
+        if key[0] not in (*COLLECTIVES, MIXED)
+        and key not in walked
+        and (one := refit(own, platform, *key)) is not None
     ]
+    for software in dict.fromkeys(key[2] for key in walked):
+        tables = {key[1]: own for key, own in walked.items() if key[2] == software}
+        found += refit_rows(tables, platform, software)
     return _named(found)
 
 
@@ -151,12 +159,17 @@ def _named(found: Sequence[Refit]) -> list[Refit]:
         library, others = library_of(one.software), seen[one.kernel, one.key]
         if library in others:
             continue
-        own = f"{one.key}-{library}" if others else one.key
+        own = f"{one.key}-{library}" if others or _superseded(one) else one.key
         others.append(library)
         named.append(replace(one, key=own))
     classes = [*PRIOR, *RELATIVE]
     named.sort(key=lambda r: (classes.index(r.kernel), r.key))
     return [one for _, own in groupby(named, lambda r: r.kernel) for one in with_errors([*own])]
+
+
+def _superseded(one: Refit) -> bool:
+    """Whether later releases of the library have other kernels: those on rows are vectorised since 2024."""
+    return one.kernel == CLASS and "_" in one.key and library_of(one.software) == "vidur"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -192,13 +205,15 @@ def _print(place: str, kind: str, key: str, one: Refit | FittedCollective) -> No
 
 
 _TABLES, _PROFILES = "NVIDIA AIConfigurator operator tables", "Vidur profiling data"
+_LAYERS = "LLMServingSim profiler data"
 _LINKS = "NVIDIA AIConfigurator collective tables"
 
 
 def _write_kernels(device: str, fitted: Sequence[Refit]) -> None:
     sentences: dict[str, list[str]] = defaultdict(list)
     for one in fitted:
-        sentences[_PROFILES if one.software == "vidur" else _TABLES].append(one.sentence())
+        others = _LAYERS if one.kernel == CLASS else _TABLES
+        sentences[_PROFILES if one.software == "vidur" else others].append(one.sentence())
     tables = {f"kernel.{one.kernel}.{one.key}": plain(one.constants) for one in fitted}
     _write("accelerators", device, tables, sentences, "[peak_flop_rate]")
 

@@ -26,7 +26,7 @@ SPLIT: dict[str, tuple[str, ...]] = {
     "attention_mixed": _HEADS,
     "latent_prefill": ("batch", "new"),
     "latent_decode": ("batch", "context"),
-    "elementwise": ("model",),
+    "elementwise": ("format", "width"),
     "experts": ("n_expert", "n_active", "width", "inner"),
 } | dict.fromkeys(COLLECTIVES, ("size",))
 
@@ -71,7 +71,8 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     Rows that a class's constants are not fitted on are a kind of their own, so that nothing is dropped unseen:
     products narrower than 256 (``gemm_narrow``), windows (``…_window``), caches that the last level holds because the
     benchmark repeats itself (``attention_decode_warm``; twice the level, and reading them takes more than 1 us),
-    rows faster than the ideal bound, whose weights the last level holds (``…_beyond``), products timed with their
+    activations that it holds (``elementwise_warm``: the same of tables where a twentieth of the rows is faster than
+    memory allows), rows faster than the ideal bound, whose weights the last level holds (``…_beyond``), products timed with their
     launch from the host (``gemm_launched``: up to twice a floor of over 30 us; collectives of libraries timed eagerly,
     ``…_launched``), and experts dealt
     to several ranks (``experts_parallel``). Heads wider than 256 (``…_wide``)
@@ -86,6 +87,8 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
         kind[(rows["expert"].fillna(1.0) > 1.0).to_numpy()] = "experts_parallel"
     if kernel == "attention_decode":
         kind[_warm(rows, platform)] = "attention_decode_warm"
+    if kernel == "elementwise":
+        kind[_served(rows, platform)] = "elementwise_warm"
     if kernel.startswith("attention"):
         kind[(rows["head_dim"] > _WIDE).to_numpy() & (kind == kernel)] = f"{kernel}_wide"
         if "window" in rows:
@@ -124,6 +127,16 @@ def _launched(rows: pd.DataFrame) -> BoolArray:
     return np.asarray(
         (time < _NEAR * floor) & (floor > _SLOW * PRIOR["gemm"].overhead) & (len(time) >= _MANY)
     )
+
+
+def _served(rows: pd.DataFrame, platform: Platform) -> BoolArray:
+    """Whether the last level may serve activations, in tables where many rows are faster than the memory allows."""
+    time, least = rows["time"].to_numpy(dtype=np.float64), ideal_time(rows, platform)
+    held = platform.accelerator.on_chip_capacity
+    if held is None or np.mean(time < least) < _LOWEST:
+        return np.zeros(len(rows), dtype=bool)
+    visible = least > _VISIBLE
+    return np.asarray(visible & (least * platform.accelerator.memory_bandwidth < _CACHED * held))
 
 
 def _warm(rows: pd.DataFrame, platform: Platform) -> BoolArray:

@@ -16,6 +16,7 @@ from genz.solve.measured.profiles import (
     attention_profile,
     elementwise_profile,
     infersim_profile,
+    layer_profile,
     step_profile,
 )
 
@@ -38,13 +39,13 @@ SHAPES: dict[str, tuple[str, ...]] = {
     ),
     "latent_prefill": ("batch", "new", "cached", "n_head", "cache_format"),
     "latent_decode": ("batch", "context", "n_head", "cache_format"),
-    "elementwise": ("value",),
+    "elementwise": ("value", "width"),
     "experts": (
         "token", "width", "inner", "n_expert", "n_active", "tensor", "expert", "skew", "gated",
     ),
 } | dict.fromkeys(COLLECTIVES, ("size", "n_rank"))  # fmt: skip
 
-#: Column -> what stands in for it; window 0 is full attention, skew 0 uniform routing.
+#: Column -> what stands in for it; window 0 is full attention, skew 0 uniform routing, width 0 no rows.
 OPTIONAL: dict[str, float | str] = {
     "cached": 0.0,
     "window": 0.0,
@@ -53,6 +54,7 @@ OPTIONAL: dict[str, float | str] = {
     "expert": 1.0,
     "skew": 0.0,
     "gated": 1.0,
+    "width": 0.0,
 }
 
 #: Exponent of the power law from which a table drew its routing -> skew of Zipf's law that comes closest to the
@@ -276,6 +278,7 @@ Convert = Callable[[pd.DataFrame], pd.DataFrame]
 _LAYOUTS: tuple[tuple[tuple[str, ...], Convert], ...] = (
     (("m", "n", "k", "median_us"), _gemm_profile),
     (("op", "tokens", "median_us"), elementwise_profile),
+    (("layer", "axis", "count", "time_us"), layer_profile),
     (("phase", "chunk", "kv_cache", "median_us"), attention_profile),
     (("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"), step_profile),
     (("file", "mfu", "kv_len", "kv_dtype", "latency_us"), infersim_profile),

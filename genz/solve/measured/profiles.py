@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
-from genz.core.typing import FloatArray
+from genz.core.typing import BoolArray, FloatArray
 
-__all__ = ["attention_profile", "elementwise_profile", "infersim_profile", "step_profile"]
+__all__ = [
+    "attention_profile",
+    "elementwise_profile",
+    "infersim_profile",
+    "layer_profile",
+    "step_profile",
+]
 
 _MICRO = 1e-6
 #: Width, inner width, heads, key-value heads and width of a head of the profiled models.
@@ -32,26 +40,68 @@ def _numbers(rows: pd.DataFrame, column: str) -> FloatArray:
     return rows[column].to_numpy(dtype=np.float64)
 
 
+#: Operation on rows as tables call it -> as constants are named.
+_OPERATIONS = {
+    "input_layernorm": "norm",
+    "post_attention_layernorm": "norm",
+    "layernorm": "norm",
+    "final_layernorm": "norm",
+    "attn_rope": "rope",
+    "rotary_emb": "rope",
+    "mlp_act": "activation",
+    "act_fn": "activation",
+    "add": "add",
+}
+
+
 def elementwise_profile(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return norms, rotary embedding, gated activation and addition of Vidur, as values read and written."""
-    rows = frame[frame["model"].isin(_MODELS) & (frame["op"] != "emb")]
+    """Return norms, rotary embedding, activation and addition of Vidur, as values read and written.
+
+    Norms are not fused with the addition. Phi-2 has an activation that is not gated, and adds two vectors to the
+    residual stream, in two launches.
+    """
+    rows = frame[frame["model"].isin(_MODELS) & frame["op"].isin(_OPERATIONS)]
+    op, plain = rows["op"].replace(_OPERATIONS).to_numpy(), (rows["model"] == "phi-2").to_numpy()
+    moved = _moved(op, norm=2.0, activation=np.where(plain, 2.0, 3.0))
+    flat = (op == "add") | (plain & (op == "activation"))
+    time = _numbers(rows, "median_us") / np.where(plain & (op == "add"), 2.0, 1.0)
+    device = rows["device"].to_numpy()
+    return _elementwise(rows, op, moved * _numbers(rows, "tokens"), flat, time).assign(
+        device=device
+    )
+
+
+def layer_profile(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return norms, rotary embedding and activation of vLLM 0.19 as LLMServingSim profiled them; norms add the residual."""
+    rows = frame[frame["model"].isin(_MODELS) & frame["layer"].isin(_OPERATIONS)]
+    op = rows["layer"].replace(_OPERATIONS).to_numpy()
+    value = _moved(op, norm=4.0, activation=3.0) * _numbers(rows, "count")
+    device = rows["device"].astype(str).str.lower().to_numpy()
+    flat = np.zeros(len(rows), dtype=bool)
+    found = _elementwise(rows, op, value, flat, _numbers(rows, "time_us"))
+    return found.assign(device=device, engine="vllm0.19.0")
+
+
+def _moved(op: Any, norm: float, activation: Any) -> FloatArray:
+    """Return how often each channel is read and written [1]."""
+    return np.select([op == "norm", op == "activation", op == "add"], [norm, activation, 3.0], 2.0)
+
+
+def _elementwise(
+    rows: pd.DataFrame, op: Any, times: FloatArray, flat: BoolArray, micro: FloatArray
+) -> pd.DataFrame:
+    """Return kernels that read and write each channel of a model's rows some ``times``; ``flat`` ones know no rows."""
     width, inner, head, kept, size = _sizes(rows)
-    tensor, gated = _numbers(rows, "tp"), (rows["model"] != "phi-2").to_numpy()
-    value = {
-        "attn_rope": 2.0 * (head + np.maximum(kept, tensor)) * size / tensor,
-        "mlp_act": np.where(gated, 3.0, 2.0) * inner / tensor,
-        "add": 3.0 * width,
-    }
-    norm = 2.0 * width  # not fused with the addition
-    each = np.select([rows["op"].to_numpy() == op for op in value], list(value.values()), norm)
-    extra = {c: rows[c].to_numpy() for c in ("device", "model", "tp", "op")}
+    tensor = _numbers(rows, "tp")
+    turned = (head + np.maximum(kept, tensor)) * size / tensor
+    channel = np.select([op == "rope", op == "activation"], [turned, inner / tensor], width)
     return pd.DataFrame(
         {
             "kernel": "elementwise",
-            "format": "fp16",
-            "value": _numbers(rows, "tokens") * each,
-            **extra,
-            "time": _MICRO * _numbers(rows, "median_us"),
+            "format": np.where(flat, "bf16", "bf16_" + op.astype(object)),
+            "value": times * channel,
+            "width": channel,
+            "time": _MICRO * micro,
         }
     )
 

@@ -43,7 +43,7 @@ _NAMES = {
     "w4a8_nvfp4": "fp8_nvfp4",
 }
 _AMOUNTS = (
-    "flop", "weight", "cache", "activation", "padding", "side", "exponential", "depth", "output", "idle",
+    "flop", "weight", "cache", "activation", "padding", "side", "exponential", "depth", "output", "idle", "row",
 )  # fmt: skip
 
 Shape = dict[str, Any]
@@ -195,6 +195,11 @@ def _experts(name: str, shape: Shape) -> Operator:
     return _joined(shape, ("n_expert", "n_active", "skew", "gated"), build)
 
 
+def _elementwise(name: str, shape: Shape) -> Operator:
+    unit, _, operation = name.partition("_")
+    return single.elementwise_operator(shape["value"], unit, operation, shape["width"])
+
+
 _BUILD: dict[str, Callable[[str, Shape], Operator]] = {
     "gemm": _gemm,
     "attention_prefill": lambda f, s: _attention(f, s, "prefill"),
@@ -203,5 +208,5 @@ _BUILD: dict[str, Callable[[str, Shape], Operator]] = {
     "latent_prefill": lambda f, s: _latent(f, s, "prefill"),
     "latent_decode": lambda f, s: _latent(f, s, "decode"),
     "experts": _experts,
-    "elementwise": lambda f, s: single.elementwise_operator(s["value"], f),
+    "elementwise": _elementwise,
 }
