@@ -224,8 +224,10 @@ def _print(answer: Sizing, top: int, absent: str) -> None:
         notes.append(f"{plural(len(plans) - top, 'more plan')}: --top {len(plans)}")
     if answer.skipped:
         notes.append(f"{plural(len(answer.skipped), 'candidate')} left out: --json says why")
-    own = checkpoint(answer.model).label
-    if {plan.precision.label for plan in plans} == {"bf16"} == {own}:
+    tried = {plan.precision.label for plan in plans}
+    if answer.infeasible is not None and "memory" in answer.infeasible.limits:
+        tried = {answer.infeasible.closest.rpartition(" ")[2]}
+    if tried == {"bf16"} == {checkpoint(answer.model).label}:
         notes.append("--precision native,fp8_block,w8a8 would also try weights in fp8")
     notes += filter(None, [star(answer.model, [plan.precision for plan in plans[:top]])])
     if notes:

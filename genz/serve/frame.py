@@ -35,9 +35,11 @@ _UNITS = {
     "cached": "tokens",
     "memory_bandwidth": "B/s",
     **dict.fromkeys(
-        ("weights", "cache", "activations", "reserve", "capacity", "pool", "total"), "B"
+        ("weights", "cache", "activations", "reserve", "capacity", "pool", "total", "lack"), "B"
     ),
 }
+#: Columns that hold words.
+_WORDS = ("bound", "reason")
 
 
 def unit_of(name: str) -> str:
@@ -58,7 +60,7 @@ def result_frame(result: Any, derived: Sequence[str]) -> pd.DataFrame:
     values = result_columns(result, derived)
     shape = np.broadcast_shapes(*(np.shape(v) for v in values.values()))
     frame = pd.DataFrame({n: np.broadcast_to(v, shape).ravel() for n, v in values.items()})
-    frame.attrs["units"] = {n: unit_of(n) for n in frame.columns if n != "bound"}
+    frame.attrs["units"] = {n: unit_of(n) for n in frame.columns if n not in _WORDS}
     return frame
 
 

@@ -71,6 +71,16 @@ class Memory:
         """Sum of the uses [B]."""
         return self.weights + self.cache + self.activations + self.reserve
 
+    @property
+    def lack(self) -> FloatArray:
+        """Bytes by which the batch exceeds what the engine may fill; 0 where there is room for its cache [B]."""
+        return np.maximum(self.cache - self.pool, 0.0)[()]
+
+    @property
+    def usable(self) -> FloatArray:
+        """Memory that the engine lets weights, cache, activations and itself fill [B]."""
+        return self.total - self.cache + self.pool
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per case."""
         from genz.serve.frame import result_frame

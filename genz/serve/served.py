@@ -97,13 +97,14 @@ def served(
         traffic_of(at, workload, given)  # refuses shapes that do not broadcast
         return OpenLoop.of(at, workload, {}).at_rate(given["rate"])
     shape, load = traffic_of(at, workload, given)
-    room = np.maximum(room_of(at, load, shape), 0.0)
+    room, lack = room_of(at, load, shape)
     most = np.maximum(room, 1.0)
     # both loads at once: most of the time is overhead of calls
     both, ended = with_clients(at, load, np.stack([most, np.minimum(load.client, most)]))
     point = both.at(1)
     waits = _closed_waits(at, load, point, most, given.get("n_request"))
-    return _result(at, load, point, both.at(0).rate, waits, room, (room >= 1.0, ended[1]))
+    held = (room, lack)
+    return _result(at, load, point, both.at(0).rate, waits, held, (room >= 1.0, ended[1]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,6 +119,8 @@ class OpenLoop:
         Requests.
     room : ndarray
         Requests in flight at most. [1]
+    lack : ndarray
+        Bytes by which one request exceeds the memory of an accelerator. [B]
     top : Point
         Point at which they take all the room; beyond it a queue grows.
     """
@@ -125,20 +128,21 @@ class OpenLoop:
     at: Deployment
     load: Traffic
     room: FloatArray
+    lack: FloatArray
     top: Point
 
     @classmethod
     def of(cls, at: Deployment, workload: Workload, given: Mapping[str, FloatArray]) -> OpenLoop:
         """Return the loop of requests of a workload, in the shape that whatever else is ``given`` broadcasts to."""
         shape, load = traffic_of(at, workload, given)
-        room = np.maximum(room_of(at, load, shape), 0.0)
-        return cls(at, load, room, full(at, load, np.maximum(room, 1.0)))
+        room, lack = room_of(at, load, shape)
+        return cls(at, load, room, lack, full(at, load, np.maximum(room, 1.0)))
 
     def some(self, shape: tuple[int, ...], index: IntArray) -> OpenLoop:
         """Return some cases, by their place in the flattened shape of all."""
-        room = np.broadcast_to(self.room, shape).ravel()[index]
-        top = self.top.some(shape, index)
-        return OpenLoop(self.at.some(shape, index), self.load.some(shape, index), room, top)
+        room, lack = (np.broadcast_to(v, shape).ravel()[index] for v in (self.room, self.lack))
+        at, load = self.at.some(shape, index), self.load.some(shape, index)
+        return OpenLoop(at, load, room, lack, self.top.some(shape, index))
 
     def at_rate(self, rate: FloatArray) -> Served:
         """Return what requests experience at a rate [1/s]."""
@@ -153,8 +157,8 @@ class OpenLoop:
 
     def _served(self, point: Point, stable: BoolArray, converged: BoolArray) -> Served:
         waits = _open_waits(self, point)
-        flags = (np.asarray(stable), converged)
-        return _result(self.at, self.load, point, self.top.rate, waits, self.room, flags)
+        held, flags = (self.room, self.lack), (np.asarray(stable), converged)
+        return _result(self.at, self.load, point, self.top.rate, waits, held, flags)
 
 
 def _given(
@@ -255,11 +259,11 @@ def _result(
     point: Point,
     most: FloatArray,
     waits: _Waits,
-    room: FloatArray,
+    held: tuple[FloatArray, FloatArray],
     flags: tuple[BoolArray, BoolArray],
 ) -> Served:
     """Put the parts together; ``most`` is the largest rate, and times of a load that is not stable are infinite."""
-    stable, converged = flags
+    (room, lack), (stable, converged) = held, flags
     shape, fits = np.broadcast_shapes(room.shape, point.rate.shape), room >= 1.0
     ttft = point.active_ttft + waits.door + waits.burst
     batch = point.rate * load.further * waits.step
@@ -293,6 +297,7 @@ def _result(
         busy=fit(point.busy),
         utilisation=fit(point.rate / most),
         max_batch=fit(room),
+        lack=fit(lack),
         power=fit((1.0 - empty) * point.power + empty * idle_power(at.platform) * size),
         price=None if price is None else fit(price),
         output=fit(load.output),
@@ -301,6 +306,7 @@ def _result(
         ttft_error=fit(_error(engine.ttft_error, point)),
         tpot_error=fit(_error(engine.tpot_error, point)),
         _least=time(point.engine + point.own),
+        _formats=at.precision.label,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from genz.core import check
 from genz.core.typing import BoolArray, FloatArray
+from genz.core.unit import GB
 from genz.serve.spread import Spread, over_error
 from genz.serve.step import BOUNDS
 from genz.spec.deployment import Objective, check_choice
@@ -50,6 +51,8 @@ class Served:
         Rate over ``stable_rate``. [1]
     max_batch : ndarray
         Requests that the cache and the engine admit. [1]
+    lack : ndarray
+        Bytes by which one request exceeds the memory of an accelerator; 0 where it fits. [B]
     power : ndarray
         Power of the replica, with its share of the hosts. [W]
     price : ndarray or None
@@ -84,6 +87,7 @@ class Served:
     busy: FloatArray
     utilisation: FloatArray
     max_batch: FloatArray
+    lack: FloatArray
     power: FloatArray
     price: FloatArray | None
     output: FloatArray
@@ -92,6 +96,7 @@ class Served:
     ttft_error: FloatArray
     tpot_error: FloatArray
     _least: FloatArray
+    _formats: str
 
     @property
     def latency(self) -> FloatArray:
@@ -138,7 +143,8 @@ class Served:
     def reason(self) -> Any:
         """Why there is no stationary state, or that there is one."""
         words = np.where(self.stable, "stable", "unstable: requests arrive faster than stable_rate")
-        words = np.where(self.max_batch < 1.0, "unstable: not one request fits into memory", words)
+        full = f"unstable: not one request fits into memory in {self._formats}, %.3g GB too much"
+        words = np.where(self.max_batch < 1.0, np.char.mod(full, self.lack / GB), words)
         return np.where(self.converged, words, "not converged")
 
     def percentile(self, name: str, q: float) -> FloatArray:
@@ -223,7 +229,7 @@ class Served:
         """Return one row per case."""
         from genz.serve.frame import result_frame
 
-        derived = ("latency", "throughput", "energy_per_token", "cost_per_token", "bound")
+        derived = ("latency", "throughput", "energy_per_token", "cost_per_token", "bound", "reason")
         return result_frame(self, derived).drop(columns="bound_index")
 
     def _spread(self, name: str) -> Spread:

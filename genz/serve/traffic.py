@@ -81,8 +81,8 @@ def variation_of(lengths: Lengths) -> FloatArray:
     return np.asarray((0.0 if lengths.std is None else lengths.std / lengths.mean) ** 2)
 
 
-def room_of(at: Deployment, load: Traffic, shape: tuple[int, ...]) -> FloatArray:
-    """Return the requests in flight at most: what the cache holds, by the engine's rule of admission [1].
+def room_of(at: Deployment, load: Traffic, shape: tuple[int, ...]) -> tuple[FloatArray, FloatArray]:
+    """Return the requests in flight at most: what the cache holds, by the engine's rule of admission.
 
     Parameters
     ----------
@@ -95,8 +95,10 @@ def room_of(at: Deployment, load: Traffic, shape: tuple[int, ...]) -> FloatArray
 
     Returns
     -------
-    ndarray, shape ``shape``
-        Requests; below 1 where not one fits. [1]
+    room : ndarray, shape ``shape``
+        Requests; 0 where not one fits. [1]
+    lack : ndarray, shape ``shape``
+        Bytes by which one request exceeds the memory of an accelerator; 0 where it fits. [B]
     """
     held = 1.0 if at.engine.admission == "whole" else 0.5
     prompt = load.new + load.hit
@@ -108,7 +110,8 @@ def room_of(at: Deployment, load: Traffic, shape: tuple[int, ...]) -> FloatArray
         shared=prompt,
         **at.options,
     )
-    return np.broadcast_to(np.minimum(uses.max_batch, _MOST_REQUESTS), shape)
+    room = np.minimum(uses.max_batch, _MOST_REQUESTS)
+    return np.broadcast_to(room, shape), np.broadcast_to(uses.lack, shape)
 
 
 def door_wait(load: Traffic, point: Point, most: FloatArray) -> FloatArray:

@@ -63,7 +63,8 @@ class Infeasible:
     Attributes
     ----------
     limits : mapping
-        Limit that no candidate meets, however low the rate -> least value that any of them reaches.
+        Limit that no candidate meets, however low the rate -> least value that any of them reaches; ``memory``: bytes
+        that an accelerator of the closest candidate needs for one request.
     closest : str
         Candidate that comes closest to meeting all limits at once.
     violates : mapping

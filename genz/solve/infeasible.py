@@ -10,6 +10,7 @@ import numpy as np
 from genz.core.typing import BoolArray, FloatArray
 from genz.serve.served_result import Served
 from genz.solve.answer import Infeasible
+from genz.solve.candidates import Candidates
 from genz.solve.criterion import LIMITS
 from genz.solve.programme import smallest_conflict
 from genz.solve.search import Bracket
@@ -24,19 +25,18 @@ _IDLE = 1e-6
 _CAPS = frozenset({"budget", "power", "availability"})
 
 
-def reason(solved: Sequence[Solved], *, looked: bool) -> Infeasible:
+def reason(solved: Sequence[Solved], looked: Sequence[Candidates]) -> Infeasible:
     """Return which limits cannot all hold, and the candidate that comes closest on times.
 
     Parameters
     ----------
     solved : sequence of Solved
         Candidates that fit into memory.
-    looked : bool
-        Whether there were any candidates at all.
+    looked : sequence of Candidates
+        All candidates, whether they fit or not.
     """
     if not solved:
-        found = {"memory": np.inf} if looked else {}
-        return Infeasible(found, "none", {}, tuple(found), found)
+        return _no_room(looked) if looked else Infeasible({}, "none", {})
     asked = _Asked(solved)
     names = asked.names()
     set_ = smallest_conflict(asked.possible, names)
@@ -48,6 +48,24 @@ def reason(solved: Sequence[Solved], *, looked: bool) -> Infeasible:
         conflict,
         {n: asked.least(n, frozenset(conflict) - {n}) for n in conflict},
     )
+
+
+def _no_room(looked: Sequence[Candidates]) -> Infeasible:
+    """Return the candidate that comes closest to holding one request, and the memory it would need [B]."""
+    found: list[tuple[float, float, str]] = []
+    for cases in looked:
+        held = cases.memory(np.arange(cases.n_case))
+        over = np.broadcast_to(held.total / held.usable, (cases.n_case,))
+        case = int(np.argmin(over))
+        size = float(np.broadcast_to(held.total, over.shape)[case])
+        found.append((float(over[case]), size, _named(cases, case)))
+    least, total, name = min(found)
+    need = {"memory": total}
+    return Infeasible(need, name, {"memory": least}, ("memory",), need)
+
+
+def _named(cases: Candidates, case: int) -> str:
+    return f"{cases.platform(case).name} {cases.layout(case).label} in {cases.precision.label}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,9 +136,11 @@ class _Asked:
                 broken = {"rate": float(over[case])}
                 if load.stable[case]:
                     broken = {n: float(r[case]) for n, r in one.criterion.ratios(load).items()}
-                layout = one.cases.layout(case).label
-                name = f"{one.cases.platform(case).name} {layout} in {one.cases.precision.label}"
-                best = (float(worst[case]), name, {n: r for n, r in broken.items() if r > 1.0})
+                best = (
+                    float(worst[case]),
+                    _named(one.cases, case),
+                    {n: r for n, r in broken.items() if r > 1.0},
+                )
         return best[1:]
 
 

@@ -155,7 +155,7 @@ def size(
         )  # fmt: skip
         apart, skipped = ranked(found_apart, objective), skipped | missing
     shortfall = next_cheaper(solved, plans[0]) if plans else None
-    infeasible = None if plans else reason(solved, looked=bool(looked))
+    infeasible = None if plans else reason(solved, looked)
     return Sizing(
         model, workload, objective, plans, shortfall, infeasible, skipped,
         options | {"engine": engines[0]}, terms, criterion.confidence,

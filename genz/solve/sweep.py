@@ -42,7 +42,7 @@ def sweep(
     Parameters
     ----------
     function : callable
-        ``genz.prefill``, ``genz.decode``, ``genz.mixed``, ``genz.generate`` or ``genz.memory``.
+        ``genz.prefill``, ``genz.decode``, ``genz.mixed``, ``genz.generate``, ``genz.served`` or ``genz.memory``.
     executor : Executor, optional
         Anything with the ``submit`` of ``concurrent.futures``; blocks run on it.
     progress : bool, optional
@@ -54,8 +54,9 @@ def sweep(
     Returns
     -------
     DataFrame
-        One row per combination, the last axis varying fastest: the axes, the results, and ``feasible`` with a
-        ``reason`` where it is false. Units are in ``frame.attrs["units"]``.
+        One row per combination, the last axis varying fastest: the axes, the results, ``feasible``: whether there is
+        a result, and the ``reason`` where there is none, or where a load has no stationary state. A result named as an
+        axis is left out. Units are in ``frame.attrs["units"]``.
 
     Raises
     ------
@@ -169,6 +170,8 @@ class _Task:
             columns = _evaluated(self.function, given, ok) if ok.any() else {}
         except UnsupportedFormatError as error:
             columns, ok, reason = {}, np.zeros_like(ok), str(error)
+        if "reason" in columns:
+            reason = np.where(ok, columns["reason"], reason)
         return columns | {"feasible": ok, "reason": reason}
 
 
@@ -217,6 +220,8 @@ def _columns(result: Any) -> dict[str, Any]:
     if hasattr(result, "bound_index") and "bound_index" not in names:
         names.append("bound_index")
     values = {n: getattr(result, n) for n in names}
+    if hasattr(result, "stable"):
+        values["reason"] = np.where(result.stable, "", result.reason)
     return {n: v for n, v in values.items() if v is not None}
 
 
@@ -259,7 +264,7 @@ def _frame(
         repeat //= axis.size
         for name, values in axis.columns.items():
             data[name] = np.tile(np.repeat(values, repeat), total // (repeat * axis.size))
-    data |= _results(tasks, blocks, total)
+    data = data | _results(tasks, blocks, total) | data
     frame = pd.DataFrame(data, copy=False)
     known = set(data) - {a.name for a in named} - {"bound", "reason", "feasible"}
     frame.attrs["units"] = {name: unit_of(name) for name in frame.columns if name in known}

@@ -254,7 +254,10 @@ def _why_not(answer: Sizing, why: Infeasible) -> str:
     lines = []
     for name, least in why.limits.items():
         if name == "memory":
-            lines.append("No platform holds the model and the cache of one request.")
+            lines.append(
+                f"No platform holds the model and the cache of one request. Closest: {why.closest}; an accelerator "
+                f"needs {least / GB:.3g} GB, {_more(why.violates[name])}."
+            )
             continue
         limit = float(getattr(answer.objective, name))
         lines.append(
@@ -266,7 +269,7 @@ def _why_not(answer: Sizing, why: Infeasible) -> str:
         return f"No plan. Every candidate was left out: {reason}."
     if not why.limits and why.conflict:
         lines.append(_conflict(answer, why))
-    if why.violates:
+    if why.violates and "memory" not in why.violates:
         lines.append(f"Closest: {why.closest}; it breaks {_broken(why.violates)}.")
     return "No plan. " + " ".join(lines)
 

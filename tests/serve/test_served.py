@@ -106,10 +106,28 @@ def test_a_root_that_was_not_found_is_said(zoo, cluster, monkeypatch):
 
 
 def test_weights_that_do_not_fit(zoo, cluster):
-    done = served(zoo["gqa"], cluster, load(), n_client=4, engine=BUDGET.replace(reserve=1e12))
-    assert not done.stable
-    assert done.stable_rate == 0.0
-    assert done.reason == "unstable: not one request fits into memory"
+    """An engine that keeps 1 TB to itself, the cluster has 80 GB: the rest of the replica takes some kB."""
+    reserve = np.array([0.0, 1e12])
+    done = served(zoo["gqa"], cluster, load(), n_client=4, engine=BUDGET.replace(reserve=reserve))
+    assert done.stable.tolist() == [True, False]
+    assert done.stable_rate[1] == 0.0
+    assert done.lack[0] == 0.0
+    assert done.lack[1] == pytest.approx(1e12 - cluster.accelerator.usable_memory, rel=1e-5)
+    gb = done.lack[1] / 1e9
+    words = f"unstable: not one request fits into memory in bf16, {gb:.3g} GB too much"
+    assert done.reason.tolist() == ["stable", words]
+    assert done.to_frame().reason.tolist() == ["stable", words]
+
+
+def test_the_reason_names_the_format_that_does_not_fit():
+    """70.6e9 weights of 2 bytes are 141 GB, of half a byte with scales some 40 GB; a GPU has 85 GB."""
+    model, platform = registry.model("llama3_1_70b"), registry.platform("h100_sxm_1")
+    work = {"workload": Workload.of(2000, 300), "rate": 0.1, "engine": BUDGET}
+    wide = served(model, platform, precision="bf16", **work)
+    assert np.isinf(wide.ttft)
+    assert wide.lack > 141e9 - 85e9
+    assert str(wide.reason).startswith("unstable: not one request fits into memory in bf16, ")
+    assert served(model, platform, precision="w4a16", **work).reason == "stable"
 
 
 def test_requests_beyond_the_cache_wait_at_the_door(zoo, cluster):

@@ -252,8 +252,10 @@ class TestInfeasible:
 
     def test_model_that_fits_nowhere(self):
         found = solved(model="llama3_1_405b", prefill_parallel=genz.Parallel(tensor=4))
-        assert found.split.conflict == ()
-        assert found.explain() == "No plan. No worker can serve a phase at all."
+        assert found.split.conflict == ("memory",)
+        assert found.explain() == (
+            "No plan. No platform holds the model and the cache of one request. Formats: bf16 (weights as published)."
+        )
 
 
 class TestAgainst:

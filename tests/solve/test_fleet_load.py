@@ -179,6 +179,7 @@ class TestPredicted:
         )
         (bucket,) = found.infeasible.unserved
         assert (bucket.prompt, bucket.reasons) == (60000.0, {"l4_1": "memory"})
+        assert found.explain().endswith("(l4_1: not one request fits into memory).")
         slow = small(objective=genz.Objective(tpot=1e-4))
         assert set(slow.infeasible.unserved[0].reasons.values()) == {"tpot"}
 

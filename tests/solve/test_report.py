@@ -142,6 +142,11 @@ class TestCase:
             "Does not fit into memory, and too many at once: vllm_0_19 runs 1,024 requests at most."
         )
 
+    def test_what_holds_not_one_request_names_its_format(self):
+        """141 GB of weights on a device of 85 GB."""
+        none = case("llama3_1_70b", "h100_sxm_1", batch=9, prompt=100, output=10, precision="bf16")
+        assert none.misfit == "Does not fit into memory in bf16: not even one request would."
+
     def test_the_limit_is_the_smaller_of_memory_and_software(self):
         """1,000 tokens of Llama-3-8B take 131 MB: 80 GB hold some 400 of them; below 70 GiB vLLM runs 256 at once."""
         tokens = {"prompt": 900, "output": 100, "engine": "vllm_0_19"}

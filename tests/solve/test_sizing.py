@@ -378,7 +378,11 @@ def test_infeasible_memory_is_named():
         "llama3_1_405b", WORKLOAD, genz.Objective(rate=1), platforms=["l4_1"], precision="bf16"
     )
     assert list(answer.infeasible.limits) == ["memory"]
+    assert answer.infeasible.limits["memory"] > 2 * 405e9  # bytes of the weights alone
+    least = answer.infeasible.limits["memory"] / genz.accelerator("nvidia_l4").usable_memory
+    assert answer.infeasible.violates["memory"] > least
     assert "No platform holds the model" in answer.explain()
+    assert "Closest: l4_1 TP1 in bf16; an accelerator needs " in answer.explain()
 
 
 def test_platform_without_the_format_is_skipped_with_its_reason():

@@ -89,6 +89,21 @@ def test_other_predictions_sweep_too():
     frame = genz.sweep(genz.generate, prompt=[100, 200], output=[10, 20], **common)
     one = genz.generate(prompt=200, output=10, **common)
     assert frame.latency[2] == one.latency
+    work = genz.Workload.of(1000, 100)
+    frame = genz.sweep(
+        genz.served, model=["llama3_8b", "llama3_70b"], platform="h100_sxm_1", rate=[0.1, 1e3],
+        precision=["bf16", "fp8_block"], engine="ideal", workload=work,
+    )  # fmt: skip
+    by = frame.set_index(["model", "precision", "rate"])
+    assert by.reason["llama3_8b", "bf16", 0.1] == ""
+    assert (
+        by.reason["llama3_8b", "bf16", 1e3] == "unstable: requests arrive faster than stable_rate"
+    )
+    assert by.stable_rate["llama3_8b", "bf16", 1e3] < 1e3
+    assert by.reason["llama3_70b", "bf16", 0.1].startswith(
+        "unstable: not one request fits into memory in bf16, "
+    )
+    assert by.reason["llama3_70b", "fp8_block", 0.1] == ""
     frame = genz.sweep(genz.memory, context=[100, 10**6], batch=[1, 9], **common)
     assert frame.fits.tolist() == [True, True, False, False]
     assert frame.attrs["units"]["cache"] == "B"

@@ -230,6 +230,8 @@ def _searched(
     rate, rank = float(objective.rate), objective.rank
     split = least(sets.sets, rate, rank, rules, limits)
     if split.certificate.status == "infeasible":
+        if not (prefill.replica.fits.any() and (decode.replica.room >= 1.0).any()):
+            return sets, replace(split, conflict=("memory",))
         broken = smallest_conflict(
             _can_hold(prefill, decode, objective, rules), _names(objective, rules)
         )

@@ -85,6 +85,8 @@ def _why_not(split: Split) -> str:
         return f"No plan yet, and no proof that there is none: {proof.reason}."
     if not split.conflict:
         return "No plan. No worker can serve a phase at all."
+    if split.conflict == ("memory",):
+        return "No plan. No platform holds the model and the cache of one request."
     if len(split.conflict) == 1:
         return f"No plan. {_constraint(split.conflict[0]).capitalize()} alone cannot be met."
     names = [_constraint(n) for n in split.conflict]
@@ -97,7 +99,9 @@ def answer_in_words(answer: Disaggregation) -> str:
     """Return a plan, its times and what it saves over aggregated serving, as a few sentences."""
     plan = answer.plan
     if plan is None:
-        return answer.split.explain()
+        formats = formats_in_words(answer.model, answer.settings["precision"])
+        full = answer.split.conflict == ("memory",)
+        return answer.split.explain() + (f" Formats: {formats}." if full else "")
     times = ", ".join(f"{n} {duration(getattr(plan, n))}" for n in ("ttft", "tpot", "latency"))
     moved = (
         f"Mean {times}; {duration(plan.gap)} of moving the cache shows before the second token "

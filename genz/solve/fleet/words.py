@@ -107,5 +107,6 @@ def _why_not(why: Shortage) -> str:
 
 
 def _bucket(one: Unserved) -> str:
-    reasons = ", ".join(f"{name}: {limit}" for name, limit in one.reasons.items())
+    told = {"memory": "not one request fits into memory"}
+    reasons = ", ".join(f"{name}: {told.get(why, why)}" for name, why in one.reasons.items())
     return f"prompt {one.prompt:,.0f}, output {one.output:,.0f} of {one.load} ({reasons})"

@@ -150,8 +150,7 @@ class Case:
     @property
     def usable(self) -> float:
         """Memory of an accelerator that the engine lets weights, cache, activations and itself fill [B]."""
-        held = self.memory
-        return float(held.total - held.cache + held.pool)
+        return float(self.memory.usable)
 
     @property
     def misfit(self) -> str:
@@ -160,6 +159,10 @@ class Case:
         if bool(held.fits):
             return ""
         batch, most = float(held.max_batch), plural(float(held.max_batch), "request")
+        if batch < 1.0:
+            return (
+                f"Does not fit into memory in {self.precision.label}: not even one request would."
+            )
         fits = float(held.cache) <= float(held.pool)
         if not fits and batch < self._allowed:
             return f"Does not fit into memory: at most {most} would."
