@@ -19,6 +19,7 @@ from genz.spec.model import (
     Model,
     StateSpace,
 )
+from genz.spec.precision import Precision
 
 __all__ = ["even_rules"]
 
@@ -27,10 +28,12 @@ __all__ = ["even_rules"]
 #: in both). [1]
 _PAD = 64
 _REPEATED = "key-value heads"
+#: Side of the blocks of weights that share a scale in checkpoints of ``fp8_block``. [1]
+_BLOCK = 128
 
 
 def even_rules(
-    model: Model, parallel: Parallel, *, pads_vocabulary: bool
+    model: Model, parallel: Parallel, precision: Precision, *, pads_vocabulary: bool
 ) -> Iterator[tuple[Any, str, Any, str]]:
     """Yield the rules of an even layout: where each holds, the argument, its value, and the rule in words.
 
@@ -40,6 +43,8 @@ def even_rules(
         What is laid out.
     parallel : Parallel
         Layout; degrees may be arrays.
+    precision : Precision
+        Formats: blocks of weights that share a scale are not cut.
     pads_vocabulary : bool
         Whether the software pads a vocabulary to any degree, as ``Engine.pads_vocabulary``.
 
@@ -49,6 +54,13 @@ def even_rules(
     ranks. vLLM, SGLang and TensorRT-LLM refuse all else (vLLM 0.19, ``ModelConfig.verify_with_parallel_config``:
     "Total number of attention heads must be divisible by tensor parallel size"; ``divide`` of
     ``vllm/distributed/utils.py`` for widths).
+
+    Where weights are fp8 with a scale for each block of 128 x 128, the channels that a rank's rows of a matrix take in are
+    whole blocks. vLLM refuses all else (``validate_fp8_block_shape`` of ``quantization/utils/fp8_utils.py``: "Weight
+    input_size_per_partition is not divisible by weight quantization block_k"; ``Fp8MoEMethod.create_weights`` for
+    experts: vllm-project/vllm issue 17569), SGLang (sgl-project/sglang issues 3345 and 26107) and, for experts,
+    TensorRT-LLM (NVIDIA/TensorRT-LLM pull request 14613). Of channels that a column takes out, vLLM since pull request
+    30836 lets merged matrices cut blocks, so these are not asked for.
     """
     tensor = parallel.tensor
     parts = dict.fromkeys(part for group in model.groups for part in _shared(group))
@@ -65,6 +77,44 @@ def even_rules(
         shards = parallel.stage_size // parallel.expert
         rule = f"must divide the width of {width} of the experts of {model.name}"
         yield width % shards == 0, "parallel.stage_size / parallel.expert", shards, rule
+    if precision.group == _BLOCK**2:
+        yield from _block_rules(model, parallel, precision)
+
+
+def _block_rules(
+    model: Model, parallel: Parallel, precision: Precision
+) -> Iterator[tuple[Any, str, Any, str]]:
+    """Yield the rules of weights that have a scale for each square block."""
+    shards = {
+        "parallel.tensor": parallel.tensor,
+        "parallel.stage_size / parallel.expert": parallel.stage_size // parallel.expert,
+    }
+    tensor, expert = shards
+    parts = [(*part, tensor) for group in model.groups for part in _taken_in(group)]
+    experts = (part for _, part in model.expert_groups())
+    parts += [("expert", part.width, "channels of each expert", expert) for part in experts]
+    for kind, count, what, name in dict.fromkeys(parts):
+        if precision.variant(kind) == "fp8_block":
+            cut = shards[name]
+            rule = f"must divide the {count} {what} of {model.name} into whole blocks of {_BLOCK} in fp8"
+            yield (cut == 1) | (count % (_BLOCK * cut) == 0), name, cut, rule
+
+
+def _taken_in(group: LayerGroup) -> Iterator[tuple[str, int, str]]:
+    """Yield the kind of each matrix whose rows are shared out among tensor ranks, and the channels that it takes in."""
+    mixer, part = group.mixer, group.feed_forward
+    if isinstance(mixer, Attention):
+        yield "mixer", mixer.n_head * (mixer.value_dim or mixer.head_dim), "channels of the heads"
+    elif isinstance(mixer, LatentAttention):
+        yield "mixer", mixer.n_head * mixer.value_dim, "channels of the heads"
+    elif isinstance(mixer, LinearAttention):
+        yield "mixer", mixer.n_value_head * mixer.value_dim, "channels of the heads"
+    elif isinstance(mixer, StateSpace):
+        yield "mixer", mixer.inner, "channels of the state space"
+    if isinstance(part, Dense):
+        yield "dense", part.width, "channels of the feed-forward"
+    elif isinstance(part, Experts) and part.shared_width:
+        yield "dense", part.shared_width, "channels of the shared experts"
 
 
 def _all(holds: Any) -> bool:

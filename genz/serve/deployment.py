@@ -25,7 +25,7 @@ from genz.spec.hardware import Platform
 from genz.spec.model import Model
 from genz.spec.precision import Precision
 
-__all__ = ["IDEAL", "Deployment", "Options", "case_shape", "layout_rules"]
+__all__ = ["IDEAL", "Deployment", "Options", "case_shape", "formats_of", "layout_rules"]
 
 #: The physical bound: kernels on the roofline, no software.
 IDEAL = Engine(name="ideal", efficiency="ideal")
@@ -100,12 +100,13 @@ class Deployment:
         engine = _typed(options, "engine", Engine, IDEAL).on(platform.accelerator)
         efficiency = options.get("efficiency") or engine.efficiency
         check_choice("efficiency", efficiency, ("ideal", "calibrated"))
-        _check_fit(model, platform, parallel, engine)
+        precision = formats_of(model, options.get("precision", "bf16"))
+        _check_fit(model, platform, parallel, precision, engine)
         return cls(
             model=model,
             platform=platform,
             parallel=parallel,
-            precision=_precision(model, options.get("precision", "bf16")),
+            precision=precision,
             engine=engine,
             calibrated=efficiency == "calibrated",
             routing=_typed(options, "routing", Routing, _ROUTING),
@@ -158,18 +159,25 @@ def _typed(options: Any, name: str, kind: Any, default: Any) -> Any:
     return value
 
 
-def _precision(model: Model, precision: Precision | str) -> Precision:
+def formats_of(model: Model, precision: Precision | str) -> Precision:
+    """Return formats as a record; those of the published checkpoint for ``"native"``.
+
+    Raises
+    ------
+    UnknownNameError
+        If no formats have that name.
+    """
     if precision == "native":
         return model.precision or Precision()
     return Precision.of(precision)
 
 
 def layout_rules(
-    model: Model, platform: Platform, parallel: Parallel, engine: Engine
+    model: Model, platform: Platform, parallel: Parallel, precision: Precision, engine: Engine
 ) -> Iterator[tuple[Any, str, Any, str]]:
     """Yield the rules of a layout: where each holds, the argument, its value, and the rule in words.
 
-    Serving software asks for equal parts besides; the physical bound takes any.
+    Serving software asks for equal parts besides, and for whole blocks of scales; the physical bound takes any.
     """
     stages, tensor, expert = parallel.pipeline, parallel.tensor, parallel.expert
     yield stages <= model.n_layer, "parallel.pipeline", stages, f"must be <= {model.n_layer} layers"
@@ -185,11 +193,14 @@ def layout_rules(
     rule = f"must be <= {np.max(room):g} accelerators of {platform.name}"
     yield parallel.size <= room, "parallel.size", parallel.size, rule
     if engine.efficiency != "ideal":
-        yield from even_rules(model, parallel, pads_vocabulary=engine.pads_vocabulary)
+        pads = engine.pads_vocabulary
+        yield from even_rules(model, parallel, precision, pads_vocabulary=pads)
 
 
-def _check_fit(model: Model, platform: Platform, parallel: Parallel, engine: Engine) -> None:
-    for ok, name, value, rule in layout_rules(model, platform, parallel, engine):
+def _check_fit(
+    model: Model, platform: Platform, parallel: Parallel, precision: Precision, engine: Engine
+) -> None:
+    for ok, name, value, rule in layout_rules(model, platform, parallel, precision, engine):
         if ok is not True:
             array = np.broadcast_to(np.asarray(value, dtype=np.float64), np.shape(ok))
             require(np.asarray(ok), array, name, rule)

@@ -62,8 +62,8 @@ class Candidates:
             except UnsupportedFormatError as error:
                 skipped[place] = str(error)
                 continue
-            engine = options["engine"]
-            fitting, reason = _layouts(model, platform, wanted, engine, inside_node=inside_node)
+            where = (model, platform, precision, options["engine"])
+            fitting, reason = _layouts(where, wanted, inside_node=inside_node)
             if not fitting:
                 skipped[place] = reason
                 continue
@@ -165,17 +165,16 @@ def _wanted(parallel: Any) -> list[Parallel] | None:
 
 
 def _layouts(
-    model: Model,
-    platform: Platform,
+    where: tuple[Model, Platform, Precision, Engine],
     parallel: list[Parallel] | None,
-    engine: Engine,
     *,
     inside_node: bool,
 ) -> tuple[list[tuple[int, ...]], str]:
     """Return the degrees of the layouts that fit, or why the last of them does not."""
+    model, platform, precision, engine = where
     most = float(platform.accelerators_per_node) if inside_node else np.inf
     if parallel is None:
-        found = layouts(model, platform, pads_vocabulary=engine.pads_vocabulary)
+        found = layouts(model, platform, precision, pads_vocabulary=engine.pads_vocabulary)
         degrees = [(*d.values(), 1, d["pipeline"]) for d in found]
         rows = [row for row in degrees if np.prod(row[:3]) <= most]
         return rows, "no layout divides the model and fits the platform"
@@ -183,7 +182,7 @@ def _layouts(
     for p in parallel:
         broken = [
             f"{name} {rule}, got {value}"
-            for ok, name, value, rule in layout_rules(model, platform, p, engine)
+            for ok, name, value, rule in layout_rules(model, platform, p, precision, engine)
             if not np.all(ok)
         ]
         if p.size > most:

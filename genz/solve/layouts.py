@@ -10,6 +10,7 @@ from genz.ops.even import even_rules
 from genz.spec.deployment import Parallel
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
+from genz.spec.precision import Precision
 
 __all__ = ["layouts"]
 
@@ -17,7 +18,9 @@ __all__ = ["layouts"]
 LARGEST_REPLICA, LONGEST_PIPELINE = 64, 16
 
 
-def layouts(model: Model, platform: Platform, *, pads_vocabulary: bool) -> Iterator[dict[str, int]]:
+def layouts(
+    model: Model, platform: Platform, precision: Precision, *, pads_vocabulary: bool
+) -> Iterator[dict[str, int]]:
     """Yield the layouts in which a model divides evenly on a platform.
 
     Tensor degrees are those of :func:`genz.ops.even.even_rules` and stay inside the
@@ -30,6 +33,8 @@ def layouts(model: Model, platform: Platform, *, pads_vocabulary: bool) -> Itera
         What is laid out.
     platform : Platform
         Where; scalar fields.
+    precision : Precision
+        Formats: blocks of weights that share a scale stay whole.
     pads_vocabulary : bool
         Whether the software pads a vocabulary to any tensor degree, as ``Engine.pads_vocabulary``.
 
@@ -41,7 +46,8 @@ def layouts(model: Model, platform: Platform, *, pads_vocabulary: bool) -> Itera
     room = min(int(platform.n_accelerator), LARGEST_REPLICA)
     inner = int(platform.network[0].size) if platform.network else 1
     n_expert = reduce(math.gcd, (e.n_expert for _, e in model.expert_groups()), 0)
-    for tensor, whole in _tensors(model, min(inner, room), pads_vocabulary=pads_vocabulary):
+    degrees = _tensors(model, precision, min(inner, room), pads_vocabulary=pads_vocabulary)
+    for tensor, whole in degrees:
         for pipeline in _divisors(model.n_layer, min(room // tensor, LONGEST_PIPELINE)):
             if whole:
                 yield {"tensor": tensor, "pipeline": pipeline, "data": 1, "expert": 1}
@@ -60,15 +66,17 @@ def _divisors(number: int, most: int) -> list[int]:
 
 
 @lru_cache(maxsize=64)
-def _tensors(model: Model, most: int, *, pads_vocabulary: bool) -> tuple[tuple[int, bool], ...]:
+def _tensors(
+    model: Model, precision: Precision, most: int, *, pads_vocabulary: bool
+) -> tuple[tuple[int, bool], ...]:
     """Return even tensor degrees, and whether each expert may be cut among so many ranks."""
     degrees = range(1, most + 1)
-    even = partial(_even, model, pads_vocabulary=pads_vocabulary)
+    even = partial(_even, model, precision, pads_vocabulary=pads_vocabulary)
     whole = [t for t in degrees if even(Parallel(tensor=t))]
     dealt = [t for t in degrees if even(Parallel(tensor=t, expert=t))]
     return tuple((t, t in whole) for t in dealt)
 
 
-def _even(model: Model, parallel: Parallel, *, pads_vocabulary: bool) -> bool:
-    rules = even_rules(model, parallel, pads_vocabulary=pads_vocabulary)
+def _even(model: Model, precision: Precision, parallel: Parallel, *, pads_vocabulary: bool) -> bool:
+    rules = even_rules(model, parallel, precision, pads_vocabulary=pads_vocabulary)
     return all(ok for ok, *_ in rules)

@@ -18,7 +18,7 @@ from genz.core.errors import InputError, UnsupportedFormatError
 from genz.core.schema import Record
 from genz.core.typing import BoolArray, IntArray
 from genz.db import registry
-from genz.serve.deployment import layout_rules
+from genz.serve.deployment import formats_of, layout_rules
 from genz.serve.frame import unit_of
 from genz.serve.step import BOUNDS
 from genz.spec.deployment import Parallel
@@ -203,7 +203,9 @@ def _feasible(given: Mapping[str, Any], size: int) -> tuple[BoolArray, Any]:
     reason: Any = np.full(size, "", dtype=object)
     named = given.get("engine")
     engine = default_engine() if named is None else registry.engine(named)
-    rules = layout_rules(given["model"], given["platform"], parallel, engine)
+    model = given["model"]
+    precision = formats_of(model, given.get("precision", "bf16"))
+    rules = layout_rules(model, given["platform"], parallel, precision, engine)
     for rule, name, value, text in rules:
         broken = ok & ~np.broadcast_to(rule, ok.shape)
         if broken.any():

@@ -9,9 +9,9 @@ from genz.ops.even import even_rules
 from genz.solve.candidates import Candidates
 
 
-def broken(name, *, engine="vllm_0_19", **degrees):
-    pads = genz.engine(engine).pads_vocabulary
-    rules = even_rules(genz.model(name), Parallel(**degrees), pads_vocabulary=pads)
+def broken(name, *, engine="vllm_0_19", precision="bf16", **degrees):
+    pads, formats = genz.engine(engine).pads_vocabulary, genz.Precision.of(precision)
+    rules = even_rules(genz.model(name), Parallel(**degrees), formats, pads_vocabulary=pads)
     return [f"{what} {rule}, got {value:g}" for ok, what, value, rule in rules if not ok]
 
 
@@ -83,10 +83,75 @@ def test_experts_are_cut_among_the_ranks_of_their_group():
 
 
 def test_arrays_are_judged_case_by_case():
-    rules = list(
-        even_rules(genz.model("llama3_70b"), Parallel(tensor=[1, 2, 3, 8]), pads_vocabulary=False)
-    )
+    model, four = genz.model("llama3_70b"), Parallel(tensor=[1, 2, 3, 8])
+    rules = list(even_rules(model, four, genz.Precision(), pads_vocabulary=False))
     assert np.logical_and.reduce([r[0] for r in rules]).tolist() == [True, True, False, True]
+    blocks = genz.Precision.of("fp8_block")
+    rules = list(
+        even_rules(
+            genz.model("deepseek_v3"), Parallel(tensor=[1, 16, 32]), blocks, pads_vocabulary=False
+        )
+    )
+    assert np.logical_and.reduce([r[0] for r in rules]).tolist() == [True, True, False]
+
+
+class TestBlocks:
+    """fp8 with a scale for each 128 x 128 weights, by the runs that servers refused."""
+
+    def test_deepseek_v3_on_32_ranks(self):
+        """SGLang issue 3345, vLLM issue 12256: 18432 / 32 = 576 is no multiple of 128; experts of 2048 / 32 = 64 neither."""
+        found = broken("deepseek_v3", tensor=32, precision="fp8_block")
+        rule = "into whole blocks of 128 in fp8, got 32"
+        assert found == [
+            f"parallel.tensor must divide the 18432 channels of the feed-forward of deepseek_v3 {rule}",
+            f"parallel.tensor must divide the 2048 channels of the shared experts of deepseek_v3 {rule}",
+            "parallel.stage_size / parallel.expert must divide the 2048 channels of each expert of deepseek_v3 "
+            + rule,
+        ]
+        assert not broken("deepseek_v3", tensor=32)  # bf16 has no blocks
+        assert not broken("deepseek_v3", tensor=16, precision="fp8_block")
+
+    @pytest.mark.parametrize("name", ["qwen3_235b_a22b", "minimax_m2_5"])
+    def test_experts_of_1536_channels(self, name):
+        """vLLM issue 17569: 1536 / 8 = 192 is refused; on 4 ranks 384 run, and on 8 whole experts are dealt."""
+        (only,) = broken(name, tensor=8, precision="fp8_block")
+        assert "the 1536 channels of each expert" in only
+        assert only.endswith("into whole blocks of 128 in fp8, got 8")
+        assert not broken(name, tensor=4, precision="fp8_block")
+        assert not broken(name, tensor=8, expert=8, precision="fp8_block")
+        assert not broken(name, tensor=8, precision="w8a8")
+
+    def test_one_rank_cuts_nothing(self):
+        """DeepSeek-V2-Lite: width 10944 is no multiple of 128, and its checkpoint in blocks runs (vLLM pull request 33327)."""
+        assert not broken("deepseek_v2_lite", precision="fp8_block")
+        assert "10944 channels" in broken("deepseek_v2_lite", tensor=2, precision="fp8_block")[0]
+
+    def test_weights_that_stay_wide_have_no_blocks(self):
+        """The same with 16-bit experts."""
+        wide = genz.Precision.of("fp8_block").replace(expert="bf16")
+        assert not broken("qwen3_235b_a22b", tensor=8, precision=wide)
+
+    def test_the_checkpoints_own_formats_count(self):
+        """MiniMax-M2.5 is published in blocks; the physical bound takes any layout, a sizing offers none that is refused."""
+        case = {"context": 100, "parallel": Parallel(tensor=8)}
+        with pytest.raises(
+            InputError, match="1536 channels of each expert of minimax_m2_5 into whole"
+        ):
+            genz.decode("minimax_m2_5", "h200_sxm_8", precision="native", **case)
+        genz.decode("minimax_m2_5", "h200_sxm_8", precision="native", engine="ideal", **case)
+        genz.decode("minimax_m2_5", "h200_sxm_8", precision="bf16", **case)
+        frame = genz.sweep(
+            genz.decode, model="minimax_m2_5", platform="h200_sxm_8", context=100,
+            precision=["native", "bf16"], parallel=Parallel(tensor=[4, 8]),
+        )  # fmt: skip
+        assert frame.feasible.tolist() == [True, False, True, True]
+        cases = Candidates.of(
+            genz.model("minimax_m2_5"), genz.Workload.of(500, 50), [genz.platform("h200_sxm_8")],
+            genz.model("minimax_m2_5").precision, None, {"engine": genz.engine("vllm_0_19")},
+        )  # fmt: skip
+        eight = cases.degrees["tensor"] == 8
+        assert eight.any()
+        assert (cases.degrees["expert"][eight] >= 8).all()
 
 
 @pytest.mark.parametrize("predict", [genz.prefill, genz.decode, genz.generate, genz.memory])

@@ -36,6 +36,16 @@ def test_attention_groups_are_counted_once():
     assert found["expert"].tolist() == [4, 8, 8, 8, 1, 1]
 
 
+def test_experts_are_dealt_where_their_blocks_cannot_be_cut():
+    """MiniMax-M2.5 on eight H200 ran with expert parallelism: vLLM refuses 1536 / 8 channels; 4 ranks cut them."""
+    eight = {"tp": 8.0, "moe_tp": 8.0, "moe_ep": 1.0}
+    found = rows(
+        {"gpu": "h200_sxm", **eight}, {"gpu": "h200_sxm"}, {"gemm_quant": "nvfp4", **eight}
+    )
+    assert found["tensor"].tolist() == [8, 4, 8]
+    assert found["expert"].tolist() == [8, 1, 1]
+
+
 def test_pools_of_a_rack_are_no_layout():
     assert len(rows({"tp": 72.0, "moe_tp": 72.0, "gpu": "gb200"}, {})) == 1
 

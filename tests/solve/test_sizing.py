@@ -224,7 +224,12 @@ def test_periods_of_a_day():
 def test_trap_1_all_chips_are_considered():
     """Llama-2-7B, batch 64 on 8 H100: TP8 must be among the layouts, not only up to TP4."""
     found = list(
-        layouts(genz.model("llama2_7b"), genz.platform("h100_sxm_8"), pads_vocabulary=False)
+        layouts(
+            genz.model("llama2_7b"),
+            genz.platform("h100_sxm_8"),
+            genz.Precision(),
+            pads_vocabulary=False,
+        )
     )
     assert {"tensor": 8, "pipeline": 1, "data": 1, "expert": 1} in found
 
@@ -242,14 +247,20 @@ def test_trap_2_seventy_billion_need_two_chips_not_four():
 def test_layouts_divide_powers_of_two_or_not():
     """Llama-3.2-3B has 24 heads, 28 layers and inner width 8192: tensor 1, 2, 4, 8 divide both."""
     small, node = genz.model("llama3_2_3b"), genz.platform("h100_sxm_8")
-    degrees = {d["tensor"] for d in layouts(small, node, pads_vocabulary=False)}
+    degrees = {d["tensor"] for d in layouts(small, node, genz.Precision(), pads_vocabulary=False)}
     assert degrees == {1, 2, 4, 8}
-    stages = {d["pipeline"] for d in layouts(small, node, pads_vocabulary=False)}
+    stages = {d["pipeline"] for d in layouts(small, node, genz.Precision(), pads_vocabulary=False)}
     assert {1, 2, 4, 7, 14} <= stages
     # Phi-3-medium: 40 heads, inner width 17920 = 5 x 3584, but 10 key-value heads, and 32064 = 64 x 3 x 167 rows
     medium = genz.model("phi3_medium")
-    assert {d["tensor"] for d in layouts(medium, node, pads_vocabulary=False)} == {1, 2}
-    assert {d["tensor"] for d in layouts(medium, node, pads_vocabulary=True)} == {1, 2, 5}
+    assert {
+        d["tensor"] for d in layouts(medium, node, genz.Precision(), pads_vocabulary=False)
+    } == {1, 2}
+    assert {d["tensor"] for d in layouts(medium, node, genz.Precision(), pads_vocabulary=True)} == {
+        1,
+        2,
+        5,
+    }
 
 
 class TestDisaggregated:
