@@ -262,6 +262,26 @@ class TestEstimate:
         assert result.exit_code == 1
         assert "Does not fit into memory" in result.stdout
 
+    def test_skew_of_experts_is_heard(self):
+        """Tokens that choose alike read fewer experts; 1.2 is the default."""
+        case = [
+            "estimate",
+            "mixtral_8x7b",
+            "--platform",
+            "h100_sxm_8",
+            "--tp",
+            2,
+            "--batch",
+            4,
+            *TRAFFIC,
+        ]
+        times = [
+            json.loads(genz(*case, *skew, "--json").stdout)["tpot"]
+            for skew in ([], ["--skew", "1.2"], ["--skew", "0"], ["--skew", "5"])
+        ]
+        assert times[0] == times[1]
+        assert times[2] > times[1] > times[3]
+
     def test_report(self, tmp_path):
         page = tmp_path / "e.html"
         assert genz(*ESTIMATE, "--html", page).exit_code == 0
@@ -421,6 +441,14 @@ BAD = [
     ([*ESTIMATE, "--link", "400Gx/s"], "--link must be a bandwidth"),
     ([*ESTIMATE, "--price", "free"], "--price must be an amount"),
     (["estimate", "llama3_8b", "--platform", "h100_sxm_1", *TRAFFIC, "--link", "4Gb/s"], "no network"),
+    ([*ESTIMATE, "--skew", "0.6"], "--skew needs a model with experts, llama3_8b has none"),
+    ([*SIZE, "--skew", "0.6"], "--skew needs a model with experts, llama3_70b has none"),
+    ([*NEED, "--skew", "0.6"], "--skew needs a model with experts, llama3_70b has none"),
+    (["disaggregate", "llama3_8b", "--prefill-platform", "h100_sxm_8", "--rate", "1", *TRAFFIC, "--skew", "1"],
+     "--skew needs a model with experts, llama3_8b has none"),
+    (["fleet", "llama3_8b", "--rate", "1", *TRAFFIC, "--skew", "1"], "--skew needs a model with experts"),
+    (["estimate", "mixtral_8x7b", *ESTIMATE[2:], "--skew", "6"], "--skew must be <= 5, got '6'"),
+    (["estimate", "mixtral_8x7b", *ESTIMATE[2:], "--skew", "60%"], "--skew must be a plain number such as 0.6, got '60%'"),
     (["requirements", "llama3_8b", *TRAFFIC], "at least one of ttft, tpot and latency"),
     ([*NEED, "--batch", "-1"], "--batch must be a whole number >= 1"),
     (["figures"], "missing option '--out'"),

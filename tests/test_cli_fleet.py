@@ -127,6 +127,7 @@ def test_files_that_exclude_options(files, tmp_path):
         ((*files, "--rate", 3), "--buckets and --rate exclude each other"),
         (("llama2_7b", *files), "--throughput and MODEL exclude each other"),
         ((*files, "--tpot", "50ms"), "--throughput and --tpot exclude each other"),
+        ((*files, "--skew", "1", *PRICES), "--skew needs a model with experts, got none"),
         ((*files, "--engine", "ideal", *PRICES), "engine is for predicted throughput"),
     ):
         result = genz(*words)

@@ -112,12 +112,12 @@ def _answer(model: str, given: dict[str, Any]) -> Disaggregation:
     if given["rate"] is None:
         msg = "missing option '--rate'"
         raise click.UsageError(msg)
-    workload = workload_of(given)
+    record, workload = model_of(model), workload_of(given)
     first, second = (
         [platform_of(name) for name in names(given[f"{phase}_platform"])] for phase in _PHASES
     )
     return split(
-        model_of(model),
+        record,
         workload,
         objective_of(
             given,
@@ -132,7 +132,7 @@ def _answer(model: str, given: dict[str, Any]) -> Disaggregation:
         available=pairs("--available", given["available"], COUNT),
         equal=given["equal"],
         time_limit=given["time_limit"],
-        **software_of(given),
+        **software_of(given, record),
     )
 
 

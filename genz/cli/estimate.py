@@ -96,12 +96,13 @@ def estimate(model: str, **given: Any) -> int:
 def _found(model: str, given: dict[str, Any]) -> Case:
     from genz.solve.report.case import case
 
-    options = software_of(given)
+    record = model_of(model)
+    options = software_of(given, record)
     layout = layout_of(given)
     if layout is not None:
         options["parallel"] = layout
     return case(
-        model_of(model),
+        record,
         _platform(given),
         batch=given["batch"],
         prompt=given["prompt"],

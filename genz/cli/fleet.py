@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genz.cli.inputs import (
+    engine_of,
     layout_of,
     model_of,
     names,
@@ -117,14 +118,15 @@ def _answer(model: str | None, given: Mapping[str, Any]) -> Fleet:
     from genz.solve.fleet import fleet as solved
 
     load, objective = _load(given)
-    options: dict[str, Any] = software_of(given)
+    record = None if model is None else model_of(model)
+    options: dict[str, Any] = software_of(given, record)
     candidates = names(given["platforms"])
     if given["throughput"] is None:
-        if model is None:
+        if record is None:
             msg = "missing argument 'MODEL': throughput comes from it, or from --throughput"
             raise click.UsageError(msg)
         options |= {
-            "model": model_of(model), "objective": objective, "tpot_from": given["tpot_from"],
+            "model": record, "objective": objective, "tpot_from": given["tpot_from"],
             "platforms": [platform_of(name) for name in candidates] or None,
         }  # fmt: skip
     else:
@@ -209,8 +211,7 @@ def _engine(given: Mapping[str, Any]) -> str:
 
     if given["throughput"] is not None:
         return ""
-    found: str = software_of(given).get("engine", default_engine()).name
-    return found
+    return default_engine().name if given["engine"] is None else engine_of(given["engine"]).name
 
 
 def _print(answer: Fleet, engine: str, tpot_from: str | None) -> None:

@@ -13,7 +13,7 @@ from genz.core.errors import InputError
 
 if TYPE_CHECKING:
     from genz.solve.disaggregate import Link
-    from genz.spec.deployment import Engine, Objective, Parallel, Workload
+    from genz.spec.deployment import Engine, Objective, Parallel, Routing, Workload
     from genz.spec.hardware import Platform
     from genz.spec.model import Model
 
@@ -204,11 +204,24 @@ def link_of(given: Mapping[str, Any]) -> Link | None:
     return Link(given["link"], latency or 0.0, layered=not serial)
 
 
-def software_of(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keywords ``engine`` and ``efficiency`` where they were typed."""
+def software_of(given: Mapping[str, Any], model: Model | None) -> dict[str, Any]:
+    """Return the keywords ``engine``, ``efficiency`` and ``routing`` where they were typed."""
     options: dict[str, Any] = {}
     if given["engine"] is not None:
         options["engine"] = engine_of(given["engine"])
     if given["efficiency"] is not None:
         options["efficiency"] = given["efficiency"]
+    if given["skew"] is not None:
+        options["routing"] = _routing(given["skew"], model)
     return options
+
+
+def _routing(skew: float, model: Model | None) -> Routing:
+    """Return how tokens choose experts; refuse to where there are none."""
+    from genz.spec.deployment import Routing
+
+    if model is None or not any(True for _ in model.expert_groups()):
+        got = "got none" if model is None else f"{model.name} has none"
+        msg = f"--skew needs a model with experts, {got}"
+        raise InputError(msg)
+    return Routing(skew=skew)

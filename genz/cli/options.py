@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from genz.cli.units import BANDWIDTH, COUNT, LEVEL, MONEY, POWER, RATE, SHARE, TIME, Number
+from genz.cli.units import BANDWIDTH, COUNT, LEVEL, MONEY, POWER, PURE, RATE, SHARE, TIME, Number
 
 __all__ = [
     "CommandWithFiles",
@@ -139,7 +139,7 @@ micro_batch_option = click.option(
 
 
 def software_options(precision: str) -> Callable[[F], F]:
-    """Return the options for formats and serving software."""
+    """Return the options for formats, serving software and how tokens choose experts."""
     return _together(
         click.option("--precision", metavar="NAME", help=precision),
         click.option(
@@ -151,6 +151,11 @@ def software_options(precision: str) -> Callable[[F], F]:
             "--efficiency",
             type=click.Choice(["ideal", "calibrated"]),
             help="Kernels on the roofline, or as measured; default the engine's.",
+        ),
+        click.option(
+            "--skew",
+            type=Number(PURE, 0.0, 5.0),
+            help="How unevenly tokens choose experts, exponent of Zipf's law: 0 all alike; default 1.2, as text does.",
         ),
     )
 

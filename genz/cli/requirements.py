@@ -81,11 +81,12 @@ def _found(model: str, given: dict[str, Any]) -> Requirements:
     from genz.solve.requirements import requirements as least
 
     workload = workload_of(given)
-    options = software_of(given) | {"precision": given["precision"] or "native"}
+    record = model_of(model)
+    options = software_of(given, record) | {"precision": given["precision"] or "native"}
     if given["platform"] is not None:
         options["platform"] = platform_of(given["platform"])
     return least(
-        model_of(model),
+        record,
         workload,
         objective_of(given, workload),
         batch=given["batch"],

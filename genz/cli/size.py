@@ -137,7 +137,7 @@ def _answer(model: str, given: dict[str, Any]) -> Sizing:
         attainment=given["attainment"], budget=given["budget"], power=given["power"],
     )  # fmt: skip
     precision = names(given["precision"]) or None
-    software = software_of({**given, "engine": None})
+    software = software_of({**given, "engine": None}, record)
     engines = [engine_of(name) for name in names(given["engine"])] or None
     answer = sized(
         record,

@@ -19,6 +19,7 @@ __all__ = [
     "LEVEL",
     "MONEY",
     "POWER",
+    "PURE",
     "RATE",
     "SHARE",
     "SIZE",
@@ -84,6 +85,7 @@ RATE = Dimension(
     {"": 1.0, "/s": 1.0, "/min": 1.0 / 60.0, "/h": 1.0 / HOUR},
 )
 POWER = Dimension("a power with its unit, such as 40kW", {"W": 1.0, "kW": 1e3, "MW": 1e6})
+PURE = Dimension("a plain number such as 0.6", {"": 1.0})
 MONEY = Dimension("an amount such as 2.5 or 2.5/h", {"": 1.0, "/h": 1.0})
 
 

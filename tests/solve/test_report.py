@@ -123,6 +123,7 @@ class TestCase:
         text = found.report(tmp_path / "e.html").read_text()
         check_alone(text)
         assert "With 90 % probability" in text
+        assert "exponent 1.2" in text  # how tokens choose experts is assumed
         assert "nvidia_h100_sxm" in text
 
     def test_what_does_not_fit_is_said_first(self, tmp_path):

@@ -84,5 +84,6 @@ def _assumed(found: Case) -> list[tuple[str, object]]:
         ("precision", formats_in_words(found.model, found.precision)),
         ("engine", found.engine.name),
         parts.kernels_row(found),
+        *parts.routing_rows(found),
         parts.price_row(found.platform),
     ]

@@ -16,6 +16,7 @@ from genz.solve.report import frames
 from genz.solve.report.case import Case
 from genz.solve.report.page import DASH, Markup, details, drawn, link, section, table
 from genz.solve.words import duration
+from genz.spec.deployment import Routing
 from genz.spec.hardware import Accelerator, Platform
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "memory",
     "price_row",
     "rent",
+    "routing_rows",
     "sources",
     "times",
 ]
@@ -137,6 +139,18 @@ def kernels_row(found: Case) -> tuple[str, object]:
                 f"{', '.join(kinds)} with {'constants of ' if estimate else ''}{origin}{estimate}"
             )
     return ("kernels", "; ".join(parts))
+
+
+def routing_rows(found: Case) -> list[tuple[str, object]]:
+    """Return how tokens choose experts, where there are any."""
+    if not any(True for _ in found.model.expert_groups()):
+        return []
+    routing = found.options.get("routing") or Routing()
+    words = {
+        "balanced": "tokens fill them evenly",
+        "worst": "all tokens choose the same",
+    }.get(routing.case, f"chosen after Zipf's law with exponent {routing.skew:g}")
+    return [("experts", words)]
 
 
 def _origins(chip: Accelerator, library: str) -> dict[str, list[str]]:

@@ -303,6 +303,7 @@ def _chosen(best: Plan, found: Case) -> list[tuple[str, object]]:
     return [
         ("engine", found.engine.name),
         parts.kernels_row(found),
+        *parts.routing_rows(found),
         ("precision", formats_in_words(found.model, best.precision)),
         parts.price_row(found.platform),
         ("error of a decode step, 90 %", certain),
