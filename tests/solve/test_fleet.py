@@ -328,7 +328,7 @@ class TestSingle:
         ]
         assert found.single.n_replica.tolist() == by_hand
         assert found.single.cost.tolist() == pytest.approx([120 * 1.01, 12 * 3.67])
-        assert "120 x A10G 121.20 (the mix saves 65.0 %)" in found.explain()
+        assert "120 x A10G for 121.20 (the mix saves 65.0 %)" in found.explain()
 
     def test_what_cannot_serve_everything_says_so(self):
         table = [[0, 20], *RATES[1:]]

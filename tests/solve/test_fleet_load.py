@@ -191,6 +191,21 @@ class TestPredicted:
         assert list(found.columns.skipped) == ["a100_sxm_1 fp8"]
         assert "fp8" in found.columns.skipped["a100_sxm_1 fp8"]
 
+    @pytest.mark.parametrize(
+        "layout", [genz.Parallel(tensor=2), genz.Parallel(pipeline=4), genz.Parallel()]
+    )
+    def test_accelerators_are_counted_in_words(self, layout):
+        """A replica of PP4 is four of them, whatever the name of the platform says."""
+        found = genz.fleet(
+            genz.Load.of(1000, 500, 40.0), ["h100_sxm_8"], model="llama3_1_8b", objective=LIMITS,
+            parallel=layout,
+        )  # fmt: skip
+        n = int(found.count.sum())
+        many = f"{n * layout.size} accelerator{'s' if n * layout.size > 1 else ''} of h100_sxm_8"
+        assert f"{many} as {n} x {layout.label}: " in found.explain()
+        assert f"One platform alone: {many} for {found.cost:,.2f} (the same)" in found.explain()
+        assert found.single.n_accelerator.tolist() == [n * layout.size]
+
     def test_the_answer_in_words_and_data(self):
         found = small(cap={"l4_1": 1})
         text = found.explain()

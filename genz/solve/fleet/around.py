@@ -46,7 +46,7 @@ def singles(
     Returns
     -------
     pandas.DataFrame
-        Columns ``platform``, ``n_replica``, ``cost``, ``gap`` and ``reason``.
+        Columns ``platform``, ``n_replica``, ``n_accelerator``, ``cost``, ``gap`` and ``reason``.
     """
     each = None if time_limit is None else time_limit / len(names)
     rows = []
@@ -62,8 +62,16 @@ def singles(
             found["reason"] = f"{found['reason']}: {columns.limits(name, unserved)}"
         rows.append({"platform": name} | found)
     frame = pd.DataFrame(rows)
-    frame.attrs["units"] = {"n_replica": "1", "cost": "currency/h", "gap": "1"}
+    frame.attrs["units"] = {
+        "n_replica": "1",
+        "n_accelerator": "1",
+        "cost": "currency/h",
+        "gap": "1",
+    }
     return frame
+
+
+_NONE: dict[str, object] = {"n_replica": 0, "n_accelerator": 0, "cost": np.inf, "gap": 0.0}
 
 
 def _alone(problem: Problem, time_limit: float | None, gap: float) -> dict[str, object]:
@@ -71,7 +79,7 @@ def _alone(problem: Problem, time_limit: float | None, gap: float) -> dict[str, 
     if missing:
         total = int(np.count_nonzero((problem.demand > 0.0).any(axis=0)))
         reason = f"cannot serve {missing:,} of {total:,} sizes"
-        return {"n_replica": 0, "cost": np.inf, "gap": 0.0, "reason": reason}
+        return _NONE | {"reason": reason}
     plan = greedy(problem) if _no_choice(problem) else None
     found_gap = 0.0
     if plan is None:
@@ -79,9 +87,10 @@ def _alone(problem: Problem, time_limit: float | None, gap: float) -> dict[str, 
         found_gap = plan.certificate.gap
     if not len(plan.count):
         reason = "more than its cap" if problem.cap else plan.certificate.reason
-        return {"n_replica": 0, "cost": np.inf, "gap": 0.0, "reason": reason}
-    number = int(plan.count.sum(axis=1).max())
-    return {"n_replica": number, "cost": problem.cost(plan.count), "gap": found_gap, "reason": ""}
+        return _NONE | {"reason": reason}
+    counts = {"n_replica": plan.count, "n_accelerator": plan.count * problem.size}
+    most = {name: int(count.sum(axis=1).max()) for name, count in counts.items()}
+    return most | {"cost": problem.cost(plan.count), "gap": found_gap, "reason": ""}
 
 
 def _no_choice(problem: Problem) -> bool:

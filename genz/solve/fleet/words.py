@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genz.core.words import plural
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from genz.solve.fleet.answer import Fleet, Shortage, Unserved
+    from genz.solve.fleet.columns import Option
 
 __all__ = ["explained"]
 
@@ -29,12 +32,25 @@ def explained(answer: Fleet) -> str:
 
 
 def _what(answer: Fleet) -> str:
-    mix = " + ".join(f"{n:,} x {kind}" for kind, n in answer.counts.items())
+    most = answer.count.max(axis=0)
+    rented = [(o, int(n)) for o, n in zip(answer.columns.options, most, strict=True) if n]
+    mix = " + ".join(_rented(answer, option, n) for option, n in rented)
     frame = answer.to_frame()
     busy = frame.groupby("platform", sort=False)["used"].max()
     used = ", ".join(f"{name} {100.0 * share:.0f} %" for name, share in busy.items())
     periods = f"; the most of {len(answer.count)} periods" if len(answer.count) > 1 else ""
     return f"{mix}{periods}: {answer.cost:,.2f} per hour. In use at the busiest: {used}."
+
+
+def _rented(answer: Fleet, option: Option, n: int) -> str:
+    """Return replicas of a kind, and how many accelerators they are; of a measured platform they are its units."""
+    name = answer.label(option)
+    many = plural(n * option.n_accelerator, "accelerator")
+    if option.layout:
+        kind = name.removeprefix(option.platform).strip()
+        kind = kind if option.layout in kind else f"{option.layout} {kind}".strip()
+        return f"{many} of {option.platform} as {n:,} x {kind}"
+    return f"{n:,} x {name}" + (f" ({many})" if option.n_accelerator > 1 else "")
 
 
 def _formats(answer: Fleet) -> list[str]:
@@ -64,7 +80,7 @@ def _beside(answer: Fleet) -> str:
     for row in able[:_LISTED]:
         less = 1.0 - answer.cost / row.cost
         saving = f"the mix saves {100.0 * less:.1f} %" if less > _SAME else "the same"
-        parts.append(f"{row.n_replica:,} x {row.platform} {row.cost:,.2f} ({saving})")
+        parts.append(f"{_many(answer, row)} for {row.cost:,.2f} ({saving})")
     more = len(able) - _LISTED
     parts += [f"{more:,} more {'is' if more == 1 else 'are'} dearer"] if more > 0 else []
     unable = [r for r in _rows(answer.single) if not np.isfinite(r.cost)]
@@ -72,6 +88,13 @@ def _beside(answer: Fleet) -> str:
     more = len(unable) - _LISTED
     parts += [f"{more:,} more cannot either"] if more > 0 else []
     return f"One platform alone: {'; '.join(parts)}."
+
+
+def _many(answer: Fleet, row: Any) -> str:
+    """Return how much of one platform serves everything."""
+    if any(o.layout or o.n_accelerator > 1 for o in answer.columns.options):
+        return f"{plural(row.n_accelerator, 'accelerator')} of {row.platform}"
+    return f"{row.n_replica:,} x {row.platform}"
 
 
 def _caps(answer: Fleet) -> list[str]:
