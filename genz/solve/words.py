@@ -55,16 +55,27 @@ def number(value: Any) -> str:
 def explained(answer: Sizing) -> str:
     """Return what was found and why, as a few sentences."""
     if answer.infeasible is not None:
-        return " ".join([_why_not(answer, answer.infeasible), *_apart(answer)])
+        why = _why_not(answer, answer.infeasible)
+        if answer.disaggregated:
+            why = why.replace("No plan.", "No plan with both phases together.", 1)
+        return " ".join([*_apart(answer), why])
     best = answer.plans[0]
-    lines = [_what(answer, best), _times(answer, best), _why(best), *_periods(answer, best)]
+    ahead = [
+        f"{line}\nBoth phases together:" for line in _apart(answer) if answer.ranking[0] is not best
+    ]
+    lines = [
+        " ".join([*ahead, _what(answer, best)]),
+        _times(answer, best),
+        _why(best),
+        *_periods(answer, best),
+    ]
     lines += [_proof(answer, best), _steps(answer, best)]
     if answer.shortfall is not None:
         lines.append(_next_cheaper(answer.shortfall))
     if len(answer.plans) > 1:
         lines.append(_runner_up(answer.plans[1]))
     lines += _narrower(answer, best)
-    lines += _apart(answer)
+    lines += [] if ahead else _apart(answer)
     return "\n".join(lines)
 
 

@@ -116,6 +116,53 @@ def check_clean(text):
 LENT_ROWS = "elementwise bf16_activation bf16_norm bf16_rope with constants of nvidia_rtx_pro_6000 (estimate)"
 
 
+class TestApart:
+    """Long prompts and a tight time per token: workers of one phase need fewer machines."""
+
+    def asked(self, **limits):
+        goal = genz.Objective(rate=20, ttft=1.2, tpot=0.016, percentile="mean").replace(**limits)
+        return genz.size(
+            "llama3_1_70b", genz.Workload.of(8000, 200), goal, platforms=["h100_sxm_8"],
+            precision="w8a8", parallel=[genz.Parallel(tensor=4), genz.Parallel(tensor=8)],
+            disaggregated=True,
+        )  # fmt: skip
+
+    def check(self, answer, text):
+        best = answer.ranking[0]
+        assert best is answer.disaggregated[0]
+        assert f"<h1>{best.n_accelerator} accelerators of h100_sxm_8, " in text
+        assert f"{best.cost_per_hour:,.2f} USD per hour</h1>" in text
+        assert best.label.replace(" x ", " \N{MULTIPLICATION SIGN} ") in text
+        assert "Workers" in text
+        assert text.count("<tr class='best'>") == 1
+        check_alone(text)
+
+    def test_the_page_is_headed_by_the_best_plan(self, tmp_path):
+        answer = self.asked()
+        text = answer.report(tmp_path / "r.html").read_text()
+        self.check(answer, text)
+        other = answer.plans[0]
+        together = (
+            f"whose replicas do both phases: {other.n_accelerator} accelerators of h100_sxm_8"
+        )
+        assert together in text
+        lines = answer.explain().splitlines()
+        assert lines[0].startswith("With prefill and decode apart: ")
+        assert lines[1].startswith(f"Both phases together: {other.n_accelerator} accelerators")
+
+    def test_where_no_replica_can_do_both(self, tmp_path):
+        """The budget lies between the two."""
+        costs = [p.cost_per_hour for p in self.asked().ranking]
+        answer = self.asked(budget=sum(costs) / 2)
+        text = answer.report(tmp_path / "r.html").read_text()
+        assert not answer.plans
+        self.check(answer, text)
+        assert "No plan meets the limits" not in text
+        assert "Assumptions" in text
+        assert answer.explain().startswith("With prefill and decode apart: ")
+        assert " No plan with both phases together. " in answer.explain()
+
+
 class TestCase:
     def test_report(self, tmp_path):
         found = case("mixtral_8x7b", "h100_sxm_8", batch=4, prompt=2000, output=300,

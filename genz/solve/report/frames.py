@@ -12,6 +12,7 @@ from genz.solve.report.page import BY
 
 if TYPE_CHECKING:
     from genz.solve.answer import Plan, Sizing
+    from genz.solve.disaggregate.answer import DisaggregatedPlan
     from genz.solve.report.case import Case
     from genz.spec.hardware import Accelerator
 
@@ -29,20 +30,22 @@ RANKED = {
 
 def plans(answer: Sizing, most: int) -> pd.DataFrame:
     """Return name, ranked value and its text of the first plans."""
+    from genz.solve.words import layout_words
+
     column, _ = RANKED[answer.objective.rank]
     rows = []
-    for place, plan in enumerate(answer.plans[:most], 1):
+    for place, plan in enumerate(answer.ranking[:most], 1):
         value = _value(plan, column)
         if value is None:
             continue
         name = f"{place}. {escape(plan.platform, quote=False)}"
-        layout = f"{plan.n_replica} {BY} {plan.parallel.label}, {plan.precision.label}"
+        layout = f"{layout_words(plan).replace(' x ', f' {BY} ')}, {plan.precision.label}"
         text = f"{value:,.2f}" if column == "cost_per_hour" else f"{value:,.4g}"
         rows.append({"plan": name, "layout": layout, column: value, "text": text})
     return pd.DataFrame(rows, columns=["plan", "layout", column, "text"])
 
 
-def _value(plan: Plan, column: str) -> float | None:
+def _value(plan: Plan | DisaggregatedPlan, column: str) -> float | None:
     if column == "rate_per_accelerator":
         return plan.max_rate / plan.n_accelerator
     value: float | None = getattr(plan, column)

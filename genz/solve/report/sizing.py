@@ -11,9 +11,11 @@ from genz.core.unit import GB
 from genz.core.words import plural
 from genz.plot.report_figures import cost_bars, limit_bars
 from genz.solve.answer import Plan, Shortfall, Sizing
+from genz.solve.disaggregate.answer import DisaggregatedPlan
 from genz.solve.formats import formats_in_words, marked, star
 from genz.solve.question import question
 from genz.solve.report import frames, parts
+from genz.solve.report.apart import workers
 from genz.solve.report.case import Case, case
 from genz.solve.report.page import (
     BY,
@@ -27,7 +29,8 @@ from genz.solve.report.page import (
     table,
     tiles,
 )
-from genz.solve.words import duration, level_words, share_words
+from genz.solve.words import duration, layout_words, level_words, limited_times, share_words
+from genz.spec.hardware import Platform
 
 __all__ = ["written"]
 
@@ -50,38 +53,63 @@ def written(answer: Sizing, path: Path) -> Path:
     Path
         The file.
     """
-    text = _no_plan(answer) if not answer.plans else _plans(answer)
+    text = _plans(answer) if answer.ranking else _no_plan(answer)
     path.write_text(text, encoding="utf-8")
     return path
 
 
 def _plans(answer: Sizing) -> str:
-    best = answer.plans[0]
-    found = _case_of(answer, best)
-    unit = parts.currency(found.platform)
+    best = answer.ranking[0]
+    unit = parts.currency(_platforms(answer, best)[0])
     words = paragraphs(f"{question(answer)}\n{answer.explain()}")
-    lead = Markup(tiles(_tiles(answer, best, unit)) + words)
-    chosen = found.platform
     return page(
         f"Sizing of {answer.model.name}",
         _headline(best, unit),
-        lead,
+        Markup(tiles(_tiles(answer, best, unit)) + words),
         [
-            _ranked(answer),
-            _limits(answer, best),
-            _inputs(answer, best),
-            parts.times(found),
-            parts.hardware(found),
-            parts.memory(found),
-            _cheaper(answer, answer.shortfall),
-            parts.assumptions([*_given(answer), *_chosen(best, found)]),
-            parts.sources(
-                (chosen, chosen.accelerator, found.engine, answer.model, answer.workload)
-            ),
+            _ranked(answer, unit),
+            *([] if isinstance(best, Plan) else [workers(best)]),
+            *(_together(answer, answer.plans[0]) if answer.plans else _split_only(answer, best)),
             _left_out(answer),
         ],
         parts.footer(),
     )
+
+
+def _together(answer: Sizing, best: Plan) -> list[Markup]:
+    """Return the sections on the best plan whose replicas do both phases."""
+    found = _case_of(answer, best)
+    chosen = found.platform
+    first = answer.ranking[0] is best
+    text = (
+        f"What follows is about the best plan whose replicas do both phases: {_headline(best, '')}."
+    )
+    return [
+        *([] if first else [section("Both phases together", paragraphs(text))]),
+        _limits(answer, best),
+        _inputs(answer, best),
+        parts.times(found),
+        parts.hardware(found),
+        parts.memory(found),
+        _cheaper(answer, answer.shortfall),
+        parts.assumptions([*_given(answer), *_chosen(best, found)]),
+        parts.sources((chosen, chosen.accelerator, found.engine, answer.model, answer.workload)),
+    ]
+
+
+def _split_only(answer: Sizing, best: Plan | DisaggregatedPlan) -> list[Markup]:
+    """Return what a plan rests on where no replica can do both phases."""
+    engine, used = answer.options["engine"], _platforms(answer, best)
+    given = [("engine", engine.name), ("precision", formats_in_words(answer.model, best.precision))]
+    chips = (p.accelerator for p in used)
+    return [
+        parts.assumptions([*_given(answer), *given]),
+        parts.sources((*used, *chips, engine, answer.model, answer.workload)),
+    ]
+
+
+def _platforms(answer: Sizing, plan: Plan | DisaggregatedPlan) -> list[Platform]:
+    return [answer.platforms[name] for name in plan.platform.split("+")]
 
 
 def _no_plan(answer: Sizing) -> str:
@@ -120,34 +148,39 @@ def _case_of(answer: Sizing, plan: Plan) -> Case:
     )
 
 
-def _headline(best: Plan, unit: str) -> str:
+def _headline(best: Plan | DisaggregatedPlan, unit: str) -> str:
     price = (
         "" if best.cost_per_hour is None else f", {parts.rent(best.cost_per_hour, unit)} per hour"
     )
     return f"{plural(best.n_accelerator, 'accelerator')} of {best.platform}{price}"
 
 
-def _tiles(answer: Sizing, best: Plan, unit: str) -> list[tuple[str, object]]:
-    goal = answer.objective
+def _tiles(answer: Sizing, best: Plan | DisaggregatedPlan, unit: str) -> list[tuple[str, object]]:
+    goal, times = answer.objective, _times_of(answer, best)
     return [
         ("accelerators", best.n_accelerator),
         ("per hour", parts.rent(best.cost_per_hour, unit)),
         ("per million output tokens", parts.rent(best.cost_per_million_token, unit)),
-        (f"TTFT, {level_words(goal.level('ttft'))}", duration(best.limited["ttft"])),
-        (f"TPOT, {level_words(goal.level('tpot'))}", duration(best.limited["tpot"])),
+        (f"TTFT, {level_words(goal.level('ttft'))}", times["ttft"]),
+        (f"TPOT, {level_words(goal.level('tpot'))}", times["tpot"]),
         ("per output token", f"{best.energy_per_token:.3g} J"),
     ]
 
 
-def _ranked(answer: Sizing) -> Markup:
+def _times_of(answer: Sizing, plan: Plan | DisaggregatedPlan) -> dict[str, str]:
+    """Return the times that limits are on; a dash where a plan does not know one."""
+    times = limited_times(plan, answer.objective)
+    return {n: DASH if t is None else duration(t) for n, t in times.items()}
+
+
+def _ranked(answer: Sizing, unit: str) -> Markup:
     column, title = frames.RANKED[answer.objective.rank]
-    unit = parts.currency(answer.platforms[answer.plans[0].platform])
     words = f"{title} ({unit})" if column == "cost_per_hour" and unit else title
     shown = frames.plans(answer, _SHOWN)
     text = f"The best plan of each platform and precision, ranked by {answer.objective.rank}."
-    note = star(answer.model, [plan.precision for plan in answer.plans])
+    note = star(answer.model, [plan.precision for plan in answer.ranking])
     text += f" {note}." if note else ""
-    rows = [_row(answer, place, plan) for place, plan in enumerate(answer.plans, 1)]
+    rows = [_row(answer, place, plan) for place, plan in enumerate(answer.ranking, 1)]
     first = table(_COLUMNS, rows[:_SHOWN], mark=0, tight=True)
     bars = [drawn(cost_bars(shown, value=column, title=words), "plans", text)] if len(shown) else []
     rest = rows[_SHOWN:]
@@ -161,12 +194,14 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _row(answer: Sizing, place: int, plan: Plan) -> tuple[object, ...]:
+def _row(answer: Sizing, place: int, plan: Plan | DisaggregatedPlan) -> tuple[object, ...]:
+    times = _times_of(answer, plan)
+    memory = f"{plan.memory / GB:.3g} GB" if isinstance(plan, Plan) else DASH
     return (
-        place, plan.platform, plan.n_accelerator, f"{plan.n_replica} {BY} {plan.parallel.label}",
-        marked(answer.model, plan.precision), *(duration(plan.limited[n]) for n in _LIMITS),
+        place, plan.platform, plan.n_accelerator, layout_words(plan).replace(" x ", f" {BY} "),
+        marked(answer.model, plan.precision), *(times[n] for n in _LIMITS),
         parts.rent(plan.cost_per_hour, ""), parts.rent(plan.cost_per_million_token, ""),
-        f"{plan.energy_per_token:.3g}", f"{plan.memory / GB:.3g} GB", plan.binding_limit,
+        f"{plan.energy_per_token:.3g}", memory, plan.binding_limit,
     )  # fmt: skip
 
 
