@@ -73,7 +73,33 @@ def test_platform_times_the_scales_and_bounds_the_weights():
     assert "µs of its time" in genz(*ISSUE, "--platform", "a100_sxm_8").stdout
     result = genz("footprint", "llama3_70b", "--platform", "h100_sxm_1")
     assert result.exit_code == 1
-    assert "Weights and cache do not fit into the memory of h100_sxm_1." in result.stdout
+    text = " ".join(result.stdout.split())
+    assert "Weights and the cache of 1 request of 1,024 tokens do not fit into h100_sxm_1: " in text
+
+
+def test_what_fits_is_said_with_what_is_to_spare():
+    """Llama-3-8B on the physical bound: 16.06 GB of weights, 131,072 B of cache a token, 85.02 GB of an H100."""
+    case = ["footprint", "llama3_8b", "--platform", "h100_sxm_1", "--engine", "ideal", "--batch", 4]
+    result = genz(*case, "--context", 1000)
+    assert result.exit_code == 0
+    held = library.memory("llama3_8b", "h100_sxm_1", batch=4, context=1000, engine="ideal")
+    usable = library.accelerator("nvidia_h100_sxm").usable_memory
+    room = usable - 16.06e9 - 4 * 1000 * 131072 - float(held.activations)
+    text = " ".join(result.stdout.split())
+    load = "Weights and the cache of 4 requests of 1,000 tokens fit into h100_sxm_1"
+    assert f"{load} with {room / 1e9:.3g} GB to spare on a device; at most " in text
+    data = json.loads(genz(*case, "--context", 1000, "--json").stdout)
+    assert data["room"] == pytest.approx(room, rel=1e-3)
+    assert json.loads(genz(*ISSUE, "--json").stdout)["room"] is None
+
+
+def test_more_requests_than_the_software_runs_is_no_matter_of_memory():
+    """vLLM runs 1,024 on 80 GB; Llama-3.2-1B holds the cache of 1,100 requests of 100 tokens in 3.6 GB."""
+    case = ["footprint", "llama3_2_1b", "--platform", "h100_sxm_1", "--engine", "vllm_0_19"]
+    result = genz(*case, "--batch", 1100, "--context", 100)
+    assert result.exit_code == 1
+    text = " ".join(result.stdout.split())
+    assert "fit into h100_sxm_1, but the software runs 1,024 requests at most." in text
 
 
 def test_schemes_formats_and_channels():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,8 +20,10 @@ from genz.cli.output import Output, say, show, table
 from genz.cli.units import COUNT, SIZE, Number
 from genz.cli.words import scaled
 from genz.core.unit import GB
+from genz.core.words import plural
 
 if TYPE_CHECKING:
+    from genz.serve.memory import Memory
     from genz.solve.footprint import Footprint
     from genz.solve.quantization_choice import QuantizationChoice
 
@@ -94,12 +97,14 @@ def footprint(model: str, **given: Any) -> int:
     if given["batch"] is not None and given["platform"] is None and not float(found.scale_traffic):
         msg = f"--batch needs --platform, or --bits: {found.label} has no scales that a step reads"
         raise click.UsageError(msg)
-    fits = _fits(found, given)
-    out.save(frame=found.to_frame, data=lambda: _data(found))
+    held = _held(found, given)
+    room = inf if held is None else float(held.pool - held.cache) - float(found.padding_total)
+    fits = room >= 0.0 and (held is None or bool(held.fits))
+    out.save(frame=found.to_frame, data=lambda: {**_data(found), "room": room})
     if not out.quiet:
         _print(found)
-        if not fits:
-            say(f"Weights and cache do not fit into the memory of {given['platform']}.")
+        if held is not None:
+            say(_fitting(held, room, given))
     return 0 if fits else 1
 
 
@@ -137,15 +142,26 @@ def _found(model: str, given: dict[str, Any]) -> Footprint:
     return count(model_of(model), scheme, **options)
 
 
-def _fits(found: Footprint, given: dict[str, Any]) -> bool:
-    """Whether the platform holds weights, padding and the cache of the batch."""
+def _held(found: Footprint, given: dict[str, Any]) -> Memory | None:
+    """Return what the platform holds, padding apart; None without a platform."""
     from genz.api import memory
 
     if given["platform"] is None:
-        return True
+        return None
     options = {**_options(given), "parallel": found.parallel, "precision": found.precision}
-    held = memory(found.model, platform_of(given["platform"]), **options)
-    return bool(held.fits) and float(held.pool - held.cache) >= float(found.padding_total)
+    return memory(found.model, platform_of(given["platform"]), **options)
+
+
+def _fitting(held: Memory, room: float, given: dict[str, Any]) -> str:
+    """Return whether weights and cache fit, and with how much to spare."""
+    batch, context = (given[name] or least for name, least in _LOAD.items())
+    load = f"the cache of {plural(batch, 'request')} of {plural(context, 'token')}"
+    if room < 0.0:
+        return f"Weights and {load} do not fit into {given['platform']}: {-room / GB:.3g} GB too much on a device."
+    most = plural(float(held.max_batch), "request")
+    if not held.fits:
+        return f"Weights and {load} fit into {given['platform']}, but the software runs {most} at most."
+    return f"Weights and {load} fit into {given['platform']} with {room / GB:.3g} GB to spare on a device; at most {most}."
 
 
 def _data(found: Footprint) -> dict[str, Any]:
