@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from io import StringIO
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -363,14 +364,16 @@ BAD = [
     ([*SIZE, "--rates", "day.csv"], "--rate and --rates exclude each other"),
     ([*SIZE, "--mix", "azure_code=1"], "--mix and --prompt exclude each other"),
     (["size", "llama3_8b", "--rate", "1", "--mix", "azure_code"], "--mix must be NAME=NUMBER, got 'azure_code'"),
-    (["size", "llama3_8b", "--rate", "1", "--mix", "azure_code=0"], "share must be > 0, got 0"),
+    (["size", "llama3_8b", "--rate", "1", "--mix", "azure_code=0"], "--mix azure_code must be > 0, got '0'"),
+    (["size", "llama3_8b", "--rate", "1", "--mix", "azure_code=1", "--mix", "azure_code=2"],
+     "--mix must name each once, got 'azure_code' twice"),
     (["size", "llama3_8b", "--rate", "1", "--trace", "absent.csv"], "does not exist"),
     (["size", "llama3_8b", "--rates", "absent.csv", *TRAFFIC], "does not exist"),
     ([*SIZE, "--percentile", "p100"], "--percentile must be mean or a percentile such as p90, 90% or 0.9, got 'p100'"),
     ([*SIZE, "--percentile", "median"], "--percentile must be a share such as 30% or 0.3, got 'median'"),
-    ([*SIZE, "--attainment", "mean"], "attainment must be a number in (0, 1), got 'mean'"),
-    ([*SIZE, "--confidence", "0"], "confidence must be in (0, 1), got 0.0"),
-    ([*SIZE, "--available", "h100=4"], "available must name candidates, got 'h100'"),
+    ([*SIZE, "--attainment", "mean"], "genz: --attainment must be a number in (0, 1), got 'mean'"),
+    ([*SIZE, "--confidence", "0"], "genz: --confidence must be in (0, 1), got 0.0"),
+    ([*SIZE, "--available", "h100=4"], "genz: --available must name candidates, got 'h100'"),
     ([*SIZE, "--power", "5"], "--power must be a power with its unit, such as 40kW"),
     ([*SIZE, "--fast"], "no such option"),
     ([*SIZE, "extra"], "unexpected extra argument"),
@@ -423,6 +426,9 @@ BAD = [
     (with_option("--html", "/absent/r.html"), "cannot read or write /absent/r.html"),
     (with_option("--csv", "/absent/r.csv"), "cannot read or write /absent/r.csv"),
     (with_option("--json", "/"), "cannot read or write /"),
+    ([*SIZE, "--html", "-"], "--html must be a file, got '-': a page does not go to standard output"),
+    (["disaggregate", "llama3_8b", "--prefill-platform", "h100_sxm_1", "--rate", "1", *TRAFFIC],
+     "genz: --link must be given, h100_sxm_1 has no network beyond one machine"),
     ([*SIZE, "--csv", "--json"], "cannot both go to standard output"),
     ([*SIZE, "--csv", "a.csv", "--html", "a.csv"], "cannot both go to a.csv"),
     (["estimate", "llama3_8b", *TRAFFIC], "missing option '--platform'"),
@@ -430,13 +436,13 @@ BAD = [
     ([*ESTIMATE, "--batch", "1.5"], "--batch must be a whole number >= 1"),
     ([*ESTIMATE, "--cached", "2000"], "prompt - cached must be >= 1"),
     ([*ESTIMATE, "--cached", "-1"], "--cached must be a whole number >= 0"),
-    ([*ESTIMATE, "--tensor", "3000"], "parallel.tensor must be <="),
-    ([*ESTIMATE, "--pipeline", "33"], "parallel.pipeline must be <= 32 layers"),
+    ([*ESTIMATE, "--tensor", "3000"], "genz: --tensor must be <="),
+    ([*ESTIMATE, "--pipeline", "33"], "genz: --pipeline must be <= 32 layers"),
     ([*ESTIMATE, "--tensor", "2", "--expert", "2"], "has no experts"),
     ([*ESTIMATE, "--precision", "fp4"], "no matrix unit for fp4"),
     ([*ESTIMATE, "--memory-bandwidth", "3.35TB"], "--memory-bandwidth must be a bandwidth"),
     ([*ESTIMATE, "--memory-bandwidth", "0TB/s"], "--memory-bandwidth must be > 0"),
-    ([*ESTIMATE, "--memory-bandwidth", "1B/s"], "memory_bandwidth must be in"),
+    ([*ESTIMATE, "--memory-bandwidth", "1B/s"], "genz: --memory-bandwidth must be in"),
     ([*ESTIMATE, "--memory-capacity", "80"], "--memory-capacity must be a size"),
     ([*ESTIMATE, "--link", "400Gx/s"], "--link must be a bandwidth"),
     ([*ESTIMATE, "--price", "free"], "--price must be an amount"),
@@ -448,7 +454,7 @@ BAD = [
      "--skew needs a model with experts, llama3_8b has none"),
     (["fleet", "llama3_8b", "--rate", "1", *TRAFFIC, "--skew", "1"], "--skew needs a model with experts"),
     (["estimate", "mixtral_8x7b", *ESTIMATE[2:], "--skew", "6"], "--skew must be <= 5, got '6'"),
-    (["estimate", "mixtral_8x7b", *ESTIMATE[2:], "--skew", "60%"], "--skew must be a plain number such as 0.6, got '60%'"),
+    (["estimate", "mixtral_8x7b", *ESTIMATE[2:], "--skew", "60%"], "--skew must be a plain number such as 1.5, got '60%'"),
     (["requirements", "llama3_8b", *TRAFFIC], "at least one of ttft, tpot and latency"),
     ([*NEED, "--batch", "-1"], "--batch must be a whole number >= 1"),
     (["figures"], "missing option '--out'"),
@@ -456,8 +462,8 @@ BAD = [
     (with_option("--attainment", "95%", "--percentile", "p99"), "--attainment and --percentile exclude each other"),
     (with_option("--link", "200Gb/s"), "--link needs --disaggregated"),
     ([*SIZE, "--serial"], "--link-latency and --serial describe --link, which is missing"),
-    (with_option("--available", "h100_sxm_8=x"), "--available must be a whole number"),
-    ([*ESTIMATE, "--tensor", "3"], "parallel.tensor must divide the 32 heads of llama3_8b, got 3"),
+    (with_option("--available", "h100_sxm_8=x"), "--available h100_sxm_8 must be a whole number"),
+    ([*ESTIMATE, "--tensor", "3"], "genz: --tensor must divide the 32 heads of llama3_8b, got 3"),
     (with_option("--platform", "h100_sxm_8=absent.toml"), "absent.toml', which does not exist"),
     (["figures", "genz_offlod", "--out", "x"], "did you mean 'genz_offload'"),
     (["figures", "../../etc/passwd", "--out", "x"], "no figure named"),
@@ -534,6 +540,68 @@ def test_ctrl_c_is_one_line_and_status_130(monkeypatch):
     monkeypatch.setattr("genz.cli.size.model_of", interrupted)
     result = genz(*SIZE)
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "genz: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("prompt,output\n100,20\n,\n", "prompt in line 3 of --trace '{}' must be a plain number such as 1.5, got ''"),
+        ("# made up\nprompt,output\n100,20\n\n200\n", "output in line 5 of --trace '{}' must be a plain number"),
+        ("prompt,output\n100,0\n", "output in line 2 of --trace '{}' must be >= 1, got '0'"),
+        ("prompt,output\n100,nan\n", "output in line 2 of --trace '{}' must be a plain number such as 1.5, got 'nan'"),
+    ],
+)  # fmt: skip
+def test_a_row_of_a_file_that_breaks_a_rule_is_named(content, message, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(content, encoding="utf-8")
+    command = ["size", "llama3_8b", "--rate", "1", "--trace", path]
+    check_one_line(genz(*command), message.format(path))
+
+
+def test_a_period_without_requests_is_named(tmp_path):
+    path = tmp_path / "day.csv"
+    path.write_text("rate,duration\n8,1\n0,1\n", encoding="utf-8")
+    message = f"rate in line 3 of --rates '{path}' must be > 0, got '0'"
+    check_one_line(genz("size", "llama3_8b", "--rates", path, *TRAFFIC), message)
+
+
+def test_a_limit_of_the_workload_keeps_its_name(tmp_path):
+    """What no option gave is not called by one."""
+    path = tmp_path / "w.toml"
+    path.write_text('name = "w"\nprompt = { mean = 9 }\noutput = { mean = 1 }\n', encoding="utf-8")
+    command = ["disaggregate", "llama3_8b", "--prefill-platform", "h100_sxm_8", "--rate", "1"]
+    check_one_line(genz(*command, "--workload", path), "genz: output must be > 1 token")
+    typed = genz(*command, "--prompt", "9", "--output", "1")
+    check_one_line(typed, "genz: --output must be > 1 token")
+
+
+def test_unknown_families_of_models_are_named(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"model_type": "foobar", "n_tower": 3}', encoding="utf-8")
+    result = genz("size", path, "--rate", "1", *TRAFFIC)
+    check_one_line(result, f"genz: {path}: no model_type named 'foobar'; known: ")
+    assert result.stderr.endswith("; it has fields that are not understood: n_tower\n")
+
+
+@pytest.mark.parametrize(
+    "command", [["list", "models"], ["list", "models", "--json"], ESTIMATE, ["--help"]]
+)
+def test_a_reader_that_leaves_ends_the_command_quietly(command):
+    """As other tools of a pipe, by the status that a shell gives to a program that SIGPIPE ended."""
+    run = [sys.executable, "-m", "genz", *command]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as done:
+        done.stdout.close()
+        assert done.stderr.read() == b""
+    assert done.returncode == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_device_is_one_line():
+    run = [sys.executable, "-m", "genz", "list", "models"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(run, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.stderr == b"genz: cannot read or write: No space left on device\n"
+    assert done.returncode == 2
 
 
 def test_a_fault_of_genz_is_said_without_a_traceback(monkeypatch):

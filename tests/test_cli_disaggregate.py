@@ -105,7 +105,7 @@ def test_no_plan_is_status_one():
         ([*BASE, *TRAFFIC, "--link", "200"], "--link must be a bandwidth with its unit"),
         ([*BASE, *TRAFFIC, "--serial"], "--link-latency and --serial describe --link, which is missing"),
         ([*BASE, *TRAFFIC, "--available", "h100_sxm_8"], "--available must be NAME=NUMBER, got 'h100_sxm_8'"),
-        ([*BASE, *TRAFFIC, "--available", "h100_sxm_8=x"], "--available must be a whole number such as 300 or 2k, got 'x'"),
+        ([*BASE, *TRAFFIC, "--available", "h100_sxm_8=x"], "--available h100_sxm_8 must be a whole number such as 300 or 2k, got 'x'"),
         ([*BASE, *TRAFFIC, "--percentile", "100%"], "--percentile must be mean or a percentile"),
         ([*BASE, *TRAFFIC, "--percentile", "20%"], "percentile of ttft must be in [0.5, 1), got 0.2"),
         ([*BASE, *TRAFFIC, "--headroom", "2"], "--headroom must be <= 0.99"),

@@ -112,7 +112,7 @@ def test_buckets_with_a_model(files):
         (["llama2_7b", "--rate", "1"], "missing option '--prompt'"),
         (["llama2_7b", "--buckets", "none.csv"], "--buckets must be a CSV file, got 'none.csv', which does not exist"),
         (["llama2_7b", *ONE, "--cap", "l4_1"], "--cap must be NAME=NUMBER, got 'l4_1'"),
-        (["llama2_7b", *ONE, "--cap", "l4_1=x"], "--cap must be a whole number such as 300 or 2k, got 'x'"),
+        (["llama2_7b", *ONE, "--cap", "l4_1=x"], "--cap l4_1 must be a whole number such as 300 or 2k, got 'x'"),
         (["llama2_7b", *ONE, *SMALL, "--cap", "b200_8=1"], "no platform among the candidates named 'b200_8'"),
     ],
 )  # fmt: skip
@@ -128,14 +128,28 @@ def test_files_that_exclude_options(files, tmp_path):
         (("llama2_7b", *files), "--throughput and MODEL exclude each other"),
         ((*files, "--tpot", "50ms"), "--throughput and --tpot exclude each other"),
         ((*files, "--skew", "1", *PRICES), "--skew needs a model with experts, got none"),
-        ((*files, "--engine", "ideal", *PRICES), "engine is for predicted throughput"),
+        ((*files, "--engine", "ideal", *PRICES), "genz: --engine is for predicted throughput"),
     ):
         result = genz(*words)
         assert result.exit_code == 2, words
         assert text in result.stderr
     (tmp_path / "sizes.csv").write_text("prompt,rate\n1,1\n", encoding="utf-8")
-    assert "--buckets must have a column 'output', got prompt, rate" in genz(*files, *PRICES).stderr
-    (tmp_path / "sizes.csv").write_text("prompt,output,rate\n1,1,x\n", encoding="utf-8")
-    assert "rate must be a number or an array of numbers, got ['x']" in genz(*files, *PRICES).stderr
+    assert "--buckets must hold columns prompt, output, rate, " in genz(*files, *PRICES).stderr
+    (tmp_path / "sizes.csv").write_text("# sizes\nprompt,output,rate\n1,1,1\n1,1,x\n", "utf-8")
+    text = f"rate in line 4 of --buckets '{tmp_path}/sizes.csv' must be a rate such as 8"
+    assert text in genz(*files, *PRICES).stderr
+    (tmp_path / "sizes.csv").write_text("prompt,output,rate\n,,\n", encoding="utf-8")
+    text = f"prompt in line 2 of --buckets '{tmp_path}/sizes.csv' must be a plain number such as 1.5, got ''"
+    assert text in genz(*files, *PRICES).stderr
     (tmp_path / "sizes.csv").write_bytes(b"\xff\xfe\x00")
     assert "--buckets must be a CSV file" in genz(*files, *PRICES).stderr
+
+
+def test_measured_numbers_that_are_none(files, tmp_path):
+    (tmp_path / "measured.csv").write_text(MEASURED.replace("5,40", "5,fast"), encoding="utf-8")
+    text = f"A100 in row 3 of --throughput '{tmp_path}/measured.csv' must be a number, got 'fast'"
+    assert text in genz(*files, *PRICES).stderr
+    (tmp_path / "measured.csv").write_text(MEASURED.replace("5,40", ",40"), encoding="utf-8")
+    assert genz(*files, *PRICES).exit_code == 0  # not served there
+    (tmp_path / "measured.csv").write_text(MEASURED.replace("5,40", "-5,40"), encoding="utf-8")
+    assert "--throughput must be >= 0 1/s, got -5" in genz(*files, *PRICES).stderr

@@ -150,7 +150,7 @@ BAD = [
     ([*ISSUE, "--axis", "row"], "'row' is not one of"),
     ([*ISSUE, "--axis", "tensor"], "group must be 0 for axis 'tensor', got 128"),
     ([*ISSUE, "--group", "-1"], "--group must be a whole number >= 0"),
-    ([*ISSUE, "--tp", "64"], "parallel.tensor must be <= 32 heads of llama2_7b"),
+    ([*ISSUE, "--tp", "64"], "genz: --tensor must be <= 32 heads of llama2_7b"),
     ([*ISSUE, "--precision", "bf61"], "no precision named 'bf61'"),
     ([*ISSUE, "--platform", "h100"], "no platform named 'h100'"),
     ([*ISSUE, "--platform", "h100_sxm_1"], "parallel.size must be <= 1 accelerators"),

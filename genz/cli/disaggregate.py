@@ -129,7 +129,7 @@ def _answer(model: str, given: dict[str, Any]) -> Disaggregation:
         link=link_of(given),
         precision=given["precision"],
         headroom=given["headroom"],
-        available=pairs("--available", given["available"], COUNT),
+        available=pairs("--available", given["available"], Number(COUNT)),
         equal=given["equal"],
         time_limit=given["time_limit"],
         **software_of(given, record),

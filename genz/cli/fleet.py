@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genz.cli.inputs import (
+    LENGTH,
+    REQUESTS,
+    columns,
     engine_of,
     layout_of,
     model_of,
@@ -132,16 +135,16 @@ def _answer(model: str | None, given: Mapping[str, Any]) -> Fleet:
     else:
         _refuse(model, given)
         options |= {
-            "throughput": _frame("--throughput", given["throughput"]),
+            "throughput": _measured(given["throughput"]),
             "platforms": candidates or None,
         }
     return solved(
         load,
         parallel=layout_of(given),
         precision=names(given["precision"]) or None,
-        prices=pairs("--price", given["prices"], MONEY) or None,
-        cap=pairs("--cap", given["caps"], COUNT) or None,
-        minimum=pairs("--minimum", given["minima"], COUNT) or None,
+        prices=pairs("--price", given["prices"], Number(MONEY)) or None,
+        cap=pairs("--cap", given["caps"], Number(COUNT)) or None,
+        minimum=pairs("--minimum", given["minima"], Number(COUNT)) or None,
         budget=given["budget"],
         headroom=given["headroom"],
         slice_factor=given["slices"],
@@ -178,31 +181,38 @@ def _load(given: Mapping[str, Any]) -> tuple[Load, Objective]:
     if typed:
         msg = f"--buckets and --{typed[0]} exclude each other"
         raise click.UsageError(msg)
-    frame = _frame("--buckets", given["buckets"])
-    for column in ("prompt", "output", "rate"):
-        if column not in frame:
-            msg = (
-                f"--buckets must have a column {column!r}, got {', '.join(map(str, frame.columns))}"
-            )
-            raise InputError(msg)
+    kinds = {"prompt": LENGTH, "output": LENGTH, "rate": REQUESTS}
+    found = columns("--buckets", _file("--buckets", given["buckets"]), kinds)
     share = 0.0 if given["cached_share"] is None else given["cached_share"]
-    columns = (frame[name].tolist() for name in ("prompt", "output", "rate"))
-    load = Load.of(*columns, cached_share=share)
+    load = Load.of(*(found[name] for name in kinds), cached_share=share)
     return load, objective_of(given, Workload.of(1, 1))
 
 
-def _frame(option: str, name: str) -> pd.DataFrame:
-    import pandas as pd
-
+def _file(option: str, name: str) -> Path:
     path = Path(name)
     if not path.is_file():
         msg = f"{option} must be a CSV file, got {name!r:.200}, which does not exist"
         raise InputError(msg)
+    return path
+
+
+def _measured(name: str) -> pd.DataFrame:
+    """Return the table of measured throughput; all columns but names hold numbers, or nothing where a size is not served."""
+    import pandas as pd
+
+    path = _file("--throughput", name)
     try:
-        return pd.read_csv(path, comment="#", skipinitialspace=True)
+        frame = pd.read_csv(path, comment="#", skipinitialspace=True)
     except (ValueError, UnicodeDecodeError) as error:
-        msg = f"{option} must be a CSV file, {name!r:.200} is not: {error}"
+        msg = f"--throughput must be a CSV file, {name!r:.200} is not: {error}"
         raise InputError(msg) from None
+    for column in frame.columns.difference(["platform", "load"], sort=False):
+        odd = frame[column][pd.to_numeric(frame[column], errors="coerce").isna()].dropna()
+        if len(odd):
+            place = f"{column} in row {odd.index[0] + 1} of --throughput {name!r:.200}"
+            msg = f"{place} must be a number, got {odd.iloc[0]!r:.80}"
+            raise InputError(msg)
+    return frame
 
 
 def _engine(given: Mapping[str, Any]) -> str:

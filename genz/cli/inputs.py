@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from genz.cli.units import SHARE, Dimension, parsed
+from genz.cli.units import PURE, RATE, SHARE, Number
 from genz.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from genz.spec.model import Model
 
 __all__ = [
+    "LENGTH",
+    "REQUESTS",
+    "columns",
     "engine_of",
     "layout_of",
     "link_of",
@@ -33,6 +37,8 @@ __all__ = [
     "workload_of",
 ]
 
+#: Tokens of a request in a file, requests per second and the length of a period there.
+LENGTH, REQUESTS, _PERIOD = Number(PURE, 1.0), Number(RATE), Number(PURE, above=True)
 _DEGREES = ("tensor", "pipeline", "data", "expert", "sequence", "micro_batch")
 
 
@@ -113,7 +119,7 @@ def mix_of(texts: tuple[str, ...], share: float | None) -> Workload:
     """Return the traffic of several workloads, each typed as ``NAME=SHARE``."""
     from genz.spec.deployment import Workload
 
-    parts = pairs("--mix", texts, SHARE)
+    parts = pairs("--mix", texts, Number(SHARE, above=True))
     kinds = {_entry("--mix", "workload", name): weight for name, weight in parts.items()}
     found = Workload.mix(kinds, name=" + ".join(parts))
     return found if share is None else found.replace(cached_share=share)
@@ -124,17 +130,18 @@ def trace_of(text: str, share: float | None) -> Workload:
     from genz.spec.deployment import Workload
 
     path = _readable("--trace", Path(text))
-    found = columns("--trace", path, ("prompt", "output"))
+    found = columns("--trace", path, {"prompt": LENGTH, "output": LENGTH})
     work = Workload.from_trace(found["prompt"], found["output"], name=path.stem)
     return work if share is None else work.replace(cached_share=share)
 
 
 def rates_of(text: str) -> dict[str, list[float]]:
     """Return rates, and lengths where there are any, from a CSV file with columns ``rate`` and ``duration``."""
-    return columns("--rates", _readable("--rates", Path(text)), ("rate",), ("duration",))
+    path, rate = _readable("--rates", Path(text)), Number(RATE, above=True)
+    return columns("--rates", path, {"rate": rate}, {"duration": _PERIOD})
 
 
-def pairs(option: str, texts: tuple[str, ...], dimension: Dimension) -> dict[str, float]:
+def pairs(option: str, texts: tuple[str, ...], kind: Number) -> dict[str, float]:
     """Return what was typed as ``NAME=NUMBER``, repeated or joined by commas."""
     found: dict[str, float] = {}
     for item in names(texts):
@@ -142,35 +149,60 @@ def pairs(option: str, texts: tuple[str, ...], dimension: Dimension) -> dict[str
         if not equals or not name.strip():
             msg = f"{option} must be NAME=NUMBER, got {item!r:.80}"
             raise InputError(msg)
-        found[name.strip()] = parsed(option, number, dimension)
+        if name.strip() in found:
+            msg = f"{option} must name each once, got {name.strip()!r:.80} twice"
+            raise InputError(msg)
+        found[name.strip()] = kind.read(f"{option} {name.strip()}", number)
     return found
 
 
 def columns(
-    option: str, path: Path, needed: tuple[str, ...], optional: tuple[str, ...] = ()
+    option: str,
+    path: Path,
+    needed: Mapping[str, Number],
+    optional: Mapping[str, Number] = MappingProxyType({}),
 ) -> dict[str, list[float]]:
-    """Return columns of numbers of a CSV file; lines that start with ``#`` are left out."""
-    import csv
+    """Return columns of numbers of a CSV file; lines that start with ``#`` are left out.
 
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            table = csv.DictReader(line for line in file if not line.startswith("#"))
-            rows, head = list(table), table.fieldnames or ()
-    except (UnicodeDecodeError, csv.Error) as error:
-        msg = f"{option} must be a CSV file, {str(path)!r:.200} is not: {error}"
-        raise InputError(msg) from None
-    present = [n for n in (*needed, *optional) if n in head]
-    missing = [n for n in needed if n not in present]
+    Raises
+    ------
+    InputError
+        If it is no such file, lacks a column, or a number breaks its rule: the message names column and line.
+    """
+    head, rows = _lines(option, path)
+    kinds = {n: k for n, k in {**needed, **optional}.items() if n in head}
+    missing = [n for n in needed if n not in kinds]
     if missing:
         msg = f"{option} must hold columns {', '.join(needed)}, {str(path)!r:.200} lacks {', '.join(missing)}"
         raise InputError(msg)
     if not rows:
         msg = f"{option} must hold rows, {str(path)!r:.200} has none"
         raise InputError(msg)
+    place = f"of {option} {str(path)!r:.200}"
+    return {
+        n: [kind.read(f"{n} in line {line} {place}", row[n] or "") for line, row in rows]
+        for n, kind in kinds.items()
+    }
+
+
+def _lines(option: str, path: Path) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]]]:
+    """Return the names of the columns, and the rows of a CSV file with the number of their line."""
+    import csv
+
+    kept: list[int] = []
+
+    def lines(file: TextIO) -> Iterator[str]:
+        for number, line in enumerate(file, 1):
+            if not line.startswith("#"):
+                kept.append(number)
+                yield line
+
     try:
-        return {n: [float(row[n]) for row in rows] for n in present}
-    except (TypeError, ValueError):
-        msg = f"{option} must hold numbers in columns {', '.join(present)}, {str(path)!r:.200} does not"
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(lines(file), skipinitialspace=True)
+            return table.fieldnames or (), [(kept[-1], row) for row in table]
+    except (UnicodeDecodeError, csv.Error) as error:
+        msg = f"{option} must be a CSV file, {str(path)!r:.200} is not: {error}"
         raise InputError(msg) from None
 
 

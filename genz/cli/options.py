@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
 from genz.cli.units import BANDWIDTH, COUNT, LEVEL, MONEY, POWER, PURE, RATE, SHARE, TIME, Number
+from genz.core.errors import InputError
 
 __all__ = [
     "CommandWithFiles",
@@ -25,6 +27,8 @@ __all__ = [
     "traffic_options",
 ]
 
+#: What a message of the library starts with: a keyword, or a field of the layout.
+_KEYWORD = re.compile(r"(?:parallel\.)?(?P<name>[a-z]\w*)(?= (?:must|needs|is for) )")
 F = TypeVar("F", bound=Callable[..., Any])
 _LARGEST, _LONGEST = 2.0**53, 1e8
 
@@ -193,6 +197,25 @@ class CommandWithFiles(click.Command):
             following = args[place + 1] if place + 1 < len(args) else ""
             words.append(word if _is_file(following) else f"{word}=-")
         return super().parse_args(ctx, words)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run; a message about a keyword of the library names the option that was typed instead."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            text = str(error)
+            if (said := self._as_typed(text, ctx)) == text:
+                raise
+            raise InputError(said) from error
+
+    def _as_typed(self, text: str, ctx: click.Context) -> str:
+        found = _KEYWORD.match(text)
+        for option in self.params if found else ():
+            if found and option.name == found["name"] and isinstance(option, click.Option):
+                typed = ctx.params.get(option.name) not in (None, ())
+                if typed or text.startswith(f"{option.name} must be given"):
+                    return f"{option.opts[0]}{text[found.end() :]}"
+        return text
 
 
 def _is_file(word: str) -> bool:

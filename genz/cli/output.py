@@ -31,7 +31,10 @@ class Output:
     html: str | None = None
 
     def __post_init__(self) -> None:
-        """Check that one thing at most goes to each place."""
+        """Check that one thing at most goes to each place, and that a page goes to a file."""
+        if self.html == _STDOUT:
+            msg = "--html must be a file, got '-': a page does not go to standard output"
+            raise click.UsageError(msg)
         given = [t for t in (self.csv, self.json, self.html) if t is not None]
         for target in given:
             if given.count(target) > 1:
@@ -91,7 +94,7 @@ def _plain(value: Any) -> Any:
 
 def say(text: str = "") -> None:
     """Print words, wrapped at the terminal's width."""
-    _console().print(cleaned_lines(text))
+    _print(_console(), cleaned_lines(text))
 
 
 def cleaned_lines(text: str) -> str:
@@ -105,7 +108,14 @@ def show(grid: Any) -> None:
     if not console.is_terminal and not grid.expand:
         free = console.options.update(max_width=_WIDEST)
         console.width = max(_WIDTH, console.measure(grid, options=free).maximum)
-    console.print(grid)
+    _print(console, grid)
+
+
+def _print(console: Any, shown: Any) -> None:
+    """Print by way of click: rich alone would leave with a status of its own where nobody reads any more."""
+    with console.capture() as text:
+        console.print(shown)
+    click.echo(text.get(), nl=False)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import click
@@ -24,8 +26,8 @@ from genz.core.errors import GenzError
 
 __all__ = ["INFEASIBLE", "main"]
 
-#: Exit status of an answer that says no, of bad input, of a fault in genz, and of Ctrl-C.
-INFEASIBLE, BAD_INPUT, FAULT, INTERRUPTED = 1, 2, 70, 130
+#: Exit status of an answer that says no, of bad input, of a fault in genz, of Ctrl-C, and of a pipe that nobody reads.
+INFEASIBLE, BAD_INPUT, FAULT, INTERRUPTED, CLOSED = 1, 2, 70, 130, 141
 
 _EPILOG = """\b
 Exit status: 0 answered; 1 the answer is no (infeasible, does not fit); 2 bad input.
@@ -59,8 +61,11 @@ class _Shell(click.Group):
         except GenzError as error:
             _leave(BAD_INPUT, str(error))
         except OSError as error:
-            place = f"{error.filename}: " if error.filename else ""
-            _leave(BAD_INPUT, f"cannot read or write {place}{error.strerror or error}")
+            place = f" {error.filename}" if error.filename else ""
+            _leave(BAD_INPUT, f"cannot read or write{place}: {error.strerror or error}")
+        except _ClosedPipe:
+            _discard_output()
+            sys.exit(CLOSED)
         except (_Interrupt, click.Abort):
             _leave(INTERRUPTED, "interrupted")
         except (Exception, RecursionError) as error:  # a fault of genz: say so, without a traceback
@@ -70,16 +75,35 @@ class _Shell(click.Group):
             _leave(FAULT, f"fault in genz, {kind}: {error}; genz --traceback ... shows where")
         sys.exit(status if isinstance(status, int) else 0)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read what was typed, and print the help; a closed pipe becomes an exception that click leaves alone."""
+        try:
+            return super().make_context(*args, **extra)
+        except BrokenPipeError:
+            raise _ClosedPipe from None
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; Ctrl-C becomes an exception that click does not announce."""
+        """Run the command; Ctrl-C and a closed pipe become exceptions that click leaves alone."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise _Interrupt from None
+        except BrokenPipeError:
+            raise _ClosedPipe from None
 
 
 class _Interrupt(Exception):  # noqa: N818
     """Somebody pressed Ctrl-C."""
+
+
+class _ClosedPipe(Exception):  # noqa: N818
+    """Nobody reads standard output any more: ``genz list models | head -1``."""
+
+
+def _discard_output() -> None:
+    """Send what is still to be written nowhere, so that Python says nothing about it when it ends."""
+    with suppress(OSError, ValueError):  # a stream without a file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage(error: click.UsageError) -> str:

@@ -147,7 +147,7 @@ def _answer(model: str, given: dict[str, Any]) -> Sizing:
         precision=precision,
         parallel=layout_of(given),
         engine=engines,
-        available=pairs("--available", given["available"], COUNT),
+        available=pairs("--available", given["available"], Number(COUNT)),
         link=_link(given),
         **{
             n: given[n]

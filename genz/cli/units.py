@@ -85,7 +85,7 @@ RATE = Dimension(
     {"": 1.0, "/s": 1.0, "/min": 1.0 / 60.0, "/h": 1.0 / HOUR},
 )
 POWER = Dimension("a power with its unit, such as 40kW", {"W": 1.0, "kW": 1e3, "MW": 1e6})
-PURE = Dimension("a plain number such as 0.6", {"": 1.0})
+PURE = Dimension("a plain number such as 1.5", {"": 1.0})
 MONEY = Dimension("an amount such as 2.5 or 2.5/h", {"": 1.0, "/h": 1.0})
 
 
@@ -156,11 +156,20 @@ class Number(click.ParamType):  # type: ignore[type-arg]
         del ctx
         if isinstance(value, (int, float)):
             return value
-        name = param.opts[0] if param else "number"
-        number = parsed(name, str(value), self.dimension)
+        return self.read(param.opts[0] if param else "number", str(value))
+
+    def read(self, name: str, text: str) -> float | int:
+        """Return in SI what somebody typed, called ``name`` in the message if it breaks the rule.
+
+        Raises
+        ------
+        InputError
+            If it is no such number, or outside the limits.
+        """
+        number = parsed(name, text, self.dimension)
         rule = self._broken(number)
         if rule:
-            msg = f"{name} must be {rule}, got {str(value).strip()!r:.80}"
+            msg = f"{name} must be {rule}, got {text.strip()!r:.80}"
             raise InputError(msg)
         return int(number) if self.dimension is COUNT else number
 

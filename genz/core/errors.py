@@ -34,11 +34,13 @@ class SchemaError(GenzError, ValueError):
 
 
 class UnknownNameError(GenzError, KeyError):
-    """A name is in no database; the message offers the nearest ones."""
+    """A name is in no database; the message offers the nearest ones, with the file it stands in and what else is odd there."""
 
-    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
-        self.kind, self.name, self.known = kind, name, tuple(sorted(known))
-        super().__init__(self.text())
+    def __init__(
+        self, kind: str, name: object, known: Iterable[str], *, place: str = "", more: str = ""
+    ) -> None:
+        self.kind, self.name, self.known, self.more = kind, name, tuple(sorted(known)), more
+        super().__init__((f"{place}: " if place else "") + self.text() + (more and f"; {more}"))
 
     def text(self) -> str:
         """Return the message."""

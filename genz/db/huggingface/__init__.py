@@ -102,7 +102,9 @@ def model_from_huggingface(
         msg = f"{place}: {error}"
         raise InputError(msg) from None
     except UnknownNameError as error:
-        raise UnknownNameError(f"{error.kind} ({place})", error.name, error.known) from None
+        raise UnknownNameError(
+            error.kind, error.name, error.known, place=place, more=error.more
+        ) from None
     except RecursionError:
         msg = f"{place}: objects are nested too deep"
         raise InputError(msg) from None
@@ -134,7 +136,7 @@ def _read(outer: Fields, beside: Any) -> Model:
         text = outer.table("text_config")
         family = text.text("model_type", default=family)
     if family not in READERS:
-        raise UnknownNameError(_unknown(text), family, READERS)
+        raise UnknownNameError("model_type", family, READERS, more=_unknown(text))
     for part in {id(t): t for t in (outer, text)}.values():
         _check_heads(part)
     found = READERS[family](text)
@@ -171,8 +173,7 @@ def _check_heads(f: Fields) -> None:
 
 def _unknown(f: Fields) -> str:
     fields = sorted(n for n, _ in f.left() if n.rsplit(".", 1)[-1] not in _PLAIN)
-    listed = ", ".join(fields[:20]) or "none"
-    return f"reader of Hugging Face models, fields not understood: {listed}, and no model_type"
+    return f"it has fields that are not understood: {', '.join(fields[:20])}" if fields else ""
 
 
 def _refuse_left(f: Fields) -> None:

@@ -81,7 +81,7 @@ def _quantised(q: Fields, n_layer: int) -> Precision | None:
     method = "modelopt" if "quant_algo" in q else q.text("quant_method")
     q.skip("quant_method")
     if method not in _METHODS:
-        raise UnknownNameError(f"reader of {q.path}quant_method", method, _METHODS)
+        raise UnknownNameError(f"{q.path}quant_method", method, _METHODS)
     made, kept, parts = _METHODS[method](q)
     _finish(q)
     return _assigned(made, kept, parts, n_layer)
@@ -257,7 +257,7 @@ def _modelopt(q: Fields) -> Scheme:
     q.skip("config_groups", "producer", "has_zero_point", "pre_quant_scale", "version")
     name = q.text("quant_algo")
     if name not in _ALGORITHMS:
-        raise UnknownNameError(f"reader of {q.path}quant_algo", name, _ALGORITHMS)
+        raise UnknownNameError(f"{q.path}quant_algo", name, _ALGORITHMS)
     made = _ALGORITHMS[name]
     group = q.count("group_size", default=made.group or 16)
     if made.weight == "nvfp4" and group != 16:
