@@ -124,7 +124,7 @@ def size(
     if link is not None and not disaggregated:
         msg = f"link needs disaggregated plans, got {link!r:.80} without"
         raise InputError(msg)
-    if elastic and np.ndim(objective.rate) == 0:
+    if elastic and np.ndim(objective.check_rate()) == 0:
         msg = "elastic needs rates of several periods, got one rate"
         raise InputError(msg)
     criterion = Criterion(objective, _confidence(confidence))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -38,7 +37,7 @@ class Objective(Record):
     attainment goal of DistServe (OSDI 2024); MLPerf asks for 0.99, and ``"mean"`` is what benchmarks print.
     """
 
-    rate: Any = schema.quantity(
+    rate: Num | None = schema.quantity(
         "1/s",
         "requests per second, which plans need, none: not asked; an array for the periods of a day",
         high=1e9,
@@ -50,14 +49,20 @@ class Objective(Record):
     ttft: Num = schema.quantity("s", "limit on time to first token", default=np.inf)
     tpot: Num = schema.quantity("s", "limit on time per output token", default=np.inf)
     latency: Num = schema.quantity("s", "limit on time to last token", default=np.inf)
-    percentile: Any = schema.level(
+    percentile: float | str = schema.level(
         "what each limit is on: the mean over requests, or the share of them that keep it",
         default=0.9,
     )
-    ttft_percentile: Any = schema.level("the same for ttft; none: percentile", default=None)
-    tpot_percentile: Any = schema.level("the same for tpot; none: percentile", default=None)
-    latency_percentile: Any = schema.level("the same for latency; none: percentile", default=None)
-    attainment: Any = schema.level(
+    ttft_percentile: float | str | None = schema.level(
+        "the same for ttft; none: percentile", default=None
+    )
+    tpot_percentile: float | str | None = schema.level(
+        "the same for tpot; none: percentile", default=None
+    )
+    latency_percentile: float | str | None = schema.level(
+        "the same for latency; none: percentile", default=None
+    )
+    attainment: float | None = schema.level(
         "share of all requests that keep all limits at once, in place of percentiles; none: no such goal",
         default=None,
     )
@@ -76,18 +81,16 @@ class Objective(Record):
             if getattr(self, name) is not None:
                 value: FloatArray = np.asarray(getattr(self, name), dtype=np.float64)
                 require(value > 0.0, value, name, "must be > 0")
-        if self.attainment == "mean":
+        if isinstance(self.attainment, str):
             msg = "attainment must be a number in (0, 1), got 'mean'"
             raise InputError(msg)
-        if self.duration is not None and np.shape(self.duration) != np.shape(self.rate):
-            msg = (
-                "duration must have one length for each rate, "
-                f"got shapes {np.shape(self.duration)} and {np.shape(self.rate)}"
-            )
+        shape = () if self.rate is None else np.shape(self.rate)
+        if self.duration is not None and np.shape(self.duration) != shape:
+            msg = f"duration must have one length for each rate, got shapes {np.shape(self.duration)} and {shape}"
             raise InputError(msg)
 
-    def check_rate(self) -> None:
-        """Check that there is a rate.
+    def check_rate(self) -> Num:
+        """Return the rate, which there must be [1/s].
 
         Raises
         ------
@@ -97,6 +100,7 @@ class Objective(Record):
         if self.rate is None:
             msg = "objective must set the rate, requests per second, got none"
             raise InputError(msg)
+        return self.rate
 
     def level(self, name: str) -> float | str:
         """Return what the limit on a time is on: ``"mean"``, or a percentile [1]."""

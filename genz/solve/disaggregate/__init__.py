@@ -190,7 +190,7 @@ def levels_of(objective: Objective) -> dict[str, float | None]:
     InputError
         If the objective asks for what disaggregated plans do not take.
     """
-    if objective.attainment is not None or np.ndim(objective.rate) > 0:
+    if objective.attainment is not None or np.ndim(objective.check_rate()) > 0:
         what = "attainment" if objective.attainment is not None else "periods of the rate"
         msg = f"disaggregated plans take no {what}"
         raise InputError(msg)
@@ -227,7 +227,7 @@ def _searched(
 ) -> tuple[Sets, Split]:
     """Return the sets under all limits, and the best plan or the constraints in conflict."""
     sets = Sets.of(prefill, decode, objective)
-    rate, rank = float(objective.rate), objective.rank
+    rate, rank = float(objective.check_rate()), objective.rank
     split = least(sets.sets, rate, rank, rules, limits)
     if split.certificate.status == "infeasible":
         if not (prefill.replica.fits.any() and (decode.replica.room >= 1.0).any()):
@@ -255,7 +255,7 @@ def _can_hold(
         if limits not in known:
             free = {n: np.inf for n in _LIMITS if n not in limits}
             known[limits] = Sets.of(prefill, decode, objective.replace(**free))
-        rate = float(objective.rate) if "rate" in kept else None
+        rate = float(objective.check_rate()) if "rate" in kept else None
         return can_hold(known[limits].sets, rate, relaxed(rules, kept))
 
     return feasible

@@ -24,7 +24,7 @@ _UNITS = {"cost": "currency/h", "accelerators": "1", "energy": "W"}
 def aggregated_plan(answer: Disaggregation) -> Plan | None:
     """Return the best plan of :func:`genz.size` with the headroom, within the accelerators that there are."""
     rules = answer.split.rules
-    rate = float(answer.objective.rate) / (1.0 - rules.headroom)
+    rate = float(answer.objective.check_rate()) / (1.0 - rules.headroom)
     found = size(
         answer.model, answer.workload, answer.objective.replace(rate=rate),
         platforms=answer.platforms, precision=[answer.settings["precision"]],

@@ -323,7 +323,7 @@ def _terms(answer: Sizing) -> list[tuple[str, object]]:
 def _traffic(answer: Sizing) -> str:
     traffic = answer.workload
     prompt, output = float(traffic.prompt.mean), float(traffic.output.mean)
-    rates = np.atleast_1d(answer.objective.rate)
+    rates = np.atleast_1d(answer.objective.check_rate())
     rate = " to ".join(f"{r:,.4g}" for r in dict.fromkeys((rates.min(), rates.max())))
     return (
         f"{rate} requests/s, in the mean {prompt:,.5g} tokens in and {output:,.5g} "
