@@ -201,7 +201,7 @@ def test_a_version_that_differs_has_constants_of_its_own(messages):
         ("all_reduce", "any", "nccl"): messages,
     }
     found = refit_links(rows, platform)
-    assert [(f.library, f.software) for f in found] == [
+    assert [(f.key, f.software) for f in found] == [
         ("nccl", "nccl"), ("vllm", "vllm0.10.0"), ("vllm0_8_0", "vllm0.8.0"),
     ]  # fmt: skip
 

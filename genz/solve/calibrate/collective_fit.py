@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from genz.core.typing import FloatArray, IntArray
 from genz.perf.collectives import collective_time
-from genz.solve.accuracy import accuracy, conformal_errors, coverage
+from genz.solve.accuracy import accuracy
 from genz.solve.calibrate.fit import NOISE, Parameter, fit, held_out_residuals
+from genz.solve.calibrate.stated import Stated, errors_of, with_errors
 from genz.solve.measured.kinds import parts
 from genz.spec.hardware import Collective, Network
 
@@ -42,42 +42,10 @@ _STARTS = (
 _THIRD = ("third_start", "third_efficiency")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FittedCollective:
-    """Constants of one collective in one library.
+class FittedCollective(Stated):
+    """Constants of one collective (``kernel``) in one library (``key``); ``group`` numbers the sizes."""
 
-    Attributes
-    ----------
-    collective, library, software : str
-        What is done; name of the constants; software with its version.
-    constants : Collective
-        Fitted values, with the error that folds of whole sizes gave.
-    errors : dict
-        Rows and mean error of each part, median, bias and share inside the 90 % interval of those held out.
-    residual : ndarray, shape (n_row,)
-        Log of measured over predicted time of rows while their size was left out of the fit. [1]
-    size : ndarray of int, shape (n_row,)
-        Number of the size of each of them.
-    judged : ndarray, shape (n_held_out,)
-        Log of measured over predicted time of rows held out. [1]
-    """
-
-    collective: str
-    library: str
-    software: str
-    constants: Collective
-    errors: dict[str, float]
-    residual: FloatArray
-    size: IntArray
-    judged: FloatArray
-
-    def sentence(self) -> str:
-        """Return what a note says about it."""
-        e = self.errors
-        return (
-            f"{self.collective} {self.library}: {self.software}, {e['n_row']:.0f} rows, {100 * e['fit']:.1f} / "
-            f"{100 * e['held_out']:.1f} % (median {100 * e['median']:.1f} %, mean bias {100 * e['bias']:+.0f} %)"
-        )
+    __slots__ = ()
 
 
 def fit_collective(
@@ -120,34 +88,12 @@ def fit_collective(
         library,
         software,
         _collective(_rounded(values), form, limit, 0.0),
-        _errors(measured, predicted, part),
+        errors_of(measured, predicted, np.where(part == "held_out", part, "fit")),
         residual[known],
         own.sizes[known],
         judged,
     )
     return with_errors([one])[0]
-
-
-def with_errors(fitted: Sequence[FittedCollective]) -> list[FittedCollective]:
-    """Return fits on the links of one platform with the errors that their intervals state.
-
-    Parameters
-    ----------
-    fitted : sequence of FittedCollective
-        All of them: a table by itself has too few sizes to tell how heavy the tail of its residuals is.
-
-    Notes
-    -----
-    See :func:`genz.solve.accuracy.conformal_errors`.
-    """
-    errors = conformal_errors([one.residual for one in fitted], [one.size for one in fitted])
-    return [_with_error(one, error) for one, error in zip(fitted, errors, strict=True)]
-
-
-def _with_error(one: FittedCollective, error: float) -> FittedCollective:
-    stated = float(f"{error:.3g}")
-    inside = {"coverage": coverage(one.judged, stated)}
-    return replace(one, constants=one.constants.replace(error=stated), errors=one.errors | inside)
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:
@@ -242,7 +188,7 @@ def _loss(residual: FloatArray) -> float:
 
 def with_constants(dimension: Network, one: FittedCollective) -> Network:
     """Return links that also have fitted constants."""
-    return _with(dimension, one.collective, one.library, one.constants)
+    return _with(dimension, one.kernel, one.key, one.constants)
 
 
 def mean_error(rows: pd.DataFrame, dimension: Network, library: str) -> float:
@@ -266,15 +212,3 @@ def _time(rows: pd.DataFrame, dimension: Network, library: str) -> FloatArray:
 
 def _parameters(names: Sequence[str], start: Mapping[str, float]) -> list[Parameter]:
     return [Parameter(n, start[n], *_BOUNDS[n], _FAINT_SPREAD) for n in names]
-
-
-def _errors(measured: FloatArray, predicted: FloatArray, part: Any) -> dict[str, float]:
-    out = part == "held_out"
-    judged = accuracy(measured[out], predicted[out])
-    return {
-        "n_row": float(len(measured)),
-        "fit": accuracy(measured[~out], predicted[~out])["mape"],
-        "held_out": judged["mape"],
-        "median": judged["median"],
-        "bias": judged["bias"],
-    }

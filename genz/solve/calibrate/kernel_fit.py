@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from genz.core.typing import FloatArray, IntArray
 from genz.ops.work import Operator
 from genz.perf.efficiency import kernel_of
 from genz.perf.launch import kernel_time
-from genz.solve.accuracy import FEWEST, accuracy, conformal_errors, coverage
+from genz.solve.accuracy import FEWEST
 from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals
+from genz.solve.calibrate.stated import Stated, errors_of, with_errors
 from genz.solve.measured.kinds import LAUNCHED, SPLIT, fitted_on, kinds, parts
 from genz.solve.measured.predict import library_of
 from genz.solve.measured.work import format_on, row_operator, unit_of_format
@@ -63,47 +64,10 @@ _STARTS = ({"compute_efficiency": 0.8, "memory_efficiency": 0.85, "sharpness": 2
 _FAINT_SPREAD = 30.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Refit:
-    """Constants of one class, format and library.
+class Refit(Stated):
+    """Constants of one class, format and library; ``group`` numbers the shapes."""
 
-    Attributes
-    ----------
-    kernel, key : str
-        Class, and format with the library's name where it needs one.
-    software : str
-        Software with its version.
-    constants : Kernel
-        What was fitted, with the error that calibration rows gave.
-    errors : dict
-        Rows and mean error of each part, median, bias and share inside the 90 % interval of those held out.
-    residual : ndarray, shape (n_row,)
-        Log of measured over predicted time of rows that the fit has not seen, other than those held out. [1]
-    shape : ndarray of int, shape (n_row,)
-        Number of the shape of each of them.
-    judged : ndarray, shape (n_held_out,)
-        Log of measured over predicted time of rows held out. [1]
-    """
-
-    kernel: str
-    key: str
-    software: str
-    constants: Kernel
-    errors: dict[str, float]
-    residual: FloatArray
-    shape: IntArray
-    judged: FloatArray
-
-    def sentence(self) -> str:
-        """Return what a note says about it."""
-        e = self.errors
-        name = f"{self.kernel} {self.key.partition('-')[0]}: {self.software}, {e['n_row']:.0f} rows"
-        if np.isnan(e["held_out"]):
-            return f"{name}, {e['fit']:.1%}, nothing held out"
-        return (
-            f"{name}, {100 * e['fit']:.1f} / {100 * e['held_out']:.1f} % (median {100 * e['median']:.1f} %, "
-            f"mean bias {100 * e['bias']:+.0f} %)"
-        )
+    __slots__ = ()
 
 
 def refit(
@@ -148,24 +112,6 @@ def refit(
     judged = residual[part == "held_out"]
     one = Refit(kernel, variant, software, constants, errors, seen, shape[apart], judged)
     return with_errors([one])[0]
-
-
-def with_errors(fitted: Sequence[Refit]) -> list[Refit]:
-    """Return fits of one class on one device with the errors that their intervals state.
-
-    Parameters
-    ----------
-    fitted : sequence of Refit
-        All of them, see :func:`genz.solve.accuracy.conformal_errors`.
-    """
-    errors = conformal_errors([one.residual for one in fitted], [one.shape for one in fitted])
-    return [_with_error(one, error) for one, error in zip(fitted, errors, strict=True)]
-
-
-def _with_error(one: Refit, error: float) -> Refit:
-    stated = float(f"{error:.3g}")
-    inside = {"coverage": coverage(one.judged, stated)}
-    return replace(one, constants=one.constants.replace(error=stated), errors=one.errors | inside)
 
 
 def _thinned(at: Any) -> Any:
@@ -301,24 +247,3 @@ def _rounded(values: Mapping[str, float]) -> Kernel:
     }
     kept = {k: float(f"{v:.3g}") for k, v in values.items() if v > small.get(k, 0.0)}
     return Kernel(**kept)
-
-
-def errors_of(measured: FloatArray, predicted: FloatArray, part: Any) -> dict[str, float]:
-    """Return rows and mean error of rows fitted on, and mean, median and bias of those held out [1].
-
-    Parameters
-    ----------
-    measured, predicted : ndarray, shape (n_row,)
-        Times [s].
-    part : ndarray of str, shape (n_row,)
-        Part of each row, see :func:`genz.solve.measured.kinds.parts`.
-    """
-    inside, out = part == "fit", part == "held_out"
-    judged = accuracy(measured[out], predicted[out])
-    return {
-        "n_row": float(len(measured)),
-        "fit": accuracy(measured[inside], predicted[inside])["mape"],
-        "held_out": judged["mape"],
-        "median": judged["median"],
-        "bias": judged["bias"],
-    }

@@ -187,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for one in kernels:
             _print(platform.accelerator.name, one.kernel, one.key, one)
         for link in links:
-            _print(name, link.collective, link.library, link)
+            _print(name, link.kernel, link.key, link)
         if not given.dry:
             _write_kernels(platform.accelerator.name, kernels)
             _write_links(name, links)
@@ -219,9 +219,7 @@ def _write_kernels(device: str, fitted: Sequence[Refit]) -> None:
 
 
 def _write_links(platform: str, fitted: Sequence[FittedCollective]) -> None:
-    tables = {
-        f"network.kernel.{one.collective}.{one.library}": plain(one.constants) for one in fitted
-    }
+    tables = {f"network.kernel.{one.kernel}.{one.key}": plain(one.constants) for one in fitted}
     _write(
         "platforms", platform, tables, {_LINKS: [one.sentence() for one in fitted]}, "[[network]]"
     )
