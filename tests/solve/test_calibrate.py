@@ -1,6 +1,7 @@
 """Constants come back from synthetic data, bad rows are flagged, and records survive the way through TOML."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -219,6 +220,33 @@ def test_records_survive_toml(gemms, unknown, h100, tmp_path):
     run = {"model": "llama3_8b", "batch": 1, "prompt": 100, "output": 10, "tpot": 20e-3}
     soft = calibrate(pd.DataFrame([run]), h100, target="engine")
     assert same(genz.load(soft.write(tmp_path / "engine.toml")), soft.engine)
+
+
+def figures(path):
+    """Most significant figures of the numbers of a file that belong to constants, and how many there are."""
+    own, found = False, []
+    for line in path.read_text().splitlines():
+        own = "kernel." in line if line.startswith("[") else own
+        if own and (number := re.fullmatch(r"\w+ = ([\d.]+)(e-?\d+)?", line)):
+            found.append(len(number[1].replace(".", "").strip("0")))
+    return max(found), len(found)
+
+
+def test_constants_are_written_with_four_figures(gemms, unknown, h100, tmp_path):
+    """As those of the database, and what is written is what the errors are of."""
+    done = calibrate(gemms, unknown)
+    most, count = figures(done.write(tmp_path / "device.toml"))
+    assert most <= 4
+    assert count >= 5
+    read = genz.load(tmp_path / "device.toml")
+    platform = unknown.replace(accelerator=read)
+    np.testing.assert_array_equal(predicted_time(done.rows, platform), done.rows.predicted)
+    run = {"model": "llama3_8b", "batch": 4, "prompt": 100, "output": 10, "tpot": 20e-3}
+    device = calibrate(pd.DataFrame([run]), h100, target="device")
+    assert figures(device.write(tmp_path / "runs.toml"))[0] <= 4
+    numbers = calibrate(pd.DataFrame([run]), h100, target="engine").to_frame().iloc[0]
+    for value in (numbers.error, numbers.overhead_layer):
+        assert value == float(f"{value:.4g}")
 
 
 def test_unwritable_file(gemms, unknown, tmp_path):

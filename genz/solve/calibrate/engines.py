@@ -12,7 +12,7 @@ from genz.core.errors import InputError
 from genz.core.typing import FloatArray, IntArray
 from genz.db import registry
 from genz.solve.accuracy import conformal_error
-from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals
+from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals, rounded
 from genz.solve.calibrate.flags import FASTER
 from genz.solve.calibrate.runs import FittedRuns
 from genz.solve.measured.files import platform_name
@@ -114,7 +114,8 @@ def fit_engine(
             precision=_PRECISION,
         )
 
-    values = fitted(used, {p.name: float(getattr(engine, p.name)) or p.start for p in parameters})
+    start = {p.name: float(getattr(engine, p.name)) or p.start for p in parameters}
+    values = {n: rounded(v) for n, v in fitted(used, start).items()}
     folds = held_out_residuals(
         lambda at: fitted(used[at], values),
         lambda v: predict(v)[used],
@@ -127,7 +128,7 @@ def fit_engine(
     stated = np.where(np.isnan(folds.residual), off, folds.residual)
     quantity = long["quantity"].to_numpy()
     errors = {
-        f"{n}_error": _error(stated[own], group[used][own])
+        f"{n}_error": rounded(_error(stated[own], group[used][own]))
         for n in _TIMES
         for own in [quantity[used] == n]
     }

@@ -10,7 +10,7 @@ from scipy.optimize import least_squares
 
 from genz.core.typing import FloatArray, IntArray
 
-__all__ = ["Folds", "Parameter", "fit", "fold_of", "held_out_residuals"]
+__all__ = ["Folds", "Parameter", "fit", "fold_of", "held_out_residuals", "rounded"]
 
 #: Scatter of repeated measurements, beyond which a residual counts linearly. [1]
 NOISE = 0.1
@@ -18,6 +18,8 @@ NOISE = 0.1
 _FAINT = 1e-3
 _MOST_EVALUATIONS = 40
 _PRECISION = 1e-5
+#: Figures of a constant: its digits beyond them change times by less than 0.1 %. [1]
+_FIGURES = 4
 
 Predict = Callable[[Mapping[str, float]], FloatArray]
 
@@ -177,3 +179,14 @@ def held_out_residuals(
         values = fitted(np.flatnonzero(~out))
         residual[out] = np.log(measured[out] / predict(values)[out])
     return Folds(residual, n_fold)
+
+
+def rounded(value: float) -> float:
+    """Return a constant with four figures; those of the database have three or four.
+
+    Examples
+    --------
+    >>> rounded(0.84512345), rounded(2.5124999e-06)
+    (0.8451, 2.512e-06)
+    """
+    return float(f"{value:.{_FIGURES}g}")

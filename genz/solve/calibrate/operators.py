@@ -14,7 +14,7 @@ from genz.core.typing import FloatArray, IntArray
 from genz.db import registry
 from genz.perf.efficiency import kernel_of
 from genz.solve.accuracy import conformal_error
-from genz.solve.calibrate.fit import Folds, Parameter, fit, held_out_residuals
+from genz.solve.calibrate.fit import Folds, Parameter, fit, held_out_residuals, rounded
 from genz.solve.calibrate.flags import flags
 from genz.solve.measured.operators import COLLECTIVES, SHAPES
 from genz.solve.measured.predict import ideal_time, predicted_time
@@ -153,11 +153,11 @@ def fit_class(
 
         return fit(times, measured[chosen], model.parameters, prior=prior, start=start)
 
-    values = fitted(np.arange(len(own)))
+    values = {n: rounded(v) for n, v in fitted(np.arange(len(own))).items()}
     folds = held_out_residuals(
         lambda at: fitted(at, values), predict, measured, _shapes(own, kernel), n_fold
     )
-    error = _error(folds, np.log(measured / predict(values)), model.error)
+    error = rounded(_error(folds, np.log(measured / predict(values)), model.error))
     final = model.at(values | {"error": error})
     table = rows.assign(predicted=predicted_time(rows, final), ideal=ideal, flag=flag)
     return Fitted(kernel, number_format, values, error, final, table, folds)

@@ -13,7 +13,7 @@ from genz.core.errors import InputError
 from genz.core.typing import FloatArray, IntArray
 from genz.perf.efficiency import PRIOR
 from genz.solve.accuracy import conformal_error
-from genz.solve.calibrate.fit import Folds, Parameter, fit, held_out_residuals
+from genz.solve.calibrate.fit import Folds, Parameter, fit, held_out_residuals, rounded
 from genz.solve.calibrate.flags import FASTER
 from genz.solve.calibrate.operators import start_kernel
 from genz.solve.measured.run_times import ENGINES, run_times
@@ -144,11 +144,12 @@ def fit_runs(
             precision=_PRECISION,
         )
 
-    values = fitted(np.arange(len(used)))
+    values = {n: rounded(v) for n, v in fitted(np.arange(len(used))).items()}
     run = pd.factorize(long["run"].to_numpy()[used])[0]
     folds = held_out_residuals(lambda at: fitted(at, values), predict, measured[used], run, n_fold)
     known = folds.residual[np.isfinite(folds.residual)]
-    error = conformal_error(known if len(known) else np.log(measured[used] / predict(values)))
+    seen = known if len(known) else np.log(measured[used] / predict(values))
+    error = rounded(conformal_error(seen))
     final, software = problem.with_error(values, error)
     table = long.assign(predicted=_times(rows, final, software), ideal=ideal, flag=flag)
     return FittedRuns(values, error, final, software, table, folds)
@@ -187,6 +188,7 @@ def _device(platform: Platform, engine: Engine, rows: pd.DataFrame) -> _Problem:
         if linked:
             first = made.network[0]
             share = min(float(first.efficiency) * values["link_efficiency"], 1.0)
+            share = share if error is None else rounded(share)
             made = made.replace(network=(first.replace(efficiency=share), *made.network[1:]))
         return made, engine
 
@@ -194,16 +196,18 @@ def _device(platform: Platform, engine: Engine, rows: pd.DataFrame) -> _Problem:
 
 
 def _scaled(chip: Accelerator, values: Mapping[str, float], error: float | None) -> Accelerator:
+    def changed(constants: Kernel) -> dict[str, float]:
+        found = {
+            field: min(float(getattr(constants, field)) * values[field], _TOP[field])
+            for field in _FACTORS
+        }
+        if error is None:  # a search needs to see small steps
+            return found
+        return {n: rounded(v) for n, v in found.items()} | {"error": min(error, 5.0)}
+
     table = {
         kernel: {
-            name: constants.replace(
-                **{
-                    field: min(float(getattr(constants, field)) * values[field], _TOP[field])
-                    for field in _FACTORS
-                },
-                **({} if error is None else {"error": min(error, 5.0)}),
-            )
-            for name, constants in formats.items()
+            name: constants.replace(**changed(constants)) for name, constants in formats.items()
         }
         for kernel, formats in chip.kernel.items()
     }
