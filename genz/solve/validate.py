@@ -16,10 +16,12 @@ from genz.core.typing import BoolArray, FloatArray
 from genz.db import registry
 from genz.solve.accuracy import accuracy, coverage
 from genz.solve.measured.files import PUBLISHED, Table, platform_name, read_folder, read_table
+from genz.solve.measured.groups import deployments, sizes
 from genz.solve.measured.kinds import kinds, parts
 from genz.solve.measured.predict import ideal_time, log_error, predicted_time
 from genz.solve.measured.run_times import RunTimes, run_times
 from genz.solve.split import DEPLOYMENT, DEPLOYMENT_SHARE, PARTS, held_out
+from genz.solve.worst import worst_groups
 from genz.spec.hardware import Platform
 
 __all__ = ["COLUMNS", "DATA_VARIABLE", "Compared", "Validation", "compare", "validate"]
@@ -47,6 +49,8 @@ class Compared:
         Standard deviation of the log error that the prediction states; NaN: none. [1]
     part : ndarray of str, shape (n_row,)
         ``fit``, ``calibration`` (rows that stated errors come from) or ``held_out`` (rows that judge both).
+    group : ndarray of str, shape (n_row,)
+        What each row is alike with: a size, or a deployment.
     """
 
     kind: str
@@ -58,6 +62,7 @@ class Compared:
     ideal: FloatArray
     error: Any
     part: Any
+    group: Any
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield one row of the table per split that has any."""
@@ -102,6 +107,10 @@ class Validation:
         frame["n_row"] = frame["n_row"].astype(int)
         names = list(COLUMNS[:5])
         return frame.sort_values(names, kind="stable").reset_index(drop=True)
+
+    def worst(self, most: int = 3) -> pd.DataFrame:
+        """Return which groups of rows carry the error of each class, see :func:`genz.solve.worst.worst_groups`."""
+        return worst_groups(self.compared, most)
 
     def by_class(self) -> pd.DataFrame:
         """Return the table of each class over all devices, formats and software.
@@ -244,7 +253,7 @@ def _parts(
     predicted, ideal, error = times
     measured = rows["time"].to_numpy(dtype=np.float64)
     part = parts(rows)
-    kind = kinds(rows, platform)
+    kind, group = kinds(rows, platform), sizes(rows, kernel)
     for name in dict.fromkeys(kind):
         own = kind == name
         yield Compared(
@@ -257,6 +266,7 @@ def _parts(
             ideal=ideal[own],
             error=error,
             part=part[own],
+            group=group[own],
         )
     if {"model", "op", "tp"} <= set(rows.columns) and kernel == "gemm":
         yield from _layers(rows, platform, number_format, engine, predicted, ideal, part)
@@ -291,6 +301,7 @@ def _layers(
         ideal=total["ideal"].to_numpy(),
         error=float("nan"),
         part=sums["part"].first().to_numpy(),
+        group=total.index.get_level_values("model").to_numpy(),
     )
 
 
@@ -351,4 +362,5 @@ def _run_parts(
                 ideal=getattr(ideal, name)[own],
                 error=getattr(times, f"{name}_error")[own],
                 part=np.where(out[own], "held_out", "fit"),
+                group=deployments(rows)[own],
             )

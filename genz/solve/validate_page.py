@@ -20,6 +20,16 @@ _LEAD = (
     "Predictions beside measurements. Rows marked held_out are outside all fits, by whole shapes, models or layouts. "
     "Errors are of predicted over measured time; roofline is the bound at the peaks of the data sheet on the same rows."
 )
+#: Groups of each class that are shown.
+_WORST = 3
+_CARRY = (
+    f"Of the held-out rows of each class, at most {_WORST} groups that add most to its mean error: a group with 10 % of the rows "
+    "and 30 % of the error is three times as far off as its class. Rows of a device are grouped by format and software, and by "
+    "size (powers of eight) or model and layout, so that groups may share rows. Error is the median."
+)
+_CARRIERS = (
+    "class", "device", "group", ">rows", ">error %", ">bias %", ">% of rows", ">% of error",
+)  # fmt: skip
 _HEADINGS = (
     "class", "device", "format", "engine", "split", ">rows", ">mean error %", ">median %", ">bias %",
     ">in 90 % interval", ">roofline %",
@@ -46,7 +56,11 @@ def written(found: Validation, path: Path) -> Path:
     """
     frame = found.to_frame()
     kinds = list(dict.fromkeys(one.kind for one in found.compared))
-    sections = [section("Classes", _pooled(found.by_class())), section("Accuracy", _table(frame))]
+    sections = [
+        section("Classes", _pooled(found.by_class())),
+        section("Which rows carry the error", paragraphs(_CARRY), _worst(found.worst(_WORST))),
+        section("Accuracy", _table(frame)),
+    ]
     sections += [
         section(kind, _parity(found, kind, place)) for place, kind in enumerate(sorted(kinds))
     ]
@@ -67,6 +81,16 @@ def _pooled(frame: pd.DataFrame) -> Markup:
         for row in frame.itertuples(index=False, name=None)
     ]
     return table(_POOLED, rows, tight=True)
+
+
+def _worst(frame: pd.DataFrame) -> Markup:
+    """Table of the groups that carry the error of each class, which is named once."""
+    first = ~frame["class"].duplicated()
+    rows = [
+        [row[0] if new else "", *row[1:3], f"{row[3]:,}", *(_percent(v) for v in row[4:])]
+        for row, new in zip(frame.itertuples(index=False, name=None), first, strict=True)
+    ]
+    return table(_CARRIERS, rows, tight=True)
 
 
 def _table(frame: pd.DataFrame) -> Markup:
