@@ -263,6 +263,21 @@ class TestEstimate:
         assert result.exit_code == 1
         assert "Does not fit into memory" in result.stdout
 
+    @pytest.mark.parametrize(
+        "command",
+        [
+            ["size", "--platform", "h100_sxm_8", "--rate", "8", "--ttft", "2s", "--tpot", "30ms"],
+            ["fleet", "--platform", "h100_sxm_8", "--rate", "8", "--tpot", "30ms"],
+            ["disaggregate", "--prefill-platform", "h100_sxm_8", "--rate", "8", "--tpot", "30ms"],
+            ["requirements", "--tpot", "20ms", "--tensor", "8", "--batch", "4"],
+        ],
+    )
+    def test_skew_of_experts_is_heard_by_every_command(self, command):
+        case = [command[0], "mixtral_8x7b", *command[1:], *TRAFFIC, "--json"]
+        even, alike = (genz(*case, "--skew", skew) for skew in (0, 5))
+        assert (even.exit_code, alike.exit_code) == (0, 0)
+        assert json.loads(even.stdout) != json.loads(alike.stdout)
+
     def test_skew_of_experts_is_heard(self):
         """Tokens that choose alike read fewer experts; 1.2 is the default."""
         case = [
