@@ -11,10 +11,12 @@ from genz.ops.stream import Stream, attended_pairs, visible_keys
 from genz.ops.work import Message, Operator
 from genz.spec.model import Attention
 
-__all__ = ["attention", "attention_core", "serial_parts"]
+__all__ = ["WIDE_HEAD", "attention", "attention_core", "serial_parts"]
 
 #: Queries and keys of a tile of the usual kernels (FlashAttention, FlashInfer). [tokens]
 QUERY_TILE, KEY_TILE = 128.0, 128.0
+#: Width of a head beyond which libraries take other kernels. [1]
+WIDE_HEAD = 256.0
 
 
 def attention(
@@ -95,6 +97,7 @@ def attention_core(
         cache=reader * read * kv_head * depth * site.precision.cache_width,
         activation=site.act * site.rows(stream) * query_head * depth,
         idle=_idle(site, stream, 2.0 * request * stream.beams * pairs * depth, query_head, kv_head),
+        apart=np.asarray(depth) > 2.0 * WIDE_HEAD if mixer.window is None else True,
         variant=site.precision.attention_variant,
         **serial_parts(
             mixer, stream, request, pairs * query_head,

@@ -75,13 +75,18 @@ def routed_experts(
     *,
     gated: bool = True,
 ) -> Operator:
-    """Return the routed experts of one rank of the busiest group, ``inner`` channels of each."""
+    """Return the routed experts of one rank of the busiest group, ``inner`` channels of each.
+
+    A rank that has all tokens of the stage also goes through the pairs of the other groups' experts; ranks that dispatch
+    tokens get their own only.
+    """
     token = site.stage_token
     pairs = token * n_active * hot_share(n_expert, n_active, site.expert, site.routing)
     used = distinct_experts(n_expert, n_active, token, site.routing, site.expert)
     matrices = 3 if gated else 2
     up = site.precision.matrix_footprint("expert", width, inner)
     held = (matrices - 1) * up + site.precision.matrix_footprint("expert", inner, width)
+    others = np.where(np.asarray(site.data * site.sequence) > 1.0, 0.0, token * n_active - pairs)
     inner_traffic = (2.0 * matrices - 2.0) * inner  # up-projections written, read, written, read
     return Operator(
         name="experts",
@@ -93,7 +98,9 @@ def routed_experts(
         weight=used * held,
         activation=site.act * pairs * (2.0 * width + inner_traffic),
         side=site.act * pairs * width,
+        stray=site.act * np.maximum(others, 0.0) * width,
         depth=used,
+        apart=np.asarray(site.expert) > 1.0,
         variant=site.precision.variant("expert"),
     )
 

@@ -9,11 +9,13 @@ from genz.core.typing import FloatArray, Num
 from genz.ops.site import Site, shard
 from genz.ops.work import Operator
 
-__all__ = ["elementwise", "gemm", "lora", "norm", "rotary"]
+__all__ = ["NARROW", "elementwise", "gemm", "lora", "norm", "rotary"]
 
 #: Channels that a product sums up one after the other; deeper sums are split among cores (split-K). Between
 #: 2048 and 8192 the fit on A100, H100 and B200 hardly changes.
 SERIAL_DEPTH = 4096.0
+#: Channels of a side of a product below which libraries take other kernels.
+NARROW = 256.0
 
 
 def gemm(
@@ -45,6 +47,7 @@ def gemm(
         side=side * row * inner if side else 0.0,
         depth=np.minimum(inner, SERIAL_DEPTH),
         output=row * outer,
+        apart=np.minimum(inner, outer) < NARROW,
         variant=site.precision.variant(kind),
     )
 

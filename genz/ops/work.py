@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,8 @@ class Operator:
         Bytes beyond them that kernels with fixed tiles read with the cache. [B]
     side : array_like, shape (...)
         Bytes that passes before or after the product move: quantisation of activations, routing of tokens. [B]
+    stray : array_like, shape (...)
+        Bytes of pairs of token and expert that are on the rank, while the experts are on others. [B]
     exponential : array_like, shape (...)
         Exponentials of the softmax. [1]
     depth : array_like, shape (...)
@@ -50,6 +53,8 @@ class Operator:
         Arithmetic on empty rows of tiles: queries of requests that generate, in one kernel with a prompt. [flop]
     row : array_like, shape (...)
         Channels of a row of activations that one core walks: norms, rotary embeddings, gated activations. [1]
+    apart : bool or array_like of bool, shape (...)
+        Whether the shape is apart from those that constants are fitted on, and states their ``error_apart``.
     variant : str
         Name by which constants are known where ``number_format`` alone does not say it, for example
         ``"fp8_block"``, ``"bf16_fp8"`` for 16-bit attention to an fp8 cache, or ``"bf16_norm"`` for the kernel of a norm;
@@ -72,11 +77,13 @@ class Operator:
     activation: Num = 0.0
     padding: Num = 0.0
     side: Num = 0.0
+    stray: Num = 0.0
     exponential: Num = 0.0
     depth: Num = 0.0
     output: Num = 0.0
     idle: Num = 0.0
     row: Num = 0.0
+    apart: Any = False
     variant: str = ""
 
     @property

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ __all__ = [
     "kernel_constants",
     "kernel_of",
     "kernels_of",
+    "stated_error",
 ]
 
 
@@ -90,8 +92,30 @@ def kernel_constants(
     names = tuple(KernelConstants.__dataclass_fields__)
     if not accelerator.shapes:
         table = np.array([[getattr(k, n) for n in names] for k in kernels])
-        return KernelConstants(*(row.reshape(-1, *(1,) * ndim) for row in table.T))
-    return KernelConstants(*(column([getattr(k, n) for k in kernels], ndim) for n in names))
+        found = KernelConstants(*(row.reshape(-1, *(1,) * ndim) for row in table.T))
+    else:
+        rows = (column([getattr(k, n) for k in kernels], ndim) for n in names)
+        found = KernelConstants(*rows)
+    errors = [stated_error(k, o.apart) for k, o in zip(kernels, operators, strict=True)]
+    if all(error is k.error for error, k in zip(errors, kernels, strict=True)):
+        return found
+    return replace(found, error=column(errors, ndim))
+
+
+def stated_error(kernel: Kernel, apart: Any) -> Num:
+    """Return the standard deviation of the log error that constants state [1].
+
+    Parameters
+    ----------
+    kernel : Kernel
+        Constants.
+    apart : bool or array_like of bool, shape (...)
+        Whether a shape is apart from those that they were fitted on.
+    """
+    if not np.any(apart) or (np.ndim(kernel.error_apart) == 0 and not kernel.error_apart):
+        return kernel.error
+    other = np.where(np.equal(kernel.error_apart, 0.0), kernel.error, kernel.error_apart)
+    return np.where(apart, other, kernel.error)
 
 
 def kernels_of(

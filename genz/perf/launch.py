@@ -68,8 +68,8 @@ def launch_time(
     Notes
     -----
     With the constants of :class:`genz.spec.hardware.Kernel` a launch takes
-    :math:`(c^p + m^p)^{1/p} + u\,S/B + \tau_x X + \tau_d D + t_0`, where :math:`c = (W F + 2 k_0 O) / (e_c P)`,
-    :math:`m = (Q + g\,G) / (e_m B)`; G is ``padding``, S ``side``, X ``exponential``, D ``depth`` and O ``output`` of the
+    :math:`(c^p + m^p)^{1/p} + (u\,S + v\,V)/B + \tau_x X + \tau_d D + t_0`, where :math:`c = (W F + 2 k_0 O) / (e_c P)`,
+    :math:`m = (Q + g\,G) / (e_m B)`; G is ``padding``, S ``side``, V ``stray``, X ``exponential``, D ``depth`` and O ``output`` of the
     operator, :math:`k_0` is ``tile_depth``, W :func:`genz.perf.waves.wave_factor` where the kernel works in waves, else 1, and grows by
     :math:`h\,t/(t + 1\,\mathrm{ms})` with ``throttle`` h and :math:`t = F/(e_c P)`; the walk of a row R takes part in the
     knee, as :math:`c + \tau_r R`, since other rows are walked meanwhile. No term is
@@ -98,7 +98,9 @@ def launch_time(
 
 Rows = list[tuple[int, Num]]
 _LASTING = 1e-3  # half of the throttling is reached [s]
-_TERMS = ("tile_depth", "padding", "side_cost", "exponential_time", "depth_time", "wave_core")
+_TERMS = (
+    "tile_depth", "padding", "side_cost", "stray_cost", "exponential_time", "depth_time", "wave_core",
+)  # fmt: skip
 
 
 def _further(
@@ -128,6 +130,8 @@ def _further(
         apart: list[Num] = []
         if "side_cost" in terms and _counts(o.side):
             apart.append(k.side_cost * o.side / bandwidth)
+        if "stray_cost" in terms and _counts(o.stray):
+            apart.append(k.stray_cost * o.stray / bandwidth)
         if "exponential_time" in terms and _counts(o.exponential):
             apart.append(k.exponential_time * o.exponential)
         if "depth_time" in terms and _counts(o.depth):

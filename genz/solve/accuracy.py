@@ -24,6 +24,8 @@ Z_90 = 1.6448536269514722
 _ROUNDING = 1e-9
 #: Groups whose largest residual is the least that holds 90 % of those of a further one.
 FEWEST = 9
+#: Groups from which on a table tells the tail of its residuals by itself.
+_MANY = 50
 
 
 def accuracy(measured: FloatArray, predicted: FloatArray) -> dict[str, float]:
@@ -133,8 +135,8 @@ def conformal_errors(log_residual: Sequence[FloatArray], group: Sequence[IntArra
     -------
     list of float
         The quantile of :func:`conformal_error` over all tables, each residual divided by the mean of its table, times
-        that mean. One table has too few shapes to tell how heavy the tail of its residuals is; tables of one class
-        on one device share it [1]_. With fewer than nine shapes in all, which no level of 90 % can be told from, rows
+        that mean. A table of fewer than 50 shapes cannot tell how heavy the tail of its residuals is; tables of one
+        class on one device share it [1]_. Others have a quantile of their own. With fewer than nine shapes in all, which no level of 90 % can be told from, rows
         count by themselves.
 
     References
@@ -151,4 +153,7 @@ def conformal_errors(log_residual: Sequence[FloatArray], group: Sequence[IntArra
     number = np.concatenate(numbers)
     enough = len(np.unique(number)) >= FEWEST
     tail = conformal_error(np.concatenate(scaled), number if enough else None)
-    return [tail * s for s in scale]
+    return [
+        conformal_error(r, g) if len(np.unique(g)) >= _MANY else tail * s
+        for r, g, s in zip(log_residual, group, scale, strict=True)
+    ]

@@ -222,7 +222,7 @@ def _operators(
         try:
             predicted = predicted_time(own, platform, software)
             ideal = ideal_time(own, platform)
-            error = log_error(platform, kernel, number_format, software, stored)
+            error = log_error(platform, kernel, number_format, software, stored, own)
         except GenzError as reason:
             skipped.append(f"{kernel} {number_format}, {table.name}: {reason}")
             continue
@@ -233,7 +233,7 @@ def _operators(
         if known.any():
             yield from _parts(
                 kernel, _label(number_format, stored), software, own[known], platform,
-                (predicted[known], ideal[known], error),
+                (predicted[known], ideal[known], error if np.ndim(error) == 0 else error[known]),
             )  # fmt: skip
 
 
@@ -247,7 +247,7 @@ def _parts(
     engine: str,
     rows: pd.DataFrame,
     platform: Platform,
-    times: tuple[FloatArray, FloatArray, float],
+    times: tuple[FloatArray, FloatArray, FloatArray],
 ) -> Iterator[Compared]:
     """Split a class where its rows differ in kind: small products, caches that fit the last level."""
     predicted, ideal, error = times
@@ -264,7 +264,7 @@ def _parts(
             measured=measured[own],
             predicted=predicted[own],
             ideal=ideal[own],
-            error=error,
+            error=error if np.ndim(error) == 0 else error[own],
             part=part[own],
             group=group[own],
         )

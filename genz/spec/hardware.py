@@ -26,7 +26,7 @@ _PEAK_FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp6", "
 class Kernel(Record):
     """Constants of one kernel class and format: shares of the peaks, fixed times, knee, error.
 
-    The last eight weigh amounts of :class:`genz.ops.work.Operator` beside flop and traffic, and are optional.
+    Those after the errors weigh amounts of :class:`genz.ops.work.Operator` beside flop and traffic, and are optional.
     """
 
     compute_efficiency: Num = schema.quantity(
@@ -41,6 +41,13 @@ class Kernel(Record):
     )
     error: Num = schema.quantity(
         "1", "standard deviation of the log of measured over predicted time", low=0.0, high=5.0
+    )
+    error_apart: Num = schema.quantity(
+        "1",
+        "the same of shapes apart from those fitted on: products with a narrow side, attention through a window or with "
+        "wide heads, experts dealt to several groups; 0: error",
+        high=5.0,
+        default=0.0,
     )
     padding: Num = schema.quantity(
         "1", "share of a padded last cache tile that is read; 0: none of it", high=1.0, default=0.0
@@ -74,6 +81,13 @@ class Kernel(Record):
         "1",
         "cores to which output tiles of a product are dealt in waves that may stay part empty; 0: no waves",
         high=1e6,
+        default=0.0,
+    )
+    stray_cost: Num = schema.quantity(
+        "1",
+        "time of passes over pairs of token and expert that other ranks serve, as a multiple of that of their bytes at "
+        "the memory bandwidth",
+        high=1e3,
         default=0.0,
     )
     row_time: Num = schema.quantity(

@@ -42,7 +42,7 @@ def test_constants_are_those_of_the_sibling(case):
     constants = own.kernel[cls][number_format]
     for field in (f.name for f in fields(constants)):
         value = expected(field, (cls, number_format), own, other)
-        if field == "error":
+        if field == "error" or (field == "error_apart" and value):
             value = max(value, float(least))
         assert getattr(constants, field) == pytest.approx(value, rel=5e-3), field
 

@@ -59,8 +59,9 @@ def _kernels(own: Accelerator, other: Accelerator, least: float, kinds: str) -> 
             msg = f"{other.name} must have the constants of {kernel} {key} that {own.name} carries over"
             raise InputError(msg)
         constants = _scaled(other.kernel[kernel][key], kernel, own, other)
-        error = max(float(constants.error), least)
-        found[f"kernel.{kernel}.{key}"] = plain(constants.replace(error=error))
+        error, apart = float(constants.error), float(constants.error_apart)
+        stated = {"error": max(error, least), "error_apart": max(apart, least) if apart else 0.0}
+        found[f"kernel.{kernel}.{key}"] = plain(constants.replace(**stated))
     return found
 
 

@@ -17,7 +17,7 @@ from genz.perf.launch import kernel_time
 from genz.solve.accuracy import FEWEST
 from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals
 from genz.solve.calibrate.stated import Stated, errors_of, with_errors
-from genz.solve.measured.kinds import LAUNCHED, SPLIT, fitted_on, kinds, parts
+from genz.solve.measured.kinds import APART, LAUNCHED, SPLIT, fitted_on, kinds, parts
 from genz.solve.measured.predict import library_of
 from genz.solve.measured.work import format_on, row_operator, unit_of_format
 from genz.spec.hardware import Accelerator, Kernel, Platform
@@ -48,7 +48,11 @@ _FURTHER: dict[str, dict[str, tuple[float, float, float]]] = {
         "depth_time": (5e-9, 1e-12, 1e-6),
         "padding": (0.5, 1e-3, 1.0),
     },
-    "experts": {"side_cost": (2.0, 1e-3, 50.0), "depth_time": (1e-7, 1e-10, 1e-5)},
+    "experts": {
+        "side_cost": (2.0, 1e-3, 50.0),
+        "depth_time": (1e-7, 1e-10, 1e-5),
+        "stray_cost": (0.5, 1e-3, 50.0),
+    },
 }
 _THROTTLED = {"throttle": (0.5, 1e-3, 5.0)}
 _QUANTISED = {"side_cost": (1.0, 1e-3, 50.0)}
@@ -97,21 +101,39 @@ def refit(
     values = problem.best(_thinned(own))
     predicted = problem.time(values)
     residual, shape = np.log(problem.measured / predicted), _shapes(chosen, kernel)
+    whole = kinds(chosen, platform) == kernel
     errors = errors_of(problem.measured, predicted, part)
     if errors["fit"] > _WORST:
         return None
-    apart = np.flatnonzero(part == "calibration")
+    apart = np.flatnonzero((part == "calibration") & whole)
     seen = residual[apart]
     if len(np.unique(shape[apart])) < FEWEST:
         folds, at = problem.folds(own, values, chosen)
-        known = np.isfinite(folds)
+        known = np.isfinite(folds) & whole[at]
         seen, apart = np.concatenate([seen, folds[known]]), np.concatenate([apart, at[known]])
     if len(apart) == 0:
         seen, apart = residual[own], own
     constants = _rounded(values | {"error": 1.0})
     judged = residual[part == "held_out"]
-    one = Refit(kernel, variant, software, constants, errors, seen, shape[apart], judged)
+    aside, aside_shape = _aside(rows, platform, constants)
+    one = Refit(
+        kernel, variant, software, constants, errors, seen, shape[apart], judged, aside, aside_shape
+    )
     return with_errors([one])[0]
+
+
+def _aside(
+    rows: pd.DataFrame, platform: Platform, constants: Kernel
+) -> tuple[FloatArray, IntArray]:
+    """Return the residuals of rows whose shapes are apart from those of the fit, and their shapes."""
+    kernel, part = str(rows["kernel"].iloc[0]), parts(rows)
+    unseen = np.where(fitted_on(rows, platform), part == "calibration", part != "held_out")
+    own = rows[np.isin(kinds(rows, platform), APART) & unseen].reset_index(drop=True)
+    if own.empty:
+        return np.array([]), np.array([], dtype=np.int64)
+    only = platform.accelerator.replace(kernel={kernel: {"bf16": constants}}, sources=())
+    time = own["time"].to_numpy(dtype=np.float64)
+    return np.log(time / kernel_time(only, row_operator(own))), _shapes(own, kernel)
 
 
 def _thinned(at: Any) -> Any:
@@ -244,6 +266,7 @@ def _rounded(values: Mapping[str, float]) -> Kernel:
         "exponential_time": 2e-15,
         "padding": 2e-3,
         "side_cost": 2e-3,
+        "stray_cost": 2e-3,
     }
     kept = {k: float(f"{v:.3g}") for k, v in values.items() if v > small.get(k, 0.0)}
     return Kernel(**kept)

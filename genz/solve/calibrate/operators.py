@@ -200,7 +200,7 @@ def _kernel(platform: Platform, kernel: str, name: str) -> _Constants:
     parameters = []
     for field, info in Kernel.__dataclass_fields__.items():
         value, spec = getattr(start, field), info.metadata["spec"]
-        if field == "error" or not _number(value) or (field not in _BASE and value <= 0.0):
+        if field.startswith("error") or not _number(value) or (field not in _BASE and value <= 0.0):
             continue
         spread = _SPREAD.get(field, _OTHER_SPREAD) * max(float(start.error), 0.1)
         low = max(spec.low, _LOWEST.get(field, 1e-9))

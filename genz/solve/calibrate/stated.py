@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from genz.solve.accuracy import accuracy, conformal_errors, coverage
 
 __all__ = ["Stated", "errors_of", "with_errors"]
 
+_MOST = 5.0  # what a record takes [1]
 F = TypeVar("F", bound="Stated")
 
 
@@ -36,6 +37,10 @@ class Stated:
         Number of the shape or size of each of them.
     judged : ndarray, shape (n_held_out,)
         Log of measured over predicted time of rows held out. [1]
+    aside : ndarray, shape (n_aside,)
+        The same of rows whose shapes are apart from those of the fit, held out ones left out. [1]
+    aside_group : ndarray of int, shape (n_aside,)
+        Number of the shape of each of them.
     """
 
     kernel: str
@@ -46,6 +51,8 @@ class Stated:
     residual: FloatArray
     group: IntArray
     judged: FloatArray
+    aside: FloatArray = field(default_factory=lambda: np.array([]))
+    aside_group: IntArray = field(default_factory=lambda: np.array([], dtype=np.int64))
 
     def sentence(self) -> str:
         """Return what a note says about it."""
@@ -69,13 +76,16 @@ def with_errors(fitted: Sequence[F]) -> list[F]:
         heavy the tail of its residuals is, see :func:`genz.solve.accuracy.conformal_errors`.
     """
     errors = conformal_errors([one.residual for one in fitted], [one.group for one in fitted])
-    return [_with_error(one, error) for one, error in zip(fitted, errors, strict=True)]
+    apart = conformal_errors([one.aside for one in fitted], [one.aside_group for one in fitted])
+    return [_with_error(*one) for one in zip(fitted, errors, apart, strict=True)]
 
 
-def _with_error(one: F, error: float) -> F:
-    stated = float(f"{error:.3g}")
-    inside = {"coverage": coverage(one.judged, stated)}
-    return replace(one, constants=one.constants.replace(error=stated), errors=one.errors | inside)
+def _with_error(one: F, error: float, apart: float) -> F:
+    stated = {"error": float(f"{error:.3g}")}
+    if len(one.aside):
+        stated["error_apart"] = min(float(f"{apart:.3g}"), _MOST)
+    inside = {"coverage": coverage(one.judged, stated["error"])}
+    return replace(one, constants=one.constants.replace(**stated), errors=one.errors | inside)
 
 
 def errors_of(measured: FloatArray, predicted: FloatArray, part: Any) -> dict[str, float]:

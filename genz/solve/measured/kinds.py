@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 
 from genz.core.typing import BoolArray
+from genz.ops.attention import WIDE_HEAD
+from genz.ops.linear import NARROW
 from genz.perf.efficiency import PRIOR
 from genz.solve.measured.operators import COLLECTIVES
 from genz.solve.measured.predict import cache_bytes, ideal_time
 from genz.solve.split import part_of
 from genz.spec.hardware import Platform
 
-__all__ = ["BEYOND", "EAGER", "LAUNCHED", "SPLIT", "fitted_on", "kinds", "parts"]
+__all__ = ["APART", "BEYOND", "EAGER", "LAUNCHED", "SPLIT", "fitted_on", "kinds", "parts"]
 
 _HEADS = ("n_head", "n_kv_head", "head_dim")
 #: Kernel class -> columns that make a shape; whole shapes are held out of fits. A split depends on the names that
@@ -30,11 +32,13 @@ SPLIT: dict[str, tuple[str, ...]] = {
     "experts": ("n_expert", "n_active", "width", "inner"),
 } | dict.fromkeys(COLLECTIVES, ("size",))
 
-_WIDE = 256.0  # wider heads run other kernels
-_SMALL = 256.0  # physics: products with a narrower side run other kernels
 #: Rows that no device with this memory can reach.
 BEYOND = "beyond"
-_GROUPS = 4.0
+#: Kinds of shapes apart from those fitted on, which state an error of their own.
+APART = (
+    "gemm_narrow", "attention_prefill_window", "attention_prefill_wide", "attention_decode_window",
+    "attention_decode_wide", "experts_parallel",
+)  # fmt: skip
 #: Products that were launched one by one from the host, whose time is that of the launch.
 LAUNCHED = "gemm_launched"
 #: End of the name of a library whose collectives were launched one by one from the host.
@@ -73,16 +77,18 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     benchmark repeats itself (``attention_decode_warm``; twice the level, and reading them takes more than 1 us),
     activations that it holds (``elementwise_warm``: the same of tables where a twentieth of the rows is faster than
     memory allows), rows faster than the ideal bound, whose weights the last level holds (``…_beyond``), products timed with their
-    launch from the host (``gemm_launched``: up to twice a floor of over 30 us; collectives of libraries timed eagerly,
-    ``…_launched``), and experts dealt
-    to several ranks (``experts_parallel``). Heads wider than 256 (``…_wide``)
-    run other kernels; tables have too few of them to fit.
+    launch from the host (``gemm_launched``: up to twice a floor of over 30 us, and narrow ones of the same tables, for
+    which the host does more; collectives of libraries timed eagerly, ``…_launched``), and experts dealt to several
+    ranks (``experts_parallel``). Heads wider than 256 (``…_wide``) run other kernels; tables have too few of them to
+    fit. Those of :data:`APART` state an error of their own.
     """
     kernel = str(rows["kernel"].iloc[0])
     kind = np.full(len(rows), kernel, dtype=object)
     if kernel == "gemm":
-        kind[_launched(rows)] = LAUNCHED
-        kind[((rows["n"] < _SMALL) | (rows["k"] < _SMALL)).to_numpy()] = "gemm_narrow"
+        narrow = ((rows["n"] < NARROW) | (rows["k"] < NARROW)).to_numpy()
+        launched = _launched(rows)
+        kind[narrow] = LAUNCHED if launched.any() else "gemm_narrow"
+        kind[launched] = LAUNCHED
     if kernel == "experts":
         kind[(rows["expert"].fillna(1.0) > 1.0).to_numpy()] = "experts_parallel"
     if kernel == "attention_decode":
@@ -90,7 +96,7 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     if kernel == "elementwise":
         kind[_served(rows, platform)] = "elementwise_warm"
     if kernel.startswith("attention"):
-        kind[(rows["head_dim"] > _WIDE).to_numpy() & (kind == kernel)] = f"{kernel}_wide"
+        kind[(rows["head_dim"] > WIDE_HEAD).to_numpy() & (kind == kernel)] = f"{kernel}_wide"
         if "window" in rows:
             kind[(rows["window"].fillna(0.0) > 0.0).to_numpy()] = f"{kernel}_window"
     if kernel in COLLECTIVES and "library" in rows:
@@ -102,7 +108,7 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
 
 
 def fitted_on(rows: pd.DataFrame, platform: Platform) -> BoolArray:
-    """Return which rows constants are fitted on: those of the class itself, and experts on up to four groups of ranks.
+    """Return which rows constants are fitted on: those of the class itself, and experts dealt to groups evenly.
 
     Parameters
     ----------
@@ -114,9 +120,9 @@ def fitted_on(rows: pd.DataFrame, platform: Platform) -> BoolArray:
     kernel, kind = str(rows["kernel"].iloc[0]), kinds(rows, platform)
     chosen = kind == kernel
     if kernel == "experts":
-        few = (rows["expert"].fillna(1.0) <= _GROUPS) & (rows["skew"].fillna(0.0) == 0.0)
+        even = (rows["skew"].fillna(0.0) == 0.0).to_numpy()
         fair = rows["time"].to_numpy(dtype=np.float64) >= ideal_time(rows, platform)
-        chosen |= few.to_numpy() & fair
+        chosen |= even & fair
     return np.asarray(chosen)
 
 

@@ -13,7 +13,7 @@ from genz.core.typing import FloatArray
 from genz.ops.routing import distinct_experts
 from genz.ops.work import Message
 from genz.perf.collectives import message_time
-from genz.perf.efficiency import LIBRARY, kernel_of
+from genz.perf.efficiency import LIBRARY, kernel_of, stated_error
 from genz.perf.latent_kernels import DEEPSEEK
 from genz.perf.launch import kernel_time
 from genz.solve.measured.operators import COLLECTIVES
@@ -51,7 +51,8 @@ def log_error(
     number_format: str,
     software: str = "",
     cache: str = "",
-) -> float:
+    rows: pd.DataFrame | None = None,
+) -> FloatArray:
     """Return the standard deviation of the log error that a class states, NaN if it states none.
 
     Parameters
@@ -64,17 +65,25 @@ def log_error(
         Software, a version may follow.
     cache : str
         Format of the cache; empty where it is the same.
+    rows : DataFrame, optional
+        Rows in the own columns, whose shapes may be apart from those fitted on; default none is.
+
+    Returns
+    -------
+    ndarray, shape () or (n_row,)
+        Error. [1]
     """
     if kernel in COLLECTIVES:
         known = platform.network[0].kernel.get(kernel, {}) if platform.network else {}
         library = _link_library(kernel, platform, software)
         stated = known.get(library) or known.get("nccl")
-        return float("nan") if stated is None else float(stated.error)
+        return np.asarray(np.nan if stated is None else stated.error)
     format_on(platform.accelerator, number_format)
     if kernel == MIXED:
-        return float("nan")
+        return np.asarray(np.nan)
     names = unit_of_format(number_format), variant_of(number_format, cache)
-    return float(kernel_of(platform.accelerator, kernel, *names, library_of(software)).error)
+    constants = kernel_of(platform.accelerator, kernel, *names, library_of(software))
+    return np.asarray(stated_error(constants, False if rows is None else row_operator(rows).apart))
 
 
 def library_of(software: str) -> str:

@@ -43,7 +43,8 @@ _NAMES = {
     "w4a8_nvfp4": "fp8_nvfp4",
 }
 _AMOUNTS = (
-    "flop", "weight", "cache", "activation", "padding", "side", "exponential", "depth", "output", "idle", "row",
+    "flop", "weight", "cache", "activation", "padding", "side", "stray", "exponential", "depth", "output", "idle", "row",
+    "apart",
 )  # fmt: skip
 
 Shape = dict[str, Any]
