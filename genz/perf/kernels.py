@@ -2,10 +2,10 @@ r"""Time of single kernels on a device: the kernel models of a step, one at a ti
 
 Every function makes the operator that a layer of a model would make and evaluates it as a step does:
 
-.. math:: t = \left(c^p + m^p\right)^{1/p} + u \frac{S}{B} + \tau_x X + \tau_d D + t_0,
+.. math:: t = \left(c^p + m^p\right)^{1/p} + \frac{u S + v V}{B} + \tau_x X + \tau_d D + t_0,
    \quad c = \frac{F + 2 k_0 O}{e_c P} + \tau_r R, \quad m = \frac{Q}{e_m B}
 
-F flop, Q bytes, O outputs, P dense peak, B memory bandwidth; :math:`e_c, e_m, p, t_0, k_0, u, \tau_x, \tau_d, \tau_r` are the constants of
+F flop, Q bytes, O outputs, P dense peak, B memory bandwidth; :math:`e_c, e_m, p, t_0, k_0, u, v, \tau_x, \tau_d, \tau_r` are the constants of
 the device in :class:`genz.spec.hardware.Kernel`, fitted on the tables that its entry names; S bytes of passes beside the
 product, X exponentials, D steps that do not overlap, R channels of a row that one core walks. ``ideal=True`` gives :math:`\max(F/P, Q/B)`. Errors below are
 mean absolute errors on shapes that were not in the fit (:func:`genz.solve.split.held_out`), caches and weights that
@@ -274,12 +274,14 @@ def experts_time(
     Notes
     -----
     With R token-expert pairs on the rank and U experts in use there: :math:`F = 2 \cdot 3 R H I`,
-    :math:`Q = 3 U H I w + 2 R (2 H + 4 I)`, :math:`S = 2 R H` bytes that routing moves.
+    :math:`Q = 3 U H I w + 2 R (2 H + 4 I)`, :math:`S = 2 R H` bytes that routing moves, and :math:`V = 2 (T k - R) H` bytes
+    of pairs that other groups serve, which a rank that has all T tokens goes through too.
 
-    Error on models held out, experts on one rank or, balanced, on up to four groups: bf16 of vLLM A100 33.4 %, H100
-    12.1, H200 13.2, B200 14.0, L40S 9.9; fp8 H100 13.9 %, H200 15.0, B200 10.0, L40S 19.5, in blocks H100 10.2 %,
-    H200 10.9, B200 12.0, L40S 11.0; nvfp4 B200 24.7 %; TensorRT-LLM fp8 H100 9.0 %, B200 10.0. Routing drawn from a
-    power law over several ranks is up to 40 % off.
+    Error on models held out, one rank: bf16 of vLLM A100 33.4 %, H100 12.9, H200 14.0, B200 14.6, L40S 9.9; fp8 H100
+    13.4 %, H200 14.9, B200 10.7, L40S 20.0, in blocks H100 10.2 %, H200 11.1, B200 11.8, L40S 10.8; nvfp4 B200 24.8 %;
+    TensorRT-LLM fp8 H100 9.1 %, B200 9.2. Several ranks, to which tokens are dealt evenly or by a power law: bf16 of vLLM
+    H100 16.7 %, H200 17.0, B200 19.9, L40S 24.6; fp8 H100 18.1 %, B200 13.3, in blocks 21.8 and 16.8; nvfp4 B200 28.1 %;
+    TensorRT-LLM fp8 H100 19.5 %, B200 17.9.
 
     References
     ----------
