@@ -72,9 +72,7 @@ def coverage(log_residual: FloatArray, error: float | FloatArray) -> float:
     return float(np.mean(np.abs(log_residual) <= Z_90 * np.asarray(error)))
 
 
-def conformal_error(
-    log_residual: FloatArray, group: IntArray | None = None, *, surcharge: bool = True
-) -> float:
+def conformal_error(log_residual: FloatArray, group: IntArray | None = None) -> float:
     r"""Return the error whose normal 90 % interval holds 90 % of further rows [1].
 
     Parameters
@@ -84,9 +82,6 @@ def conformal_error(
     group : ndarray of int, shape (n_row,), optional
         Number of the shape, size or deployment of each row, where further rows belong to further ones: residuals of one
         group are alike, and only groups can be exchanged. Default: each row by itself.
-    surcharge : bool, default True
-        Whether the level is raised by 1/k, as a quantile of k groups falls short of that of all. Residuals of folds are
-        those of constants fitted on less, and need none.
 
     Returns
     -------
@@ -116,7 +111,7 @@ def conformal_error(
     number = np.arange(n_row) if group is None else np.unique(group, return_inverse=True)[1]
     count = np.bincount(number)
     order = np.argsort(np.abs(log_residual), kind="stable")
-    below = np.cumsum(1.0 / count[number[order]]) / (len(count) + surcharge)
+    below = np.cumsum(1.0 / count[number[order]]) / (len(count) + 1)
     place = min(int(np.searchsorted(below, COVERAGE - _ROUNDING)), n_row - 1)
     return float(np.abs(log_residual[order[place]]) / Z_90)
 

@@ -417,15 +417,13 @@ def test_tables_share_the_tail_of_their_residuals():
     assert conformal_errors([], []) == []
 
 
-def test_conformal_error_of_folds_by_hand():
-    """Shares of three groups: 1/3 up to 0.1, 2/3 up to 0.2, all up to 0.7, where rows would stop at 0.1."""
+def test_conformal_error_by_hand():
+    """Of twenty groups 19 are 0.9 (1 + 1/20) of all; of three not even all of them are, where rows would stop at 0.1."""
     residual = np.concatenate([np.full(97, -0.1), [0.2, 0.7]])
     group = np.concatenate([np.full(97, 4), [7, 9]])
-    assert conformal_error(residual, group, surcharge=False) == pytest.approx(0.7 / Z_90)
-    assert conformal_error(residual, surcharge=False) == pytest.approx(0.1 / Z_90)
-    many = np.arange(1.0, 21.0)
-    assert conformal_error(many, np.arange(20), surcharge=False) == pytest.approx(18.0 / Z_90)
-    assert conformal_error(many, np.arange(20)) == pytest.approx(19.0 / Z_90)
+    assert conformal_error(residual, group) == pytest.approx(0.7 / Z_90)
+    assert conformal_error(residual) == pytest.approx(0.1 / Z_90)
+    assert conformal_error(np.arange(1.0, 21.0), np.arange(20)) == pytest.approx(19.0 / Z_90)
 
 
 def test_conformal_error_of_few_rows():

@@ -68,10 +68,11 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_runs_apart(folder):
-    found = {name: (rows, prior) for name, rows, prior in runs_of(folder)}
-    assert {n: prior for n, (_, prior) in found.items()} == {"vllm_0_19": True, "vllm_2023": False}
-    assert (found["vllm_2023"][0].query("held_out").tensor == 8).all()
-    assert found["vllm_0_19"][0].groupby("tensor").held_out.nunique().eq(1).all()
+    found = runs_of(folder / "static.csv")["vllm_2023"]
+    assert (found["held_out"] == (found["tensor"] == 8)).all()
+    ((name, other),) = runs_of(folder / "closed.csv").items()
+    assert name == "vllm_0_19"
+    assert other.groupby("tensor")["held_out"].nunique().eq(1).all()
 
 
 def test_entries_written(folder, monkeypatch, capsys):

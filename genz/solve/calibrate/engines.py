@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 from genz.core.errors import InputError
 from genz.core.typing import FloatArray, IntArray
 from genz.db import registry
-from genz.solve.accuracy import conformal_error
+from genz.solve.accuracy import conformal_errors
 from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals, rounded
 from genz.solve.calibrate.flags import FASTER
 from genz.solve.calibrate.runs import FittedRuns
@@ -20,7 +21,7 @@ from genz.solve.measured.run_times import run_times
 from genz.solve.split import DEPLOYMENT
 from genz.spec.deployment import Engine
 
-__all__ = ["FITTED", "fit_engine", "told"]
+__all__ = ["FITTED", "fit_engine", "told", "with_errors"]
 
 #: Field -> centre of the prior, lowest and highest value, spread of the logarithm under the prior.
 FITTED: dict[str, tuple[float, float, float, float]] = {
@@ -44,6 +45,8 @@ _TIMES = ("ttft", "tpot")
 #: Weight of a time to first token beside a time per token, whose scatter is about half. [1]
 _FIRST = 0.6
 _PRECISION = 3e-3
+#: Largest error that an engine states. [1]
+_MOST = 3.0
 #: Deployments of either kind that tell a wait of models with experts from that of others.
 _SEVERAL = 5
 
@@ -123,20 +126,41 @@ def fit_engine(
         group[used],
         n_fold,
     )
-    predicted = predict(values)
-    off = np.log(measured[used] / predicted[used])
-    stated = np.where(np.isnan(folds.residual), off, folds.residual)
-    quantity = long["quantity"].to_numpy()
-    errors = {
-        f"{n}_error": rounded(_error(stated[own], group[used][own]))
-        for n in _TIMES
-        for own in [quantity[used] == n]
-    }
     changes: dict[str, Any] = {"calibrated": True, "efficiency": "calibrated"}
-    made = engine.replace(**values, **errors, **changes)
-    table = long.assign(predicted=predicted, ideal=ideal, flag=flag)
+    table = long.assign(predicted=predict(values), ideal=ideal, flag=flag)
     first = registry.platform(platform_name(str(known["device"].iloc[0])))
-    return FittedRuns(values, errors["tpot_error"], first, made, table, folds)
+    made = engine.replace(**values, **changes)
+    return with_errors([FittedRuns(values, 0.0, first, made, table, folds)])[0]
+
+
+def with_errors(fitted: Sequence[FittedRuns]) -> list[FittedRuns]:
+    """Return engines with the errors that hold 90 % of the times of further deployments.
+
+    Parameters
+    ----------
+    fitted : sequence of FittedRuns
+        Engines; they share the tail of their residuals, see :func:`genz.solve.accuracy.conformal_errors`.
+    """
+    stated = {}
+    for name in _TIMES if fitted else ():
+        residual, group = zip(*(_folds(one, name) for one in fitted), strict=True)
+        stated[f"{name}_error"] = conformal_errors(residual, group)
+    done = []
+    for i, one in enumerate(fitted):
+        errors = {n: rounded(min(float(np.nan_to_num(e[i])), _MOST)) for n, e in stated.items()}
+        engine = one.engine.replace(**errors)
+        done.append(replace(one, error=errors["tpot_error"], engine=engine))
+    return done
+
+
+def _folds(one: FittedRuns, name: str) -> tuple[FloatArray, IntArray]:
+    """Log of measured over predicted time while its deployment was held out, and the number of the deployment."""
+    rows = one.rows[one.rows["flag"] == ""]
+    own = (rows["quantity"] == name).to_numpy()
+    off = np.log(rows["time"].to_numpy() / rows["predicted"].to_numpy())
+    residual = np.where(np.isnan(one.folds.residual), off, one.folds.residual)
+    deployment = pd.MultiIndex.from_frame(rows.loc[own, list(DEPLOYMENT)])
+    return residual[own], np.asarray(pd.factorize(deployment)[0])
 
 
 def told(rows: pd.DataFrame) -> list[str]:
@@ -192,9 +216,3 @@ def _weight(long: pd.DataFrame, group: Any) -> FloatArray:
     count = np.bincount(group)[group]
     own = np.where(long["quantity"] == "ttft", _FIRST, 1.0)
     return np.asarray(own * (np.median(count) / count) ** 0.25)
-
-
-def _error(residual: FloatArray, deployment: IntArray) -> float:
-    """Error whose 90 % interval holds 90 % of the times of further deployments; 0 without any [1]."""
-    error = conformal_error(residual, deployment, surcharge=False) if len(residual) else 0.0
-    return min(error, 3.0)

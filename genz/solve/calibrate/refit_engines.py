@@ -1,7 +1,8 @@
 """Constants of serving software fitted anew: ``python -m genz.solve.calibrate.refit_engines --data DIR [ENGINE …]``.
 
 Each engine is fitted on the runs of its table that :func:`genz.validate` does not hold out. Which constants those are is
-what its entry says of the table's source; the note there gets the errors on the runs held out.
+what its entry says of the table's source; the note there gets the errors on the runs held out. Engines
+fitted together on a table share the tail of their residuals in the errors that they state.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import pandas as pd
 
 from genz.db import registry
 from genz.db.paths import data_root
-from genz.solve.calibrate.engines import FITTED, fit_engine, told
+from genz.solve.calibrate.engines import FITTED, fit_engine, told, with_errors
 from genz.solve.calibrate.entry import replaced_values
+from genz.solve.calibrate.runs import FittedRuns
 from genz.solve.measured.files import platform_name, read_measurements
 from genz.solve.measured.run_times import run_times
 from genz.solve.split import DEPLOYMENT, DEPLOYMENT_SHARE, held_out
@@ -32,20 +34,18 @@ TABLES = {"serving_sample.csv.gz": True, "splitwise_llama2-70b_bloom-176b.csv.gz
 _ERRORS = ("ttft_error", "tpot_error")
 
 
-def runs_of(folder: str | Path) -> Iterator[tuple[str, pd.DataFrame, bool]]:
-    """Yield the name of an engine, its runs with the column ``held_out``, and whether priors pull.
+def runs_of(path: str | Path) -> dict[str, pd.DataFrame]:
+    """Return the runs of each engine of a table, with the column ``held_out``.
 
     Parameters
     ----------
-    folder : str or Path
-        Folder with the tables.
+    path : str or Path
+        Table.
     """
-    for name, prior in TABLES.items():
-        rows = read_measurements(Path(folder) / name).reset_index(drop=True)
-        if "held_out" not in rows:
-            rows["held_out"] = held_out(rows, DEPLOYMENT, DEPLOYMENT_SHARE)
-        for engine, own in rows.groupby("engine", sort=True):
-            yield str(engine), own, prior
+    rows = read_measurements(path).reset_index(drop=True)
+    if "held_out" not in rows:
+        rows["held_out"] = held_out(rows, DEPLOYMENT, DEPLOYMENT_SHARE)
+    return {str(engine): own for engine, own in rows.groupby("engine", sort=True)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,17 +57,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", required=True, help="folder of tables")
     parser.add_argument("--dry", action="store_true", help="print only")
     given = parser.parse_args(arguments)
-    for name, rows, prior in runs_of(given.data):
-        if given.engine and name not in given.engine:
-            continue
-        engine, fit = registry.engine(name), rows[~rows["held_out"]]
-        done = fit_engine(fit, engine, prior=prior, fields=_fields(engine, fit, prior=prior))
-        note = _fitted(fit), _judged(done.engine, rows[rows["held_out"]])
-        values = done.constants | {n: float(getattr(done.engine, n)) for n in _ERRORS}
-        sys.stdout.write(f"{name}: {'; '.join(note)}\n")
-        for path in () if given.dry else _entries(name):
-            text = path.read_text(encoding="utf-8")
-            path.write_text(with_constants(text, values, note), encoding="utf-8")
+    for table, prior in TABLES.items():
+        runs = runs_of(Path(given.data) / table)
+        runs = {n: rows for n, rows in runs.items() if not given.engine or n in given.engine}
+        for one in with_errors([_fit(n, rows, prior=prior) for n, rows in runs.items()]):
+            _write(one, runs[one.engine.name], dry=given.dry)
+
+
+def _fit(name: str, rows: pd.DataFrame, *, prior: bool) -> FittedRuns:
+    engine, rows = registry.engine(name), rows[~rows["held_out"]]
+    return fit_engine(rows, engine, prior=prior, fields=_fields(engine, rows, prior=prior))
+
+
+def _write(one: FittedRuns, rows: pd.DataFrame, *, dry: bool) -> None:
+    name, out = one.engine.name, rows["held_out"]
+    note = _fitted(rows[~out]), _judged(one.engine, rows[out])
+    values = one.constants | {n: float(getattr(one.engine, n)) for n in _ERRORS}
+    sys.stdout.write(f"{name}: {'; '.join(note)}\n")
+    for path in () if dry else _entries(name):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(with_constants(text, values, note), encoding="utf-8")
 
 
 def with_constants(text: str, values: Mapping[str, float], note: Sequence[str]) -> str:
