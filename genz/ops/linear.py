@@ -9,13 +9,15 @@ from genz.core.typing import FloatArray, Num
 from genz.ops.site import Site, shard
 from genz.ops.work import Operator
 
-__all__ = ["NARROW", "elementwise", "gemm", "lora", "norm", "rotary"]
+__all__ = ["NARROW", "OPERATIONS", "elementwise", "gemm", "lora", "norm", "rotary"]
 
 #: Channels that a product sums up one after the other; deeper sums are split among cores (split-K). Between
 #: 2048 and 8192 the fit on A100, H100 and B200 hardly changes.
 SERIAL_DEPTH = 4096.0
-#: Channels of a side of a product below which libraries take other kernels.
+#: Channels of a side of a product below which libraries take other kernels. [1]
 NARROW = 256.0
+#: Element-wise work on whole rows, which has kernels of its own.
+OPERATIONS = ("norm", "rope", "activation")
 
 
 def gemm(
@@ -70,8 +72,8 @@ def elementwise(
 ) -> Operator:
     """Return a kernel that reads and writes ``value`` activations in all, with one flop for each.
 
-    Kernels of an ``operation`` on whole rows (``norm``, ``rope`` or ``activation``) give each row, ``width`` channels, to one
-    core; others deal single values to all cores.
+    Kernels of an ``operation`` on whole rows, one of :data:`OPERATIONS`, give each row of ``width`` channels to one core;
+    others deal single values to all cores.
     """
     return Operator(
         name=name,

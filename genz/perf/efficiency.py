@@ -17,6 +17,8 @@ __all__ = [
     "PRIOR",
     "RELATIVE",
     "KernelConstants",
+    "column",
+    "counts",
     "kernel_constants",
     "kernel_of",
     "kernels_of",
@@ -111,8 +113,13 @@ def stated_error(kernel: Kernel, apart: Any) -> Num:
         Constants.
     apart : bool or array_like of bool, shape (...)
         Whether a shape is apart from those that they were fitted on.
+
+    Returns
+    -------
+    float or ndarray, shape (...)
+        ``kernel.error`` itself where no shape is apart, or none has an error of its own.
     """
-    if not np.any(apart) or (np.ndim(kernel.error_apart) == 0 and not kernel.error_apart):
+    if not (counts(kernel.error_apart) and counts(apart) and np.any(apart)):
         return kernel.error
     other = np.where(np.equal(kernel.error_apart, 0.0), kernel.error, kernel.error_apart)
     return np.where(apart, other, kernel.error)
@@ -174,9 +181,20 @@ def kernel_of(
     return next(iter(known.values()))
 
 
+def counts(value: Num) -> bool:
+    """Whether a term may be there: its constant or amount is not just the number 0."""
+    return not (isinstance(value, _NUMBER) and value == 0.0)
+
+
+_NUMBER = (float, int)  # a union would be made anew in each call
+
+
 def column(values: Sequence[Num], ndim: int) -> FloatArray:
     """Return one row per operator, broadcastable against ``ndim`` case axes."""
     if all(np.ndim(v) == 0 for v in values):
         return np.array(values, dtype=np.float64).reshape(-1, *(1,) * ndim)
-    rows = np.broadcast_arrays(*values)
-    return np.stack([np.reshape(r, (1,) * (ndim - r.ndim) + r.shape) for r in rows])
+    shape = np.broadcast_shapes(*{np.shape(v) for v in values})
+    rows = np.empty((len(values), *(1,) * (ndim - len(shape)), *shape))
+    for row, value in zip(rows, values, strict=True):
+        row[...] = value
+    return rows

@@ -5,18 +5,24 @@ Every function makes the operator that a layer of a model would make and evaluat
 .. math:: t = \left(c^p + m^p\right)^{1/p} + \frac{u S + v V}{B} + \tau_x X + \tau_d D + t_0,
    \quad c = \frac{F + 2 k_0 O}{e_c P} + \tau_r R, \quad m = \frac{Q}{e_m B}
 
-F flop, Q bytes, O outputs, P dense peak, B memory bandwidth; :math:`e_c, e_m, p, t_0, k_0, u, v, \tau_x, \tau_d, \tau_r` are the constants of
-the device in :class:`genz.spec.hardware.Kernel`, fitted on the tables that its entry names; S bytes of passes beside the
-product, X exponentials, D steps that do not overlap, R channels of a row that one core walks. ``ideal=True`` gives :math:`\max(F/P, Q/B)`. Errors below are
-mean absolute errors on shapes that were not in the fit (:func:`genz.solve.split.held_out`), caches and weights that
-the last-level cache holds left out. Shapes broadcast; results have the broadcast shape.
+F flop, Q bytes, O outputs, P dense peak, B memory bandwidth; S bytes of passes beside the product, V those of pairs of
+token and expert that other ranks serve, X exponentials, D steps that do not overlap, R channels of a row that one core
+walks. :math:`e_c, e_m, p, t_0, k_0, u, v, \tau_x, \tau_d, \tau_r` are the constants of the device in
+:class:`genz.spec.hardware.Kernel`, fitted on the tables that its entry names; ``ideal=True`` gives
+:math:`\max(F/P, Q/B)`.
+
+Errors below are mean absolute errors on shapes that were not in the fit (:func:`genz.solve.split.held_out`), caches
+and weights that the last-level cache holds left out. Shapes broadcast; results have the broadcast shape.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from genz.core.check import positive
+from genz.core.errors import InputError
 from genz.core.typing import FloatArray, FloatLike
+from genz.ops.linear import OPERATIONS
 from genz.ops.single import (
     attention_operator,
     elementwise_operator,
@@ -26,7 +32,7 @@ from genz.ops.single import (
 from genz.perf.efficiency import LIBRARY
 from genz.perf.latent_kernels import DEEPSEEK, latent_decode_time, latent_prefill_time
 from genz.perf.launch import kernel_time, timed
-from genz.spec.deployment import Routing
+from genz.spec.deployment import Routing, check_choice
 from genz.spec.hardware import Accelerator
 
 __all__ = [
@@ -274,14 +280,15 @@ def experts_time(
     Notes
     -----
     With R token-expert pairs on the rank and U experts in use there: :math:`F = 2 \cdot 3 R H I`,
-    :math:`Q = 3 U H I w + 2 R (2 H + 4 I)`, :math:`S = 2 R H` bytes that routing moves, and :math:`V = 2 (T k - R) H` bytes
-    of pairs that other groups serve, which a rank that has all T tokens goes through too.
+    :math:`Q = 3 U H I w + 2 R (2 H + 4 I)`, :math:`S = 2 R H` bytes that routing moves, and
+    :math:`V = 2 (T k - R) H` bytes of pairs that other groups serve, which a rank that has all T tokens goes through
+    too.
 
     Error on models held out, one rank: bf16 of vLLM A100 33.4 %, H100 12.9, H200 14.0, B200 14.6, L40S 9.9; fp8 H100
-    13.4 %, H200 14.9, B200 10.7, L40S 20.0, in blocks H100 10.2 %, H200 11.1, B200 11.8, L40S 10.8; nvfp4 B200 24.8 %;
-    TensorRT-LLM fp8 H100 9.1 %, B200 9.2. Several ranks, to which tokens are dealt evenly or by a power law: bf16 of vLLM
-    H100 16.7 %, H200 17.0, B200 19.9, L40S 24.6; fp8 H100 18.1 %, B200 13.3, in blocks 21.8 and 16.8; nvfp4 B200 28.1 %;
-    TensorRT-LLM fp8 H100 19.5 %, B200 17.9.
+    13.4 %, H200 14.9, B200 10.7, L40S 20.0, in blocks H100 10.2 %, H200 11.1, B200 11.8, L40S 10.8; nvfp4 B200
+    24.8 %; TensorRT-LLM fp8 H100 9.1 %, B200 9.2. Several ranks, to which tokens are dealt evenly or by a power law:
+    bf16 of vLLM H100 16.7 %, H200 17.0, B200 19.9, L40S 24.6; fp8 H100 18.1 %, B200 13.3, in blocks 21.8 and 16.8;
+    nvfp4 B200 28.1 %; TensorRT-LLM fp8 H100 19.5 %, B200 17.9.
 
     References
     ----------
@@ -316,9 +323,9 @@ def elementwise_time(
     number_format : str
         Their format.
     operation : {"", "norm", "rope", "activation"}
-        Kernels that give each row to one core; the activation is a gated one. Others deal single values to all cores.
+        Kernels that give each row to one core; the activation is a gated one. Without, single values go to all cores.
     width : array_like, shape (...)
-        Channels of such a row. [1]
+        Channels of a row of such an operation, and 0 without one. [1]
     ideal : bool, default False
         Whether the kernel reaches the roofline itself.
     library : str
@@ -329,21 +336,32 @@ def elementwise_time(
     ndarray, shape (...)
         Time. [s]
 
+    Raises
+    ------
+    InputError
+        If the operation is not one of these, or has no width, or there is a width without an operation.
+
     Notes
     -----
-    :math:`F = v`, :math:`Q = w v`, :math:`R` the channels of a row, whose walk takes part in the knee with the memory. The
-    kernels of 2023 that Vidur profiled reach 33 to 60 % of the bandwidth and walk a channel in 0.4 ns; those of vLLM 0.19 walk
-    one in 0.1 ns, and are taken to reach what an addition does.
+    :math:`F = v`, :math:`Q = w v`, R the channels of a row, whose walk takes part in the knee with the memory. The
+    kernels of 2023 that Vidur profiled reach 33 to 79 % of the bandwidth and walk a channel in 0.4 ns; those of vLLM
+    0.19 walk one in 0.1 ns, and are taken to reach what an addition does.
 
-    Error on widths held out: Vidur's addition, rotary embedding, activation and norm A100 4, 7, 10 and 14 %, A40 3, 12, 10
-    and 18, H100 16, 11, 13 and 32 (its times are whole microseconds, one of its two norms another kernel); vLLM 0.19 on RTX
-    PRO 6000 rotary embedding 9 %, norm 10, carried over to RTX 4090 12. Activations that the last level holds are read faster
-    than the memory's bound. They make up 5 to 10 % of a layer.
+    Error on widths held out: Vidur's addition, rotary embedding, activation and norm A100 4, 7, 10 and 14 %, A40 3, 12,
+    10 and 18, H100 16, 11, 13 and 32 (its times are whole microseconds, one of its two norms another kernel); vLLM 0.19
+    on RTX PRO 6000 rotary embedding 9 %, norm 10, carried over to RTX 4090 12. Activations that the last level holds
+    are read faster than the memory's bound. They make up 5 to 10 % of a layer.
 
     References
     ----------
     .. [1] Agrawal et al., "Vidur," arXiv 2405.05465; its profiling data (MIT)
     .. [2] Cho et al., "LLMServingSim," arXiv 2408.05499; its profiles of vLLM 0.19 (MIT)
     """
+    if operation:
+        check_choice("operation", operation, OPERATIONS)
+        positive("width", width)
+    elif np.any(width):
+        msg = f"width needs an operation on rows, one of {', '.join(OPERATIONS)}, got {width!r:.80} without"
+        raise InputError(msg)
     operator = elementwise_operator(value, number_format, operation, width)
     return timed(accelerator, operator, value, width, ideal=ideal, library=library)

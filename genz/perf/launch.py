@@ -8,7 +8,14 @@ import numpy as np
 
 from genz.core.typing import FloatArray, FloatLike, Num
 from genz.ops.work import Operator, stack
-from genz.perf.efficiency import LIBRARY, KernelConstants, column, kernel_constants, kernels_of
+from genz.perf.efficiency import (
+    LIBRARY,
+    KernelConstants,
+    column,
+    counts,
+    kernel_constants,
+    kernels_of,
+)
 from genz.perf.roofline import OperatorTime, ideal_time, operator_time
 from genz.perf.waves import wave_factor
 from genz.spec.hardware import Accelerator, Kernel
@@ -68,19 +75,20 @@ def launch_time(
     Notes
     -----
     With the constants of :class:`genz.spec.hardware.Kernel` a launch takes
-    :math:`(c^p + m^p)^{1/p} + (u\,S + v\,V)/B + \tau_x X + \tau_d D + t_0`, where :math:`c = (W F + 2 k_0 O) / (e_c P)`,
-    :math:`m = (Q + g\,G) / (e_m B)`; G is ``padding``, S ``side``, V ``stray``, X ``exponential``, D ``depth`` and O ``output`` of the
-    operator, :math:`k_0` is ``tile_depth``, W :func:`genz.perf.waves.wave_factor` where the kernel works in waves, else 1, and grows by
-    :math:`h\,t/(t + 1\,\mathrm{ms})` with ``throttle`` h and :math:`t = F/(e_c P)`; the walk of a row R takes part in the
-    knee, as :math:`c + \tau_r R`, since other rows are walked meanwhile. No term is
-    negative and the shares are at most 1, so that it never falls below the ideal bound.
+    :math:`(c^p + m^p)^{1/p} + (u\,S + v\,V)/B + \tau_x X + \tau_d D + t_0`, where
+    :math:`c = (W F + 2 k_0 O) / (e_c P) + \tau_r R` and :math:`m = (Q + g\,G) / (e_m B)`; G is ``padding``, S ``side``,
+    V ``stray``, X ``exponential``, D ``depth``, O ``output`` and R ``row`` of the operator, :math:`k_0` is ``tile_depth``,
+    W :func:`genz.perf.waves.wave_factor` where the kernel works in waves, else 1, and grows by
+    :math:`h\,t/(t + 1\,\mathrm{ms})` with ``throttle`` h and :math:`t = F/(e_c P)`. The walk of a row takes part in the
+    knee, since other rows are read meanwhile. No term is negative and the shares are at most 1, so that it never falls
+    below the ideal bound.
     """
     if not calibrated:
         return ideal_time(flop, traffic, peak, bandwidth), None
     kernels = kernels_of(accelerator, operators, library)
     constants = kernel_constants(accelerator, operators, ndim, kernels)
     rows = _further(operators, kernels, accelerator.memory_bandwidth)
-    if any(_counts(k.throttle) for k in kernels):
+    if any(counts(k.throttle) for k in kernels):
         rows["idle"] += _throttled(kernels, flop, peak)
     rows["idle"] += _walked(operators, kernels, peak)
     time = operator_time(
@@ -97,6 +105,9 @@ def launch_time(
 
 
 Rows = list[tuple[int, Num]]
+_AMOUNTS = (
+    "flop", "traffic", "padding", "side", "stray", "exponential", "depth", "output", "idle", "row", "apart",
+)  # fmt: skip
 _LASTING = 1e-3  # half of the throttling is reached [s]
 _TERMS = (
     "tile_depth", "padding", "side_cost", "stray_cost", "exponential_time", "depth_time", "wave_core",
@@ -108,33 +119,33 @@ def _further(
 ) -> dict[str, Rows]:
     """Return idle arithmetic [flop], padding [B] and time apart [s] of those operators that have any."""
     present = {
-        key: frozenset(n for n in _TERMS if _counts(getattr(k, n)))
+        key: frozenset(n for n in _TERMS if counts(getattr(k, n)))
         for key, k in {id(k): k for k in kernels}.items()
     }
     waves = [
         i for i, (o, k) in enumerate(zip(operators, kernels, strict=True))
-        if "wave_core" in present[id(k)] and _counts(o.output)
+        if "wave_core" in present[id(k)] and counts(o.output)
     ]  # fmt: skip
     rows: dict[str, Rows] = {"padding": [], "apart": []}
     rows["idle"] = _idle(waves, operators, kernels) if waves else []
     for i, (o, k) in enumerate(zip(operators, kernels, strict=True)):
         terms = present[id(k)]
-        if _counts(o.idle):
+        if counts(o.idle):
             rows["idle"].append((i, o.idle))
         if not terms:
             continue
-        if "tile_depth" in terms and _counts(o.output):
+        if "tile_depth" in terms and counts(o.output):
             rows["idle"].append((i, 2.0 * k.tile_depth * o.output))
-        if "padding" in terms and _counts(o.padding):
+        if "padding" in terms and counts(o.padding):
             rows["padding"].append((i, k.padding * o.padding))
         apart: list[Num] = []
-        if "side_cost" in terms and _counts(o.side):
+        if "side_cost" in terms and counts(o.side):
             apart.append(k.side_cost * o.side / bandwidth)
-        if "stray_cost" in terms and _counts(o.stray):
+        if "stray_cost" in terms and counts(o.stray):
             apart.append(k.stray_cost * o.stray / bandwidth)
-        if "exponential_time" in terms and _counts(o.exponential):
+        if "exponential_time" in terms and counts(o.exponential):
             apart.append(k.exponential_time * o.exponential)
-        if "depth_time" in terms and _counts(o.depth):
+        if "depth_time" in terms and counts(o.depth):
             apart.append(k.depth_time * o.depth)
         rows["apart"] += [(i, time) for time in apart]
     return rows
@@ -145,7 +156,7 @@ def _throttled(kernels: Sequence[Kernel], flop: FloatArray, peak: Num) -> Rows:
     rate = np.broadcast_to(peak, (len(flop), *np.shape(peak)[1:]))
     rows: Rows = []
     for i, k in enumerate(kernels):
-        if _counts(k.throttle):
+        if counts(k.throttle):
             time = flop[i] / (rate[i] * k.compute_efficiency)
             rows.append((i, k.throttle * flop[i] * time / (time + _LASTING)))
     return rows
@@ -155,15 +166,10 @@ def _walked(operators: Sequence[Operator], kernels: Sequence[Kernel], peak: Num)
     """Return arithmetic that takes as long as a core walks a row [flop]."""
     rate = np.asarray(peak)
     return [
-        (i, k.row_time * o.row * k.compute_efficiency * rate[i])
+        (i, k.row_time * k.compute_efficiency * o.row * rate[i])
         for i, (o, k) in enumerate(zip(operators, kernels, strict=True))
-        if _counts(o.row) and _counts(k.row_time)
+        if counts(o.row) and counts(k.row_time)
     ]
-
-
-def _counts(value: Num) -> bool:
-    """Whether a term may be there: its constant or amount is not just the number 0."""
-    return not (isinstance(value, float | int) and value == 0.0)
 
 
 def _idle(index: Sequence[int], operators: Sequence[Operator], kernels: Sequence[Kernel]) -> Rows:
@@ -215,9 +221,8 @@ def kernel_time(
     ndarray, shape (...)
         Time. [s]
     """
-    amounts = (operator.flop, operator.traffic, operator.padding, operator.side)
-    more = (operator.exponential, operator.depth, operator.output)
-    shape = np.broadcast_shapes(*(np.shape(v) for v in (*amounts, *more)), *accelerator.shapes)
+    amounts = (getattr(operator, n) for n in _AMOUNTS)
+    shape = np.broadcast_shapes(*{np.shape(v) for v in amounts}, *accelerator.shapes)
     ndim = len(shape)
     time, constants = launch_time(
         [operator],

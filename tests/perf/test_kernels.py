@@ -27,6 +27,7 @@ PLAIN = Kernel(
     compute_efficiency=1.0, memory_efficiency=1.0, overhead=0.0, sharpness=1000.0, error=0.1
 )
 ROWS = np.array([1.0, 7.0, 64.0, 129.0, 1000.0, 8192.0])
+WIDTH = np.array([128.0, 4096.0, 28672.0])
 CASES = {
     "gemm": lambda a, **o: gemm_time(a, ROWS, 4096, 8192, **o),
     "gemm_narrow": lambda a, **o: gemm_time(a, ROWS[:, None], [256, 5000], [256, 16384], **o),
@@ -37,6 +38,11 @@ CASES = {
     "latent_decode": lambda a, **o: latent_decode_time(a, 8, ROWS, 128, **o),
     "experts": lambda a, **o: experts_time(a, ROWS, 4096, 1536, 128, 8, expert=[[1], [4]], **o),
     "elementwise": lambda a, **o: elementwise_time(a, 4096.0 * ROWS, **o),
+} | {
+    name: lambda a, name=name, **o: elementwise_time(
+        a, 3.0 * WIDTH * ROWS[:, None], operation=name, width=WIDTH, **o
+    )
+    for name in ("norm", "rope", "activation")
 }
 
 
@@ -94,6 +100,15 @@ def test_time_never_falls_with_the_shape(measured):
     assert (np.diff(decode_attention_time(measured, 16, context, 32, 8, 128)) >= -1e-15).all()
     assert (np.diff(prefill_attention_time(measured, 1, context, 0, 32, 8, 128)) > 0.0).all()
     assert (np.diff(experts_time(measured, m, 4096, 1536, 128, 8)) > 0.0).all()
+    dealt = experts_time(measured, m, 4096, 1536, 128, 8, expert=4)
+    assert (np.diff(dealt) > 0.0).all()
+    for operation in ("norm", "rope", "activation"):
+        rows = elementwise_time(measured, 8192.0 * m, operation=operation, width=4096)
+        assert (np.diff(rows) > 0.0).all()
+        # as many channels in wider rows take longer, as fewer cores walk them
+        width = 2.0 ** np.arange(6, 18)
+        wider = elementwise_time(measured, 2.0**22, operation=operation, width=width)
+        assert (np.diff(wider) >= 0.0).all()
 
 
 def test_one_number_and_many_agree_bit_for_bit(measured):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import genz
-from genz.core.errors import SchemaError
+from genz.core.errors import InputError, SchemaError
 from genz.db import registry
 from genz.ops.single import elementwise_operator
 from genz.perf.kernels import elementwise_time
@@ -51,8 +51,23 @@ def test_many_rows_take_as_long_as_the_memory(chip):
 
 
 def test_kernels_on_single_values_know_no_row(chip):
-    assert elementwise_time(chip, 1e6, width=8192) == elementwise_time(chip, 1e6)
+    assert kernel_time(chip, elementwise_operator(1e6, "bf16", "", 8192)) == elementwise_time(chip, 1e6)  # fmt: skip
     assert float(elementwise_time(chip, 1e9)) == pytest.approx(1e-6 + 2e9 / 1.6e12, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"operation": "nrom", "width": 8}, "operation must be one of norm, rope, activation, got 'nrom'"),
+        ({"operation": "norm"}, "width must be > 0, got 0"),
+        ({"operation": "rope", "width": [64, -1]}, "width must be > 0, got -1"),
+        ({"width": 8192},
+         "width needs an operation on rows, one of norm, rope, activation, got 8192 without"),
+    ],
+)  # fmt: skip
+def test_an_operation_on_rows_and_their_width_come_together(chip, given, text):
+    with pytest.raises(InputError, match=f"^{text}"):
+        elementwise_time(chip, 1e6, **given)
 
 
 def test_operations_without_constants_take_those_of_single_values(chip):
@@ -74,6 +89,13 @@ def test_never_below_the_bound_and_monotone_in_hardware(chip):
 
 
 def test_arrays_equal_their_elements(chip):
+    """Also where only the width, or a field of the device, has more axes than the values."""
+    wide = elementwise_time(chip, 1e6, operation="norm", width=[[128.0], [4096.0]])
+    assert wide.shape == (2, 1)
+    several = chip.replace(memory_bandwidth=np.array([1e12, 2e12, 4e12]))
+    table = elementwise_time(several, 1e6, operation="norm", width=[[128.0], [4096.0]])
+    assert table.shape == (2, 3)
+    np.testing.assert_array_equal(table[:, 1:2], wide)
     value, width = np.array([1e4, 1e6, 1e8]), np.array([128.0, 4096.0, 8192.0])
     together = elementwise_time(chip, value, operation="norm", width=width)
     alone = [
@@ -197,12 +219,14 @@ def planted(platform):
 def test_planted_constants_of_rows_come_back(planted, platform):
     table, rows = planted
     bare = platform.replace(accelerator=platform.accelerator.replace(kernel={}))
-    for one in refit_rows(rows, bare, "vllm1.0"):
+    found = refit_rows(rows, bare, "vllm1.0")
+    assert [one.key for one in found] == list(table)
+    assert len({one.constants.row_time for one in found}) == 1  # of all in common
+    for one in found:
         truth = table[one.key]
         for name, near in (("memory_efficiency", 0.03), ("overhead", 0.1), ("row_time", 0.05)):
             assert getattr(one.constants, name) == pytest.approx(getattr(truth, name), rel=near)
         assert one.errors["held_out"] < 0.04
-        assert one.constants.row_time == refit_rows(rows, bare, "vllm1.0")[0].constants.row_time
 
 
 def test_held_out_rows_do_not_move_the_fit_of_rows(planted, platform):
