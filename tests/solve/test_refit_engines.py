@@ -1,11 +1,16 @@
 """Engines of the database fitted anew: runs of the tables apart, entries change only where they should."""
 
+import re
 import tomllib
 
 import pandas as pd
 import pytest
 
+from genz.core.errors import InputError, UnknownNameError
+from genz.db import registry
+from genz.db.paths import data_root
 from genz.solve.calibrate import refit_engines
+from genz.solve.calibrate.engines import FITTED
 from genz.solve.calibrate.entry import replaced_values
 from genz.solve.calibrate.refit_engines import runs_of, with_constants
 
@@ -33,8 +38,8 @@ def test_values_before_the_first_table():
         ENTRY, {"overhead_layer": 2.344e-6, "wait_expert": 4.0, "wait_step": 1.0}
     )
     found = tomllib.loads(text)
-    assert (found["overhead_layer"], found["wait_expert"], found["wait_step"]) == (2.34e-6, 4, 1)
-    assert "overhead_layer      = 2.34e-06  # s\nwait_expert         = 4\n" in text
+    assert (found["overhead_layer"], found["wait_expert"], found["wait_step"]) == (2.344e-6, 4, 1)
+    assert "overhead_layer      = 2.344e-06  # s\nwait_expert         = 4\n" in text
     assert replaced_values(ENTRY, {}) == ENTRY
     assert tomllib.loads(replaced_values("name = 'a'\n", {"b": 1.0})) == {"name": "a", "b": 1}
 
@@ -48,6 +53,33 @@ def test_an_entry_with_other_constants_says_what_they_were_fitted_on():
     # wait_step is no longer fitted, admission never was
     assert source["covers"] == ["overhead_layer", "wait_expert", "tpot_error", "admission"]
     assert source["note"] == f"{NOTE[0]} (with a prior), random; {NOTE[1]}"
+
+
+@pytest.mark.parametrize("word", ["fitted", "error"])
+def test_an_entry_whose_note_would_keep_other_errors_is_refused(word):
+    text = ENTRY.replace(f"{word} on ", f"{word} of ")
+    with pytest.raises(
+        InputError,
+        match=f"^note must say '{word}' on how many runs of how many deployments, got none",
+    ):
+        with_constants(text, {"wait_step": 1.0}, NOTE)
+
+
+FITTED_ENTRIES = [
+    path
+    for path in sorted((data_root("hardware_db") / "engines").glob("*.toml"))
+    if '"tpot_error"' in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("path", FITTED_ENTRIES, ids=lambda p: p.stem)
+def test_entries_say_what_they_were_fitted_on_where_a_refit_finds_it(path):
+    """Written with the constants and errors that an entry has already, nothing changes."""
+    text, engine = path.read_text(encoding="utf-8"), registry.engine(path.stem)
+    covered = {n for s in engine.sources if "tpot_error" in s.covers for n in s.covers}
+    values = {n: getattr(engine, n) for n in (*FITTED, "ttft_error", "tpot_error") if n in covered}
+    same = [re.search(p, text)[0] for p in (refit_engines._ON, refit_engines._OFF)]
+    assert tomllib.loads(with_constants(text, values, same)) == tomllib.loads(text)
 
 
 RUNS = {
@@ -75,10 +107,15 @@ def test_runs_apart(folder):
     assert other.groupby("tensor")["held_out"].nunique().eq(1).all()
 
 
+def test_an_engine_without_runs_is_refused(folder):
+    with pytest.raises(UnknownNameError, match=r"no engine with runs named 'vllm_0_91'.*vllm_0_19"):
+        refit_engines.main(["--data", str(folder), "--dry", "vllm_0_91"])
+
+
 def test_entries_written(folder, monkeypatch, capsys):
     engines = folder / "engines"
     engines.mkdir()
-    copy = ENTRY.replace("on 3 runs", "by --engine vllm_0_19 on 3 runs").replace('"one"', '"two"')
+    copy = ENTRY.replace("(with", "(--engine vllm_0_19 with").replace('"one"', '"two"')
     for name, text in (("vllm_0_19", ENTRY), ("copy", copy), ("other", ENTRY)):
         (engines / f"{name}.toml").write_text(text, encoding="utf-8")
     monkeypatch.setattr(refit_engines, "data_root", lambda _: folder)

@@ -82,7 +82,7 @@ def replaced_values(text: str, values: Mapping[str, float]) -> str:
     text : str
         TOML of an entry.
     values : mapping
-        Key -> value; keys that the entry lacks follow the last of those it has.
+        Key -> value, which is written with six figures; keys that the entry lacks follow the last of those it has.
     """
     first, *rest = _blocks(text)
     lines = first.rstrip("\n").splitlines()
@@ -91,11 +91,11 @@ def replaced_values(text: str, values: Mapping[str, float]) -> str:
         known = [i for i, line in enumerate(lines) if re.match(rf"{key}\s*=", line)]
         if known:
             place = known[0]
-            lines[place] = re.sub(r"(?<== )[^\s#]+", f"{value:.3g}", lines[place], count=1)
+            lines[place] = re.sub(r"(?<== )[^\s#]+", f"{value:g}", lines[place], count=1)
         else:
             width = lines[place].find("=")
             place = place + 1 if place >= 0 else len(lines)
-            lines.insert(place, f"{key.ljust(width)}= {value:.3g}")
+            lines.insert(place, f"{key.ljust(width)}= {value:g}")
     return "\n".join(lines) + first[len(first.rstrip("\n")) :] + "".join(rest)
 
 

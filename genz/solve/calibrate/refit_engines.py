@@ -1,8 +1,8 @@
 """Constants of serving software fitted anew: ``python -m genz.solve.calibrate.refit_engines --data DIR [ENGINE …]``.
 
-Each engine is fitted on the runs of its table that :func:`genz.validate` does not hold out. Which constants those are is
-what its entry says of the table's source; the note there gets the errors on the runs held out. Engines
-fitted together on a table share the tail of their residuals in the errors that they state.
+Each engine is fitted on the runs of its table that :func:`genz.validate` does not hold out, and the note of its entry
+gets the errors on those held out. Engines of a table share the tail of their residuals in the errors that they state:
+one that is fitted alone states another error than in the database, where all were fitted.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from genz.core.errors import InputError, UnknownNameError
 from genz.db import registry
 from genz.db.paths import data_root
 from genz.solve.calibrate.engines import FITTED, fit_engine, told, with_errors
@@ -32,6 +33,9 @@ __all__ = ["main", "runs_of", "with_constants"]
 #: Tables of runs on several devices, and whether priors pull where an engine is fitted on one.
 TABLES = {"serving_sample.csv.gz": True, "splitwise_llama2-70b_bloom-176b.csv.gz": False}
 _ERRORS = ("ttft_error", "tpot_error")
+#: What notes say of the runs of a fit, and of those held out.
+_ON = r"fitted on \d+ runs of \d+ deployments"
+_OFF = r"error on \d+ runs of \d+ others: .*? mean; .*? mean"
 
 
 def runs_of(path: str | Path) -> dict[str, pd.DataFrame]:
@@ -49,7 +53,15 @@ def runs_of(path: str | Path) -> dict[str, pd.DataFrame]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Fit engines anew, print their errors and write the entries of the database."""
+    """Fit engines anew, print their errors and write the entries of the database.
+
+    Raises
+    ------
+    UnknownNameError
+        If no table has runs of an engine.
+    InputError
+        If the notes of an entry do not say where runs and errors stand.
+    """
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument(
         "engine", nargs="*", help="engines of the database; none: all of the tables"
@@ -57,9 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", required=True, help="folder of tables")
     parser.add_argument("--dry", action="store_true", help="print only")
     given = parser.parse_args(arguments)
+    tables = {name: runs_of(Path(given.data) / name) for name in TABLES}
+    known = [engine for runs in tables.values() for engine in runs]
+    for engine in given.engine:
+        if engine not in known:
+            raise UnknownNameError("engine with runs", engine, known)
     for table, prior in TABLES.items():
-        runs = runs_of(Path(given.data) / table)
-        runs = {n: rows for n, rows in runs.items() if not given.engine or n in given.engine}
+        runs = {n: rows for n, rows in tables[table].items() if n in (given.engine or known)}
         for one in with_errors([_fit(n, rows, prior=prior) for n, rows in runs.items()]):
             _write(one, runs[one.engine.name], dry=given.dry)
 
@@ -71,7 +87,7 @@ def _fit(name: str, rows: pd.DataFrame, *, prior: bool) -> FittedRuns:
 
 def _write(one: FittedRuns, rows: pd.DataFrame, *, dry: bool) -> None:
     name, out = one.engine.name, rows["held_out"]
-    note = _fitted(rows[~out]), _judged(one.engine, rows[out])
+    note = f"fitted on {_count(rows[~out])} deployments", _judged(one.engine, rows[out])
     values = one.constants | {n: float(getattr(one.engine, n)) for n in _ERRORS}
     sys.stdout.write(f"{name}: {'; '.join(note)}\n")
     for path in () if dry else _entries(name):
@@ -90,10 +106,18 @@ def with_constants(text: str, values: Mapping[str, float], note: Sequence[str]) 
         Constants.
     note : sequence of str
         What it was fitted on, and what errors it has; each replaces the like in the notes.
+
+    Raises
+    ------
+    InputError
+        If the notes have no such place, and would go on to speak of other constants.
     """
     text = re.sub(r'(?m)^covers   = (\[.*"tpot_error".*\])$', partial(_covering, values), text)
-    for pattern, new in zip((_FITTED, _JUDGED), note, strict=True):
-        text = re.sub(pattern, new, text)
+    for pattern, new in zip((_ON, _OFF), note, strict=True):
+        text, found = re.subn(pattern, new, text)
+        if not found:
+            msg = f"note must say {new.partition(' ')[0]!r} on how many runs of how many deployments, got none that does"
+            raise InputError(msg)
     return replaced_values(text, values)
 
 
@@ -103,7 +127,7 @@ def _covering(values: Mapping[str, float], found: re.Match[str]) -> str:
 
 
 def _fields(engine: Engine, rows: pd.DataFrame, *, prior: bool) -> list[str]:
-    """Constants that the runs say something about; where no prior pulls, those that the entry has."""
+    """Return the constants that the runs say something about; where no prior pulls, those that the entry has."""
     if prior:
         return told(rows)
     covered = {name for source in engine.sources for name in source.covers}
@@ -111,14 +135,10 @@ def _fields(engine: Engine, rows: pd.DataFrame, *, prior: bool) -> list[str]:
 
 
 def _entries(name: str) -> Iterator[Path]:
-    """Entries with the constants of an engine: its own, and those whose notes say that they are its."""
+    """Yield the entries with the constants of an engine: its own, and those whose notes say that they are its."""
     for path in sorted((Path(str(data_root("hardware_db"))) / "engines").glob("*.toml")):
         if path.stem == name or f"--engine {name} " in path.read_text(encoding="utf-8"):
             yield path
-
-
-def _fitted(rows: pd.DataFrame) -> str:
-    return f"fitted on {_count(rows)} deployments"
 
 
 def _judged(engine: Engine, rows: pd.DataFrame) -> str:
@@ -131,16 +151,12 @@ def _judged(engine: Engine, rows: pd.DataFrame) -> str:
     return f"error on {_count(rows.loc[off.index])} others: {'; '.join(parts)}"
 
 
-_FITTED = r"fitted on \d+ runs of \d+ deployments"
-_JUDGED = r"error on \d+ runs of \d+ others: .*? mean; .*? mean"
-
-
 def _count(rows: pd.DataFrame) -> str:
     return f"{len(rows)} runs of {rows.groupby(list(DEPLOYMENT), dropna=False).ngroups}"
 
 
 def _off(engine: Engine, rows: pd.DataFrame) -> pd.DataFrame:
-    """Predicted over measured times less 1."""
+    """Return predicted over measured times less 1 [1]."""
     parts = []
     for device, own in rows.groupby("device", sort=False):
         times = run_times(own, registry.platform(platform_name(str(device))), engine)
