@@ -252,7 +252,7 @@ def _routing(skew: float, model: Model | None) -> Routing:
     """Return how tokens choose experts; refuse to where there are none."""
     from genz.spec.deployment import Routing
 
-    if model is None or not any(True for _ in model.expert_groups()):
+    if model is None or not model.routed:
         got = "got none" if model is None else f"{model.name} has none"
         msg = f"--skew needs a model with experts, {got}"
         raise InputError(msg)

@@ -209,9 +209,12 @@ class CommandWithFiles(click.Command):
             raise InputError(said) from error
 
     def _as_typed(self, text: str, ctx: click.Context) -> str:
+        """Return a message with its keyword as the option that was typed, or that is missing; else as it is."""
         found = _KEYWORD.match(text)
-        for option in self.params if found else ():
-            if found and option.name == found["name"] and isinstance(option, click.Option):
+        if found is None:
+            return text
+        for option in self.params:
+            if option.name == found["name"] and isinstance(option, click.Option):
                 typed = ctx.params.get(option.name) not in (None, ())
                 if typed or text.startswith(f"{option.name} must be given"):
                     return f"{option.opts[0]}{text[found.end() :]}"

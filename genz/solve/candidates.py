@@ -62,8 +62,9 @@ class Candidates:
             except UnsupportedFormatError as error:
                 skipped[place] = str(error)
                 continue
-            where = (model, platform, precision, options["engine"])
-            fitting, reason = _layouts(where, wanted, inside_node=inside_node)
+            fitting, reason = _layouts(
+                model, platform, precision, options["engine"], wanted, inside_node=inside_node
+            )
             if not fitting:
                 skipped[place] = reason
                 continue
@@ -165,13 +166,15 @@ def _wanted(parallel: Any) -> list[Parallel] | None:
 
 
 def _layouts(
-    where: tuple[Model, Platform, Precision, Engine],
+    model: Model,
+    platform: Platform,
+    precision: Precision,
+    engine: Engine,
     parallel: list[Parallel] | None,
     *,
     inside_node: bool,
 ) -> tuple[list[tuple[int, ...]], str]:
     """Return the degrees of the layouts that fit, or why the last of them does not."""
-    model, platform, precision, engine = where
     most = float(platform.accelerators_per_node) if inside_node else np.inf
     if parallel is None:
         found = layouts(model, platform, precision, pads_vocabulary=engine.pads_vocabulary)

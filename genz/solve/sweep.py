@@ -266,7 +266,7 @@ def _frame(
         repeat //= axis.size
         for name, values in axis.columns.items():
             data[name] = np.tile(np.repeat(values, repeat), total // (repeat * axis.size))
-    data = data | _results(tasks, blocks, total) | data
+    data = data | _results(tasks, blocks, total) | data  # a result never hides an axis of its name
     frame = pd.DataFrame(data, copy=False)
     known = set(data) - {a.name for a in named} - {"bound", "reason", "feasible"}
     frame.attrs["units"] = {name: unit_of(name) for name in frame.columns if name in known}

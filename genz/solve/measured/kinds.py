@@ -76,11 +76,11 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     products narrower than 256 (``gemm_narrow``), windows (``…_window``), caches that the last level holds because the
     benchmark repeats itself (``attention_decode_warm``; twice the level, and reading them takes more than 1 us),
     activations that it holds (``elementwise_warm``: the same of tables where a twentieth of the rows is faster than
-    memory allows), rows faster than the ideal bound, whose weights the last level holds (``…_beyond``), products timed with their
-    launch from the host (``gemm_launched``: up to twice a floor of over 30 us, and narrow ones of the same tables, for
-    which the host does more; collectives of libraries timed eagerly, ``…_launched``), and experts dealt to several
-    ranks (``experts_parallel``). Heads wider than 256 (``…_wide``) run other kernels; tables have too few of them to
-    fit. Those of :data:`APART` state an error of their own.
+    memory allows), rows faster than the ideal bound, whose weights the last level holds (``…_beyond``), products timed
+    with their launch from the host (``gemm_launched``: up to twice a floor of over 30 us, and narrow ones of the same
+    tables, for which the host does more; collectives of libraries timed eagerly, ``…_launched``), and experts dealt to
+    several ranks (``experts_parallel``). Heads wider than 256 (``…_wide``) run other kernels; tables have too few of
+    them to fit. Those of :data:`APART` state an error of their own.
     """
     kernel = str(rows["kernel"].iloc[0])
     kind = np.full(len(rows), kernel, dtype=object)
@@ -94,7 +94,7 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     if kernel == "attention_decode":
         kind[_warm(rows, platform)] = "attention_decode_warm"
     if kernel == "elementwise":
-        kind[_served(rows, platform)] = "elementwise_warm"
+        kind[_on_chip(rows, platform)] = "elementwise_warm"
     if kernel.startswith("attention"):
         kind[(rows["head_dim"] > WIDE_HEAD).to_numpy() & (kind == kernel)] = f"{kernel}_wide"
         if "window" in rows:
@@ -135,7 +135,7 @@ def _launched(rows: pd.DataFrame) -> BoolArray:
     )
 
 
-def _served(rows: pd.DataFrame, platform: Platform) -> BoolArray:
+def _on_chip(rows: pd.DataFrame, platform: Platform) -> BoolArray:
     """Whether the last level may serve activations, in tables where many rows are faster than the memory allows."""
     time, least = rows["time"].to_numpy(dtype=np.float64), ideal_time(rows, platform)
     held = platform.accelerator.on_chip_capacity

@@ -143,7 +143,7 @@ def kernels_row(found: Case) -> tuple[str, object]:
 
 def routing_rows(found: Case) -> list[tuple[str, object]]:
     """Return how tokens choose experts, where there are any."""
-    if not any(True for _ in found.model.expert_groups()):
+    if not found.model.routed:
         return []
     routing = found.options.get("routing") or Routing()
     words = {
