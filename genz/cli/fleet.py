@@ -197,7 +197,7 @@ def _file(option: str, name: str) -> Path:
 
 
 def _measured(name: str) -> pd.DataFrame:
-    """Return the table of measured throughput; all columns but names hold numbers, or nothing where a size is not served."""
+    """Return the table of measured throughput: all columns but names hold numbers, or nothing where none is served."""
     import pandas as pd
 
     path = _file("--throughput", name)

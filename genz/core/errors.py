@@ -34,7 +34,10 @@ class SchemaError(GenzError, ValueError):
 
 
 class UnknownNameError(GenzError, KeyError):
-    """A name is in no database; the message offers the nearest ones, with the file it stands in and what else is odd there."""
+    """A name is in no database; the message offers the nearest ones.
+
+    It says first in which ``place`` the name stands, and last what ``more`` is odd there, where these are known.
+    """
 
     def __init__(
         self, kind: str, name: object, known: Iterable[str], *, place: str = "", more: str = ""

@@ -55,10 +55,10 @@ def even_rules(
     "Total number of attention heads must be divisible by tensor parallel size"; ``divide`` of
     ``vllm/distributed/utils.py`` for widths).
 
-    Where weights are fp8 with a scale for each block of 128 x 128, the channels that a rank's rows of a matrix take in are
-    whole blocks. vLLM refuses all else (``validate_fp8_block_shape`` of ``quantization/utils/fp8_utils.py``: "Weight
-    input_size_per_partition is not divisible by weight quantization block_k"; ``Fp8MoEMethod.create_weights`` for
-    experts: vllm-project/vllm issue 17569), SGLang (sgl-project/sglang issues 3345 and 26107) and, for experts,
+    Where weights are fp8 with a scale for each block of 128 x 128, the channels that a rank's rows of a matrix take in
+    are whole blocks. vLLM refuses all else (``validate_fp8_block_shape`` of ``quantization/utils/fp8_utils.py``:
+    "Weight input_size_per_partition is not divisible by weight quantization block_k"; ``Fp8MoEMethod.create_weights``
+    for experts: vllm-project/vllm issue 17569), SGLang (sgl-project/sglang issues 3345 and 26107) and, for experts,
     TensorRT-LLM (NVIDIA/TensorRT-LLM pull request 14613). Of channels that a column takes out, vLLM since pull request
     30836 lets merged matrices cut blocks, so these are not asked for.
     """

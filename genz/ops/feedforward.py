@@ -77,8 +77,8 @@ def routed_experts(
 ) -> Operator:
     """Return the routed experts of one rank of the busiest group, ``inner`` channels of each.
 
-    A rank that has all tokens of the stage also goes through the pairs of the other groups' experts; ranks that dispatch
-    tokens get their own only.
+    A rank that has all tokens of the stage also goes through the pairs of the other groups' experts; ranks that
+    dispatch tokens get their own only.
     """
     token = site.stage_token
     pairs = token * n_active * hot_share(n_expert, n_active, site.expert, site.routing)

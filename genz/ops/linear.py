@@ -72,8 +72,8 @@ def elementwise(
 ) -> Operator:
     """Return a kernel that reads and writes ``value`` activations in all, with one flop for each.
 
-    Kernels of an ``operation`` on whole rows, one of :data:`OPERATIONS`, give each row of ``width`` channels to one core;
-    others deal single values to all cores.
+    Kernels of an ``operation`` on whole rows, one of :data:`OPERATIONS`, give each row of ``width`` channels to one
+    core; others deal single values to all cores.
     """
     return Operator(
         name=name,

@@ -24,7 +24,7 @@ Z_90 = 1.6448536269514722
 _ROUNDING = 1e-9
 #: Groups whose largest residual is the least that holds 90 % of those of a further one.
 FEWEST = 9
-#: Groups from which on a table tells the tail of its residuals by itself.
+#: Shapes from which on a table tells the tail of its residuals by itself: five lie beyond its quantile of 90 %.
 _MANY = 50
 
 
@@ -129,10 +129,10 @@ def conformal_errors(log_residual: Sequence[FloatArray], group: Sequence[IntArra
     Returns
     -------
     list of float
-        The quantile of :func:`conformal_error` over all tables, each residual divided by the mean of its table, times
-        that mean. A table of fewer than 50 shapes cannot tell how heavy the tail of its residuals is; tables of one
-        class on one device share it [1]_. Others have a quantile of their own. With fewer than nine shapes in all, which no level of 90 % can be told from, rows
-        count by themselves.
+        Of a table of 50 shapes or more :func:`conformal_error`. Fewer cannot tell how heavy the tail of residuals is, so
+        that such tables share it [1]_: theirs is that quantile over all tables, each residual divided by the mean of its
+        table, times that mean. With fewer than nine shapes in all, which no level of 90 % can be told from, rows count by
+        themselves. NaN for a table without rows.
 
     References
     ----------

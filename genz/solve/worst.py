@@ -32,14 +32,14 @@ def worst_groups(compared: Iterable[Compared], most: int = 3) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns :data:`WORST`: device and group, its rows, median of :math:`|p/m - 1|` and mean of :math:`p/m - 1` of predicted
-        over measured time, and which share of the rows of its class, and of their summed error, it has. [1]
+        Columns :data:`WORST`: device and group, its rows, median of :math:`|p/m - 1|` and mean of :math:`p/m - 1` of
+        predicted over measured time, and which share of the rows of its class, and of their summed error, it has. [1]
 
     Notes
     -----
-    The rows of a device are grouped in two ways: by format and software, and by size or deployment. Groups are ranked by
-    what they add to the mean error of their class: rows times their mean error above that of the class. Those that are no
-    worse than their class are left out.
+    The rows of a device are grouped in two ways: by format and software, and by size or deployment. Groups are ranked
+    by what they add to the mean error of their class: rows times their mean error above that of the class. Those that
+    are no worse than their class are left out.
     """
     classes: dict[str, list[Compared]] = {}
     for one in compared:
