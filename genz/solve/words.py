@@ -55,27 +55,19 @@ def number(value: Any) -> str:
 def explained(answer: Sizing) -> str:
     """Return what was found and why, as a few sentences."""
     if answer.infeasible is not None:
-        why = _why_not(answer, answer.infeasible)
-        if answer.disaggregated:
-            why = why.replace("No plan.", "No plan with both phases together.", 1)
-        return " ".join([*_apart(answer), why])
-    best = answer.plans[0]
-    ahead = [
-        f"{line}\nBoth phases together:" for line in _apart(answer) if answer.ranking[0] is not best
-    ]
-    lines = [
-        " ".join([*ahead, _what(answer, best)]),
-        _times(answer, best),
-        _why(best),
-        *_periods(answer, best),
-    ]
-    lines += [_proof(answer, best), _steps(answer, best)]
+        none = "No plan with both phases together." if answer.disaggregated else "No plan."
+        return " ".join([*_apart(answer), none, _why_not(answer, answer.infeasible)])
+    best, apart = answer.plans[0], _apart(answer)
+    ahead = apart if answer.ranking[0] is not best else []
+    together = "Both phases together: " if ahead else ""
+    lines = [*ahead, together + _what(answer, best), _times(answer, best), _why(best)]
+    lines += [*_periods(answer, best), _proof(answer, best), _steps(answer, best)]
     if answer.shortfall is not None:
         lines.append(_next_cheaper(answer.shortfall))
     if len(answer.plans) > 1:
         lines.append(_runner_up(answer.plans[1]))
     lines += _narrower(answer, best)
-    lines += [] if ahead else _apart(answer)
+    lines += [] if ahead else apart
     return "\n".join(lines)
 
 
@@ -262,6 +254,7 @@ def _more(factor: float) -> str:
 
 
 def _why_not(answer: Sizing, why: Infeasible) -> str:
+    """Return which limits cannot be met, and what comes closest."""
     lines = []
     for name, least in why.limits.items():
         if name == "memory":
@@ -277,12 +270,12 @@ def _why_not(answer: Sizing, why: Infeasible) -> str:
         )
     if why.closest == "none" and not why.limits and not why.conflict:
         reason = next(iter(answer.skipped.values()), "no candidate")
-        return f"No plan. Every candidate was left out: {reason}."
+        return f"Every candidate was left out: {reason}."
     if not why.limits and why.conflict:
         lines.append(_conflict(answer, why))
     if why.violates and "memory" not in why.violates:
         lines.append(f"Closest: {why.closest}; it breaks {_broken(why.violates)}.")
-    return "No plan. " + " ".join(lines)
+    return " ".join(lines)
 
 
 def _conflict(answer: Sizing, why: Infeasible) -> str:

@@ -134,6 +134,18 @@ def test_locret_fits_a_24_gb_card(kept, fits):
     assert bool(found.fits) is fits
 
 
+def test_what_is_lacking_and_what_is_usable(zoo, cluster):
+    """An engine that keeps nothing lets all of an accelerator be filled; its pool does not hold what it lacks."""
+    most = float(memory(zoo["gqa"], cluster, context=1000, engine=BARE).max_batch)
+    batch = np.array([1.0, most, most + 1.0, 2.0 * most])
+    found = memory(zoo["gqa"], cluster, context=1000, batch=batch, engine=BARE)
+    assert found.usable == pytest.approx(cluster.accelerator.usable_memory)
+    assert ((found.lack == 0.0) == found.fits).all()
+    assert found.fits.tolist() == [True, True, False, False]
+    over = found.total - cluster.accelerator.usable_memory
+    assert found.lack == pytest.approx(np.maximum(over, 0.0), abs=1.0)
+
+
 def test_parts_by_hand(tiny, zoo, cluster):
     model = zoo["gqa"]
     engine = BARE.replace(
