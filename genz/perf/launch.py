@@ -100,7 +100,7 @@ def launch_time(
         memory_efficiency=constants.memory_efficiency,
         sharpness=constants.sharpness,
     )
-    roof = _with_rows(time.roof, rows["apart"])
+    roof = _with_rows(time.roof, rows["beside"])
     return OperatorTime(time.compute, time.memory, roof), constants
 
 
@@ -117,7 +117,7 @@ _TERMS = (
 def _further(
     operators: Sequence[Operator], kernels: Sequence[Kernel], bandwidth: Num
 ) -> dict[str, Rows]:
-    """Return idle arithmetic [flop], padding [B] and time apart [s] of those operators that have any."""
+    """Return idle arithmetic [flop], padding [B] and time beside the roof [s] of those operators that have any."""
     present = {
         key: frozenset(n for n in _TERMS if counts(getattr(k, n)))
         for key, k in {id(k): k for k in kernels}.items()
@@ -126,7 +126,7 @@ def _further(
         i for i, (o, k) in enumerate(zip(operators, kernels, strict=True))
         if "wave_core" in present[id(k)] and counts(o.output)
     ]  # fmt: skip
-    rows: dict[str, Rows] = {"padding": [], "apart": []}
+    rows: dict[str, Rows] = {"padding": [], "beside": []}
     rows["idle"] = _idle(waves, operators, kernels) if waves else []
     for i, (o, k) in enumerate(zip(operators, kernels, strict=True)):
         terms = present[id(k)]
@@ -138,16 +138,16 @@ def _further(
             rows["idle"].append((i, 2.0 * k.tile_depth * o.output))
         if "padding" in terms and counts(o.padding):
             rows["padding"].append((i, k.padding * o.padding))
-        apart: list[Num] = []
+        beside: list[Num] = []
         if "side_cost" in terms and counts(o.side):
-            apart.append(k.side_cost * o.side / bandwidth)
+            beside.append(k.side_cost * o.side / bandwidth)
         if "stray_cost" in terms and counts(o.stray):
-            apart.append(k.stray_cost * o.stray / bandwidth)
+            beside.append(k.stray_cost * o.stray / bandwidth)
         if "exponential_time" in terms and counts(o.exponential):
-            apart.append(k.exponential_time * o.exponential)
+            beside.append(k.exponential_time * o.exponential)
         if "depth_time" in terms and counts(o.depth):
-            apart.append(k.depth_time * o.depth)
-        rows["apart"] += [(i, time) for time in apart]
+            beside.append(k.depth_time * o.depth)
+        rows["beside"] += [(i, time) for time in beside]
     return rows
 
 

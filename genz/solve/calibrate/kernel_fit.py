@@ -105,19 +105,28 @@ def refit(
     errors = errors_of(problem.measured, predicted, part)
     if errors["fit"] > _WORST:
         return None
-    apart = np.flatnonzero((part == "calibration") & whole)
-    seen = residual[apart]
-    if len(np.unique(shape[apart])) < FEWEST:
+    unseen = np.flatnonzero((part == "calibration") & whole)
+    seen = residual[unseen]
+    if len(np.unique(shape[unseen])) < FEWEST:
         folds, at = problem.folds(own, values, chosen)
         known = np.isfinite(folds) & whole[at]
-        seen, apart = np.concatenate([seen, folds[known]]), np.concatenate([apart, at[known]])
-    if len(apart) == 0:
-        seen, apart = residual[own], own
+        seen, unseen = np.concatenate([seen, folds[known]]), np.concatenate([unseen, at[known]])
+    if len(unseen) == 0:
+        seen, unseen = residual[own], own
     constants = _rounded(values | {"error": 1.0})
     judged = residual[part == "held_out"]
     aside, aside_shape = _aside(rows, platform, constants)
     one = Refit(
-        kernel, variant, software, constants, errors, seen, shape[apart], judged, aside, aside_shape
+        kernel,
+        variant,
+        software,
+        constants,
+        errors,
+        seen,
+        shape[unseen],
+        judged,
+        aside,
+        aside_shape,
     )
     return with_errors([one])[0]
 
@@ -156,7 +165,7 @@ def _rows_of(operator: Operator, at: Any) -> Operator:
 class _Problem:
     """What is fitted: rows as one operator, and constants with their bounds, from several starts.
 
-    ``apart`` are constants that are not fitted.
+    ``fixed`` are constants that are not fitted.
     """
 
     accelerator: Accelerator
@@ -164,18 +173,18 @@ class _Problem:
     operator: Operator
     measured: FloatArray
     starts: tuple[list[Parameter], ...]
-    apart: dict[str, float]
+    fixed: dict[str, float]
 
     def time(self, values: Mapping[str, float], at: IntArray | None = None) -> FloatArray:
         """Return the time of rows under constants [s]."""
-        one = Kernel(**{"error": 0.1} | self.apart | dict(values))
+        one = Kernel(**{"error": 0.1} | self.fixed | dict(values))
         only = self.accelerator.replace(kernel={self.kernel: {"bf16": one}}, sources=())
         return kernel_time(only, self.operator if at is None else _rows_of(self.operator, at))
 
     def best(self, at: IntArray) -> dict[str, float]:
         """Return the constants of the best of several searches."""
         part, measured = _rows_of(self.operator, at), self.measured[at]
-        one = _Problem(self.accelerator, self.kernel, part, measured, self.starts, self.apart)
+        one = _Problem(self.accelerator, self.kernel, part, measured, self.starts, self.fixed)
         found, least = {}, np.inf
         for free in self.starts:
             values = fit(one.time, measured, free, prior=False)
@@ -183,7 +192,7 @@ class _Problem:
             loss = float(np.mean(np.sqrt(1.0 + (off / 0.1) ** 2)))
             if loss < least - 1e-4:
                 found, least = values, loss
-        return found | self.apart
+        return found | self.fixed
 
     def folds(
         self, at: IntArray, start: Mapping[str, float], rows: pd.DataFrame
@@ -191,7 +200,7 @@ class _Problem:
         """Return the residuals of rows under constants that whole other shapes gave, and which rows they are."""
         at = _thinned(at)
         part, measured = _rows_of(self.operator, at), self.measured[at]
-        one = _Problem(self.accelerator, self.kernel, part, measured, self.starts, self.apart)
+        one = _Problem(self.accelerator, self.kernel, part, measured, self.starts, self.fixed)
         shape = np.unique(_shapes(rows, self.kernel)[at], return_inverse=True)[1]
 
         def fitted(chosen: IntArray) -> dict[str, float]:
@@ -232,15 +241,15 @@ def _problem(
         more |= _QUANTISED
     if kernel == "gemm" and base.throttle:  # as waves, where an entry has it
         more |= _THROTTLED
-    apart = {"wave_core": float(base.wave_core)} if base.wave_core else {}
+    fixed = {"wave_core": float(base.wave_core)} if base.wave_core else {}
     if launched:
-        apart |= {n: float(getattr(base, n)) for n in ("overhead", "depth_time")}
+        fixed |= {n: float(getattr(base, n)) for n in ("overhead", "depth_time")}
     starts = tuple(
-        [p for p in _parameters(base, more, start) if p.name not in apart]
+        [p for p in _parameters(base, more, start) if p.name not in fixed]
         for start in ({}, *_STARTS)
     )
     measured = chosen["time"].to_numpy(dtype=np.float64)
-    return _Problem(platform.accelerator, kernel, operator, measured, starts, apart)
+    return _Problem(platform.accelerator, kernel, operator, measured, starts, fixed)
 
 
 def _parameters(

@@ -72,7 +72,7 @@ def refit_rows(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Family:
-    """Rows of all variants in one sequence, ``variant`` and ``shape`` by number."""
+    """Rows of all variants in one sequence, ``variant`` and ``shape`` by number; ``fixed`` constants are not fitted."""
 
     accelerator: Accelerator
     variants: tuple[str, ...]
@@ -80,7 +80,7 @@ class _Family:
     measured: FloatArray
     variant: IntArray
     shape: IntArray
-    apart: dict[str, float]
+    fixed: dict[str, float]
 
     @classmethod
     def of(cls, variants: list[str], rows: list[pd.DataFrame], accelerator: Accelerator) -> _Family:
@@ -94,20 +94,20 @@ class _Family:
             operators=operators,
             measured=frame["time"].to_numpy(dtype=np.float64),
             variant=np.repeat(np.arange(len(rows)), [len(own) for own in rows]),
-            apart={"memory_efficiency": flat} if longest < _SHORT else {},
+            fixed={"memory_efficiency": flat} if longest < _SHORT else {},
             shape=np.asarray(frame.groupby(list(SPLIT[CLASS]), sort=False).ngroup(), dtype=np.int64),
         )  # fmt: skip
 
     @property
     def parameters(self) -> list[Parameter]:
         """Constants of all, and those of each variant under its name."""
-        free = [p for p in _OWN if p.name not in self.apart]
+        free = [p for p in _OWN if p.name not in self.fixed]
         return [*_SHARED, *(replace(p, name=f"{v} {p.name}") for v in self.variants for p in free)]
 
     def constants(self, values: Mapping[str, float], variant: str) -> Kernel:
         """Return the constants of one variant."""
-        own = self.apart | {p.name: values[p.name] for p in _SHARED}
-        own |= {p.name: values[f"{variant} {p.name}"] for p in _OWN if p.name not in self.apart}
+        own = self.fixed | {p.name: values[p.name] for p in _SHARED}
+        own |= {p.name: values[f"{variant} {p.name}"] for p in _OWN if p.name not in self.fixed}
         return Kernel(compute_efficiency=1.0, error=1.0, **own)
 
     def time(self, values: Mapping[str, float]) -> FloatArray:
