@@ -171,7 +171,10 @@ class Engine(Record):
         default=0.0,
     )
     wait_expert: Num = schema.quantity(
-        "1", "further such steps of models with experts", high=1000.0, default=0.0
+        "1",
+        "further such steps where layers have experts, as runs of some releases show them",
+        high=1000.0,
+        default=0.0,
     )
     overhead_prefill: Num = schema.quantity(
         "s",

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genz.core.errors import InputError
+from genz.core.errors import InputError, UnknownNameError
 from genz.db import registry
 from genz.perf.collectives import collective_time
 from genz.perf.kernels import gemm_time
@@ -16,7 +16,7 @@ from genz.solve.calibrate.collective_fit import fit_collective
 from genz.solve.calibrate.entry import rewritten
 from genz.solve.calibrate.handover import handover_size
 from genz.solve.calibrate.kernel_fit import refit
-from genz.solve.calibrate.refit import groups, refit_kernels, refit_links
+from genz.solve.calibrate.refit import groups, main, refit_kernels, refit_links
 from genz.solve.measured.kinds import LAUNCHED, kinds, parts
 from genz.solve.split import CALIBRATION_SHARE, HELD_OUT_SHARE, held_out, part_of
 from genz.spec.hardware import Collective, Kernel
@@ -247,6 +247,14 @@ note = "untouched"
 title = "Tables, of a day"
 note = "estimate: old; gemm bf16: old, 1 rows; experts bf16: kept, 2 rows; tail"
 """
+
+
+def test_names_that_are_none_are_refused(tmp_path, capsys):
+    with pytest.raises(UnknownNameError, match="no accelerator named 'nvidia_h100_sxn'"):
+        main(["--data", str(tmp_path), "--dry", "nvidia_h100_sxn"])
+    with pytest.raises(SystemExit):
+        main(["--data", str(tmp_path), "--dry", "--kernel", "gem"])
+    assert "invalid choice: 'gem'" in capsys.readouterr().err
 
 
 def test_entries_change_only_where_they_should():

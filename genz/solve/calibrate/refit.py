@@ -173,13 +173,23 @@ def _superseded(one: Refit) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Fit the devices of a folder anew, print the errors and write the entries of the database."""
+    """Fit the devices of a folder anew, print the errors and write the entries of the database.
+
+    Raises
+    ------
+    UnknownNameError
+        If no accelerator of the database has such a name.
+    """
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("device", nargs="*", help="accelerators of the database; none: all")
     parser.add_argument("--data", required=True, help="folder of tables")
-    parser.add_argument("--kernel", action="append", help="class to fit; default all")
+    parser.add_argument(
+        "--kernel", action="append", help="class to fit; default all", choices=[*PRIOR, *RELATIVE, *COLLECTIVES]
+    )  # fmt: skip
     parser.add_argument("--dry", action="store_true", help="print only")
     given = parser.parse_args(arguments)
+    for device in given.device:
+        registry.accelerator(device)
     for name, tables in groups(given.data, given.device).items():
         rows = {k: v for k, v in tables.items() if not given.kernel or k[0] in given.kernel}
         platform = registry.platform(name)
