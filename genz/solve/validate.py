@@ -45,7 +45,7 @@ class Compared:
         Class and where it was measured.
     measured, predicted, ideal : ndarray, shape (n_row,)
         Times [s].
-    error : float or ndarray
+    error : ndarray, shape (n_row,)
         Standard deviation of the log error that the prediction states; NaN: none. [1]
     part : ndarray of str, shape (n_row,)
         ``fit``, ``calibration`` (rows that stated errors come from) or ``held_out`` (rows that judge both).
@@ -60,7 +60,7 @@ class Compared:
     measured: FloatArray
     predicted: FloatArray
     ideal: FloatArray
-    error: Any
+    error: FloatArray
     part: Any
     group: Any
 
@@ -71,7 +71,7 @@ class Compared:
             if not chosen.any():
                 continue
             measured, predicted = self.measured[chosen], self.predicted[chosen]
-            stated = self.error if np.ndim(self.error) == 0 else self.error[chosen]
+            stated = self.error[chosen]
             off = np.abs(self.ideal[chosen] / measured - 1.0)
             yield {
                 "class": self.kind,
@@ -222,10 +222,11 @@ def _operators(
         try:
             predicted = predicted_time(own, platform, software)
             ideal = ideal_time(own, platform)
-            error = log_error(platform, kernel, number_format, software, stored, own)
+            stated = log_error(platform, kernel, number_format, software, stored, own)
         except GenzError as reason:
             skipped.append(f"{kernel} {number_format}, {table.name}: {reason}")
             continue
+        error = np.broadcast_to(stated, predicted.shape)
         known = np.isfinite(predicted) & (predicted > 0.0)
         if not known.all():
             text = f"{kernel} {number_format}, {table.name}: {np.count_nonzero(~known)} rows have no model"
@@ -233,7 +234,7 @@ def _operators(
         if known.any():
             yield from _parts(
                 kernel, _label(number_format, stored), software, own[known], platform,
-                (predicted[known], ideal[known], error if np.ndim(error) == 0 else error[known]),
+                (predicted[known], ideal[known], error[known]),
             )  # fmt: skip
 
 
@@ -264,7 +265,7 @@ def _parts(
             measured=measured[own],
             predicted=predicted[own],
             ideal=ideal[own],
-            error=error if np.ndim(error) == 0 else error[own],
+            error=error[own],
             part=part[own],
             group=group[own],
         )
@@ -299,7 +300,7 @@ def _layers(
         measured=total["time"].to_numpy(),
         predicted=total["predicted"].to_numpy(),
         ideal=total["ideal"].to_numpy(),
-        error=float("nan"),
+        error=np.full(len(total), np.nan),
         part=sums["part"].first().to_numpy(),
         group=total.index.get_level_values("model").to_numpy(),
     )

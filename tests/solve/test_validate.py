@@ -54,7 +54,7 @@ def test_classes_over_all_devices_weigh_rows(subset):
     off = np.concatenate([(o.predicted / o.measured - 1.0)[o.part == "held_out"] for o in rows])
     inside = np.concatenate(
         [
-            np.abs(np.log(o.measured / o.predicted))[o.part == "held_out"] <= 1.6448536 * o.error
+            (np.abs(np.log(o.measured / o.predicted)) <= 1.6448536 * o.error)[o.part == "held_out"]
             for o in rows
         ]
     )

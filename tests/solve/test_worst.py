@@ -16,7 +16,7 @@ def compared(predicted, group, *, kind="gemm", device="a", engine="e", part="hel
     predicted = np.asarray(predicted, dtype=np.float64)
     ones = np.ones(len(predicted))
     return Compared(
-        kind, device, "bf16", engine, ones, predicted, ones, 0.1,
+        kind, device, "bf16", engine, ones, predicted, ones, 0.1 * ones,
         np.broadcast_to(part, len(ones)), np.asarray(group, dtype=object),
     )  # fmt: skip
 
