@@ -124,6 +124,10 @@ def size(model: str, **given: Any) -> int:
     return 0 if answer.ranking else 1
 
 
+#: Options that the library takes as they are.
+_AS_TYPED = ("confidence", "spare", "whole_node", "inside_node", "elastic", "disaggregated")
+
+
 def _answer(model: str, given: dict[str, Any]) -> Sizing:
     from genz.solve.sizing import size as sized
 
@@ -136,31 +140,19 @@ def _answer(model: str, given: dict[str, Any]) -> Sizing:
         given, workload, **_rate(given), rank=given["rank"], percentile=given["percentile"],
         attainment=given["attainment"], budget=given["budget"], power=given["power"],
     )  # fmt: skip
-    precision = names(given["precision"]) or None
-    software = software_of({**given, "engine": None}, record)
     engines = [engine_of(name) for name in names(given["engine"])] or None
     answer = sized(
         record,
         workload,
         objective,
         platforms=[platform_of(name) for name in names(given["platforms"])] or None,
-        precision=precision,
+        precision=names(given["precision"]) or None,
         parallel=layout_of(given),
         engine=engines,
         available=pairs("--available", given["available"], Number(COUNT)),
         link=_link(given),
-        **{
-            n: given[n]
-            for n in (
-                "confidence",
-                "spare",
-                "whole_node",
-                "inside_node",
-                "elastic",
-                "disaggregated",
-            )
-        },
-        **software,
+        **{name: given[name] for name in _AS_TYPED},
+        **software_of({**given, "engine": None}, record),
     )
     if answer.n_layout == 0:
         _refuse(answer)
