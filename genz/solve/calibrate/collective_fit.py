@@ -16,7 +16,7 @@ from genz.solve.calibrate.stated import Stated, errors_of, with_errors
 from genz.solve.measured.kinds import parts
 from genz.spec.hardware import Collective, Network
 
-__all__ = ["FittedCollective", "fit_collective", "mean_error", "with_constants", "with_errors"]
+__all__ = ["FittedCollective", "fit_collective", "mean_error", "with_constants"]
 
 _FOLDS = 30  # at most: each size alone
 _FAINT_SPREAD = 30.0

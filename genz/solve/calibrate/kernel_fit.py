@@ -22,7 +22,7 @@ from genz.solve.measured.predict import library_of
 from genz.solve.measured.work import format_on, row_operator, unit_of_format
 from genz.spec.hardware import Accelerator, Kernel, Platform
 
-__all__ = ["Refit", "errors_of", "refit", "with_errors"]
+__all__ = ["Refit", "refit"]
 
 _MOST_ROWS = 6000
 _LEAST_ROWS = 60

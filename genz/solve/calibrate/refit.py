@@ -24,7 +24,7 @@ from genz.core.errors import GenzError
 from genz.db import registry
 from genz.db.paths import data_root
 from genz.perf.efficiency import PRIOR, RELATIVE
-from genz.solve.calibrate import carry, collective_fit
+from genz.solve.calibrate import carry
 from genz.solve.calibrate.collective_fit import (
     FittedCollective,
     fit_collective,
@@ -33,8 +33,9 @@ from genz.solve.calibrate.collective_fit import (
 )
 from genz.solve.calibrate.entry import plain, rewritten
 from genz.solve.calibrate.handover import handover_size
-from genz.solve.calibrate.kernel_fit import Refit, refit, with_errors
+from genz.solve.calibrate.kernel_fit import Refit, refit
 from genz.solve.calibrate.row_fit import CLASS, refit_rows
+from genz.solve.calibrate.stated import with_errors
 from genz.solve.measured.files import platform_name, read_folder
 from genz.solve.measured.kinds import EAGER
 from genz.solve.measured.operators import COLLECTIVES
@@ -142,7 +143,7 @@ def refit_links(rows: Rows, platform: Platform) -> list[FittedCollective]:
             continue
         found.append(one)
         links = with_constants(links, one)
-    return collective_fit.with_errors(found)
+    return with_errors(found)
 
 
 def _version(software: str) -> list[int]:

@@ -19,7 +19,8 @@ from genz.ops.work import Operator
 from genz.perf.efficiency import kernel_of
 from genz.perf.launch import kernel_time
 from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals
-from genz.solve.calibrate.kernel_fit import Refit, errors_of
+from genz.solve.calibrate.kernel_fit import Refit
+from genz.solve.calibrate.stated import errors_of
 from genz.solve.measured.kinds import SPLIT, fitted_on, parts
 from genz.solve.measured.work import row_operator
 from genz.spec.hardware import Accelerator, Kernel, Platform
