@@ -116,7 +116,9 @@ def conformal_error(log_residual: FloatArray, group: IntArray | None = None) -> 
     return float(np.abs(log_residual[order[place]]) / Z_90)
 
 
-def conformal_errors(log_residual: Sequence[FloatArray], group: Sequence[IntArray]) -> list[float]:
+def conformal_errors(
+    log_residual: Sequence[FloatArray], group: Sequence[IntArray], *, by_row: bool = True
+) -> list[float]:
     r"""Return the errors of tables that are alike, whose normal 90 % intervals hold 90 % of further rows [1].
 
     Parameters
@@ -125,14 +127,16 @@ def conformal_errors(log_residual: Sequence[FloatArray], group: Sequence[IntArra
         Of each table: log of measured over predicted time, on rows outside the fit. [1]
     group : sequence of ndarray of int, shape (n_row,)
         Number of the shape or size of each row, from 0 in each table.
+    by_row : bool, default True
+        Whether rows count by themselves where there are fewer than nine groups in all, which no level of 90 % can be told
+        from; else it is the largest residual.
 
     Returns
     -------
     list of float
         Of a table of 50 shapes or more :func:`conformal_error`. Fewer cannot tell how heavy the tail of residuals is, so
         that such tables share it [1]_: theirs is that quantile over all tables, each residual divided by the mean of its
-        table, times that mean. With fewer than nine shapes in all, which no level of 90 % can be told from, rows count by
-        themselves. NaN for a table without rows.
+        table, times that mean. NaN for a table without rows.
 
     References
     ----------
@@ -146,8 +150,8 @@ def conformal_errors(log_residual: Sequence[FloatArray], group: Sequence[IntArra
     if not scaled:
         return []
     number = np.concatenate(numbers)
-    enough = len(np.unique(number)) >= FEWEST
-    tail = conformal_error(np.concatenate(scaled), number if enough else None)
+    alone = by_row and len(np.unique(number)) < FEWEST
+    tail = conformal_error(np.concatenate(scaled), None if alone else number)
     return [
         conformal_error(r, g) if len(np.unique(g)) >= _MANY else tail * s
         for r, g, s in zip(log_residual, group, scale, strict=True)

@@ -18,8 +18,21 @@ ROW = {
 
 
 def rows(*changes):
-    frame = pd.DataFrame([ROW | change for change in changes])
+    frame = pd.DataFrame([ROW | {"ttft_ms": 100.0 + i} | c for i, c in enumerate(changes)])
     return run_rows(frame).reset_index(drop=True)
+
+
+def test_a_run_counts_once_whatever_its_name():
+    """Two snapshots list the same runs, some of DeepSeek as R1 and as V3; what differs in a time is another run."""
+    one = {"model": "deepseek-ai/DeepSeek-R1", "ttft_ms": 100.0}
+    found = rows(
+        one,
+        one | {"row_id": "c", "origin": "d", "measured_at": "2026-03-25"},
+        one | {"model": "deepseek-ai/DeepSeek-V3"},
+        one | {"model": "deepseek-ai/DeepSeek-V3", "ttft_ms": 101.0},
+    )
+    assert found["model"].tolist() == ["deepseek_r1"] * 2
+    assert found["ttft"].tolist() == [0.1, 0.101]
 
 
 def test_attention_groups_are_counted_once():

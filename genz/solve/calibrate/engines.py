@@ -144,7 +144,7 @@ def with_errors(fitted: Sequence[FittedRuns]) -> list[FittedRuns]:
     stated = {}
     for name in _TIMES if fitted else ():
         residual, group = zip(*(_folds(one, name) for one in fitted), strict=True)
-        stated[f"{name}_error"] = conformal_errors(residual, group)
+        stated[f"{name}_error"] = conformal_errors(residual, group, by_row=False)
     done = []
     for i, one in enumerate(fitted):
         errors = {n: rounded(min(float(np.nan_to_num(e[i])), _MOST)) for n, e in stated.items()}

@@ -30,6 +30,8 @@ MODELS = {
     "moonshotai/Kimi-K2.5": "kimi_k2",
     "zhipuai/GLM-5": "glm5",
 }
+#: Models of one architecture, under one name.
+_ALIKE = {"deepseek_v3": "deepseek_r1"}
 _FORMATS = {"fp8": "w8a8", "fp8_block": "fp8_block", "nvfp4": "nvfp4", "int4_wo": "w4a16"}
 #: Models whose fp8 checkpoints have a scale per 128 x 128 weights (config.json), whatever the table calls them.
 _BLOCK = ("DeepSeek", "MiniMax", "Qwen3-235B", "GLM-5")
@@ -45,12 +47,12 @@ _SKEW = 0.6
 def sample_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Take aggregated deployments whose model and configuration are known; repeats are dropped.
 
+    Two snapshots of the source list the same runs, some of DeepSeek under R1 and under V3, which are one architecture: what
+    agrees in configuration and times is one run, and both names one deployment, so that no run is fitted on and held out.
     So is a tensor degree above eight, which the table marks as suspect for nodes of eight but not for NVL72: its 20,
     24, 36, 40, 48 or 72 ranks divide neither heads nor experts of DeepSeek; they are sums over separate pools.
     """
-    repeats = [c for c in frame.columns if c not in ("row_id", "origin")]
-    rows = frame.drop_duplicates(repeats)
-    rows = rows[(rows["mode"] == "agg") & (rows["suspect"] == 0) & rows["model"].isin(MODELS)]
+    rows = frame[(frame["mode"] == "agg") & (frame["suspect"] == 0) & frame["model"].isin(MODELS)]
     rows = rows[rows["tp"] <= _NODE]
     own = rows["model"].str.startswith("openai/")  # experts stay as published, in mxfp4
     formats = rows["gemm_quant"].map(_FORMATS).fillna("bf16")  # no entry: not quantised
@@ -59,7 +61,7 @@ def sample_rows(frame: pd.DataFrame) -> pd.DataFrame:
     tensor, data, expert = _layout(rows)
     found = pd.DataFrame(
         {
-            "model": rows["model"].replace(MODELS),
+            "model": rows["model"].replace(MODELS).replace(_ALIKE),
             "device": rows["gpu"],
             "engine": _engine(rows),
             "batch": rows["concurrency"],
@@ -80,7 +82,7 @@ def sample_rows(frame: pd.DataFrame) -> pd.DataFrame:
     )
     found["precision"] += np.where(_short_cache(rows), "/fp8", "")
     found = pd.concat([found, _options(rows, tensor)], axis=1)
-    return found.dropna(subset=["batch", "tensor", "precision"])
+    return found.dropna(subset=["batch", "tensor", "precision"]).drop_duplicates()
 
 
 def _layout(rows: pd.DataFrame) -> tuple[FloatArray, FloatArray, FloatArray]:
