@@ -30,8 +30,8 @@ def kernel_relatives(accelerator: Accelerator) -> dict[tuple[str, str], str]:
     Examples
     --------
     >>> from genz.db.registry import accelerator
-    >>> kernel_relatives(accelerator("nvidia_h20"))
-    {('elementwise', 'bf16'): 'nvidia_h100_sxm'}
+    >>> kernel_relatives(accelerator("nvidia_h20"))["elementwise", "bf16"]
+    'nvidia_h100_sxm'
     """
     found = {}
     for source in accelerator.sources:
