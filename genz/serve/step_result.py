@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +57,8 @@ class Step:
     energy: FloatArray
     cost: FloatArray | None
     log_error: FloatArray
-    _work: Work
-    _passed: PassTime
+    _work: Work = field(repr=False)
+    _passed: PassTime = field(repr=False)
 
     @property
     def time(self) -> FloatArray:

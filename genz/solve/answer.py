@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from genz.core.errors import InfeasibleError
+from genz.core.words import plural
 from genz.solve.formats import origin
 from genz.solve.plan import Plan, Proof, ranked
 from genz.solve.renting import Terms
@@ -131,6 +132,14 @@ class Sizing:
     engines: Mapping[str, Engine] = field(default_factory=dict)
     n_layout: int = 0
     disaggregated: tuple[DisaggregatedPlan, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return one line: what was sized, and the first plan."""
+        found = plural(len(self.ranking), "plan")
+        if self.ranking:
+            first = self.ranking[0]
+            found += f", the first {plural(first.n_accelerator, 'accelerator')} of {first.platform}"
+        return f"<Sizing of {self.model.name}: {found}; explain() says it in words>"
 
     @property
     def best(self) -> Plan:

@@ -12,6 +12,7 @@ import pandas as pd
 from genz.core.check import between
 from genz.core.errors import InputError
 from genz.core.typing import BoolArray, FloatArray
+from genz.core.words import plural
 from genz.solve.dominance import non_dominated
 
 __all__ = ["Frontier", "pareto"]
@@ -47,6 +48,11 @@ class Frontier:
     epsilon: float
     answered: BoolArray
     optimal: BoolArray
+
+    def __repr__(self) -> str:
+        """Return one line: how many rows are on the frontier, and of what."""
+        of = f"{self.optimal.sum():,} of {plural(len(self.rows), 'row')} in {', '.join(self.objectives)}"
+        return f"<Frontier: {of}; frame holds them>"
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -158,12 +164,12 @@ def pareto(
     >>> front = genz.pareto(frame, maximise=("interactivity", "per_accelerator"))
     >>> front.frame[["platform", "parallel", "batch"]]
           platform parallel  batch
-    15  h100_sxm_8      TP4    1.0
-    16  h100_sxm_8      TP4   16.0
-    13  h100_sxm_8      TP2   16.0
-    17  h100_sxm_8      TP4  128.0
-    14  h100_sxm_8      TP2  128.0
-    11  h100_sxm_8      TP1  128.0
+    15  h100_sxm_8      TP4      1
+    16  h100_sxm_8      TP4     16
+    13  h100_sxm_8      TP2     16
+    17  h100_sxm_8      TP4    128
+    14  h100_sxm_8      TP2    128
+    11  h100_sxm_8      TP1    128
 
     The plans of a sizing that are not both dearer and slower than another:
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,7 @@ class Requirements:
     link_bandwidth: FloatArray
     link_latency: FloatArray
     binding: Mapping[str, Any]
-    _problem: _Problem
+    _problem: _Problem = field(repr=False)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per case and number: what is required, and by which limit."""

@@ -10,6 +10,7 @@ import pandas as pd
 
 from genz.core.errors import UnknownNameError
 from genz.core.typing import FloatArray, Num
+from genz.core.words import plural
 
 __all__ = ["Sensitivity", "Swing", "slope"]
 
@@ -99,6 +100,12 @@ class Sensitivity:
     value: float
     why: str
     swings: tuple[Swing, ...]
+
+    def __repr__(self) -> str:
+        """Return one line: the quantity, and what moves it most."""
+        most = f", the most by {self.swings[0].input}" if self.swings else ""
+        found = f"{self.value:.4g}, {plural(len(self.swings), 'input')} varied{most}"
+        return f"<Sensitivity of {self.quantity}: {found}; to_frame() lists them>"
 
     def __getitem__(self, name: str) -> Swing:
         """Return the swing of an input by its name."""

@@ -298,7 +298,9 @@ class Engine(Record):
         high=1e4,
         default=0.0,
     )
-    sources: tuple[Source, ...] = schema.records(Source, "where the values were read", default=())
+    sources: tuple[Source, ...] = schema.records(
+        Source, "where the values were read", default=(), shown=False
+    )
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed; a new max_sequence or max_token holds on small devices too."""

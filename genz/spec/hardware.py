@@ -159,7 +159,9 @@ class Accelerator(Record):
         "constants by kernel class and format, those of one software library as format-library; "
         "absent: priors of unmeasured devices",
     )
-    sources: tuple[Source, ...] = schema.records(Source, "where the values were read", default=())
+    sources: tuple[Source, ...] = schema.records(
+        Source, "where the values were read", default=(), shown=False
+    )
 
     def __post_init__(self) -> None:
         """Check formats and tiers."""
@@ -310,8 +312,12 @@ class Platform(Record):
     price: Num | None = schema.quantity(
         "currency/h", "per accelerator and hour; none: unknown", high=1e5, default=None
     )
-    prices: tuple[Price, ...] = schema.records(Price, "offers by source and date", default=())
-    sources: tuple[Source, ...] = schema.records(Source, "where the values were read", default=())
+    prices: tuple[Price, ...] = schema.records(
+        Price, "offers by source and date", default=(), shown=False
+    )
+    sources: tuple[Source, ...] = schema.records(
+        Source, "where the values were read", default=(), shown=False
+    )
 
     @property
     def n_accelerator(self) -> Any:

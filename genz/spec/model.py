@@ -352,7 +352,9 @@ class Model(Record):
     precision: Precision | None = schema.record(
         Precision, "formats of the published checkpoint; none: 16 bits", default=None
     )
-    sources: tuple[Source, ...] = schema.records(Source, "where the values were read", default=())
+    sources: tuple[Source, ...] = schema.records(
+        Source, "where the values were read", default=(), shown=False
+    )
 
     def __post_init__(self) -> None:
         """Check that the groups place every layer once."""

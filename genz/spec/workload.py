@@ -123,7 +123,9 @@ class Workload(Record):
     objective: Objective | None = schema.record(
         Objective, "limits named with the workload", default=None
     )
-    sources: tuple[Source, ...] = schema.records(Source, "where the values were read", default=())
+    sources: tuple[Source, ...] = schema.records(
+        Source, "where the values were read", default=(), shown=False
+    )
 
     @classmethod
     def of(cls, prompt: Num, output: Num, **fields: object) -> Workload:

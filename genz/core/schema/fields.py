@@ -94,9 +94,9 @@ def record(cls: Any, doc: str, *, default: Any = MISSING) -> Any:
     return _field(Spec("record", doc, classes=cls, optional=default is None), default)
 
 
-def records(cls: Any, doc: str, *, default: Any = MISSING) -> Any:
-    """Declare a tuple of records."""
-    return _field(Spec("records", doc, classes=cls), default)
+def records(cls: Any, doc: str, *, default: Any = MISSING, shown: bool = True) -> Any:
+    """Declare a tuple of records; those not shown are no part of the record's text."""
+    return _field(Spec("records", doc, classes=cls), default, shown=shown)
 
 
 def mapping(unit: str, doc: str, *, low: float, high: float, default: Any = MISSING) -> Any:
@@ -105,16 +105,16 @@ def mapping(unit: str, doc: str, *, low: float, high: float, default: Any = MISS
 
 
 def nested(cls: Any, doc: str) -> Any:
-    """Declare a mapping of names to mappings of names to records."""
-    return _field(Spec("nested", doc, classes=cls), MappingProxyType({}))
+    """Declare a mapping of names to mappings of names to records, which is no part of the record's text."""
+    return _field(Spec("nested", doc, classes=cls), MappingProxyType({}), shown=False)
 
 
-def _field(spec: Spec, default: Any) -> Any:
+def _field(spec: Spec, default: Any, *, shown: bool = True) -> Any:
     if default is MISSING:
-        return field(metadata={"spec": spec})
+        return field(metadata={"spec": spec}, repr=shown)
     if isinstance(default, Mapping):
-        return field(default_factory=lambda: default, metadata={"spec": spec})
-    return field(default=default, metadata={"spec": spec})
+        return field(default_factory=lambda: default, metadata={"spec": spec}, repr=shown)
+    return field(default=default, metadata={"spec": spec}, repr=shown)
 
 
 def own_fields(cls: Any) -> list[Field[Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from genz.core.errors import InfeasibleError
+from genz.core.words import plural
 from genz.solve.disaggregate.link import Link
 from genz.solve.disaggregate.worker import Split
 from genz.solve.formats import origin
@@ -196,6 +197,13 @@ class Disaggregation:
     goodput: Mapping[str, float]
     skipped: Mapping[str, str]
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Return one line: what was split, and the plan."""
+        found = "no plan"
+        if self.plan is not None:
+            found = f"{plural(self.plan.n_accelerator, 'accelerator')} of {self.plan.platform}"
+        return f"<Disaggregation of {self.model.name}: {found}; explain() says it in words>"
 
     @property
     def best(self) -> DisaggregatedPlan:

@@ -1,0 +1,77 @@
+"""What a shell shows of a record or an answer: a few lines, not its whole past."""
+
+import pytest
+
+import genz
+
+WORK = genz.Workload.of(2000, 300)
+GOAL = genz.Objective(rate=8.0, ttft=1.0, tpot=0.05)
+BATCH = {"batch": 1, "prompt": 100, "output": 10}
+
+
+def _swept():
+    return genz.sweep(
+        genz.generate, model="llama3_8b", platform="h100_sxm_8", batch=[1, 8], prompt=100, output=10
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "text"),
+    [
+        (
+            lambda: genz.size("llama3_8b", WORK, GOAL, platforms=["h100_sxm_8"]),
+            "<Sizing of llama3_8b: 1 plan, the first 1 accelerator of h100_sxm_8; explain() says it in words>",
+        ),
+        (
+            lambda: genz.size(
+                "llama3_8b", WORK, GOAL.replace(tpot=1e-6), platforms=["h100_sxm_8"]
+            ),
+            "<Sizing of llama3_8b: 0 plans; explain() says it in words>",
+        ),
+        (
+            lambda: genz.disaggregate("llama3_8b", WORK, GOAL, prefill_platform="h100_sxm_8"),
+            "<Disaggregation of llama3_8b: 2 accelerators of h100_sxm_8; explain() says it in words>",
+        ),
+        (
+            lambda: genz.disaggregate(
+                "llama3_8b", WORK, GOAL.replace(tpot=1e-6), prefill_platform="h100_sxm_8"
+            ),
+            "<Disaggregation of llama3_8b: no plan; explain() says it in words>",
+        ),
+        (
+            lambda: genz.pareto(_swept(), minimise="tpot", maximise="batch"),
+            "<Frontier: 2 of 2 rows in tpot, batch; frame holds them>",
+        ),
+        (
+            lambda: genz.sensitivity(
+                genz.generate, "llama3_8b", "h100_sxm_1", **BATCH, quantity="n_accelerator", vary=["prompt"]
+            ),
+            "<Sensitivity of n_accelerator: 1, 1 input varied, the most by prompt; to_frame() lists them>",
+        ),
+    ],
+)  # fmt: skip
+def test_answers_say_in_one_line_what_they_are(made, text):
+    assert repr(made()) == text
+
+
+@pytest.mark.parametrize(
+    "record",
+    [genz.platform("b200_8"), genz.model("deepseek_v3"), genz.engine("vllm_0_24"), genz.workload("azure_code")],
+    ids=lambda r: r.name,
+)  # fmt: skip
+def test_records_show_their_values_without_sources_offers_and_fitted_constants(record):
+    text = repr(record)
+    assert record.sources
+    assert record.sources[0].title not in text
+    assert f"name='{record.name}'" in text
+    assert len(text) < 2000
+    assert "kernel=" not in text
+
+
+def test_predictions_show_times_without_their_operators():
+    step = genz.decode("llama3_8b", "h100_sxm_8", context=100)
+    assert repr(step).startswith("Step(compute_time=")
+    assert "Work(" not in repr(step)
+    least = genz.requirements("llama3_8b", WORK, genz.Objective(tpot=0.05))
+    assert repr(least).startswith("Requirements(flop_rate=")
+    assert "Problem" not in repr(least)
