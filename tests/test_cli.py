@@ -45,6 +45,13 @@ def test_help_names_units_and_examples(command):
     assert f"genz {command}" in result.stdout
 
 
+def test_help_names_the_engine_that_is_the_default():
+    """Needs are of the hardware alone unless told otherwise; every other answer is of serving software."""
+    assert "default ideal" in " ".join(genz("requirements", "--help").stdout.split())
+    text = " ".join(genz("size", "--help").stdout.split())
+    assert "Serving software, or a TOML file; default the newest calibrated one." in text
+
+
 def test_nothing_typed_shows_help():
     assert "Commands:" in genz().stdout
 

@@ -104,6 +104,25 @@ def test_buckets_with_a_model(files):
     assert "llama2_7b: 30 requests/s in 4 sizes; tpot <= 100 ms (mean); vllm_0_24." in result.stdout
 
 
+def test_traces_are_histograms_of_their_requests(tmp_path):
+    """Three requests in two buckets, two thirds of them of 150 tokens in the mean: by hand."""
+    trace = tmp_path / "day.csv"
+    trace.write_text("prompt,output\n140,50\n160,70\n900,400\n", encoding="utf-8")
+    sizes = tmp_path / "sizes.csv"
+    sizes.write_text("prompt,output,rate\n150,60,8\n900,400,4\n", encoding="utf-8")
+    words = ["llama2_7b", "--tpot", "100ms", *SMALL, "--cached-share", "10%", "--json"]
+    found = json.loads(genz(*words, "--rate", 12, "--trace", trace).stdout)
+    same = json.loads(genz(*words, "--buckets", sizes).stdout)
+    assert found["counts"] == same["counts"]
+    assert found["cost"] == pytest.approx(same["cost"])
+    text = genz(*words[:-1], "--rate", 12, "--trace", trace).stdout
+    assert "llama2_7b: 12 requests/s in 2 sizes" in text
+    for typed, other in (("--workload", "sharegpt"), ("--prompt", 5)):
+        result = genz(*words, "--rate", 12, "--trace", trace, typed, other)
+        assert result.exit_code == 2
+        assert f"--trace and {typed} exclude each other" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -125,6 +144,7 @@ def test_bad_input_is_status_2(words, text):
 def test_files_that_exclude_options(files, tmp_path):
     for words, text in (
         ((*files, "--rate", 3), "--buckets and --rate exclude each other"),
+        ((*files, "--trace", "x.csv"), "--buckets and --trace exclude each other"),
         (("llama2_7b", *files), "--throughput and MODEL exclude each other"),
         ((*files, "--tpot", "50ms"), "--throughput and --tpot exclude each other"),
         ((*files, "--skew", "1", *PRICES), "--skew needs a model with experts, got none"),

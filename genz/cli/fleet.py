@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from genz.cli.inputs import (
     objective_of,
     pairs,
     platform_of,
+    requests_of,
     software_of,
     workload_of,
 )
@@ -32,6 +34,7 @@ from genz.cli.options import (
     platforms_option,
     rate_option,
     software_options,
+    trace_option,
     traffic_options,
 )
 from genz.cli.output import Output, say, show, table
@@ -47,10 +50,13 @@ if TYPE_CHECKING:
 
 __all__ = ["fleet"]
 
+#: Options that say the size of the requests.
+_SIZES = ("prompt", "output", "workload")
 _EXAMPLES = """\b
 Examples:
   genz fleet llama2_7b --rate 20 --prompt 500 --output 250 --tpot 120ms --platform l4_1,a10g_1,a100_pcie_1
   genz fleet llama3_1_8b --rate 40 --workload sharegpt --tpot 50ms --platform l4_1,h100_sxm_1 --cap l4_1=8
+  genz fleet llama3_1_8b --rate 40 --trace requests.csv --tpot 50ms --platform l4_1,h100_sxm_1
   genz fleet --buckets sizes.csv --throughput measured.csv --price A10G=1.01 --price A100=3.67
 """
 
@@ -63,6 +69,7 @@ Examples:
 @click.argument("model", metavar="[MODEL]", required=False)
 @rate_option
 @traffic_options
+@trace_option
 @click.option(
     "--buckets", metavar="FILE", help="Sizes as CSV with the columns prompt, output, rate (per s)."
 )
@@ -175,17 +182,36 @@ def _load(given: Mapping[str, Any]) -> tuple[Load, Objective]:
         if given["rate"] is None:
             msg = "missing option '--rate': requests come from --rate and sizes, or from --buckets"
             raise click.UsageError(msg)
+        if given["trace"] is not None:
+            return _traced(given), objective_of(given, Workload.of(1, 1))
         workload = workload_of(given)
         return Load.of_workload(workload, given["rate"]), objective_of(given, workload)
-    typed = [n for n in ("rate", "prompt", "output", "workload") if given[n] is not None]
-    if typed:
-        msg = f"--buckets and --{typed[0]} exclude each other"
-        raise click.UsageError(msg)
+    _alone("buckets", given, ("rate", *_SIZES, "trace"))
     kinds = {"prompt": LENGTH, "output": LENGTH, "rate": REQUESTS}
     found = columns("--buckets", _file("--buckets", given["buckets"]), kinds)
     share = 0.0 if given["cached_share"] is None else given["cached_share"]
     load = Load.of(*(found[name] for name in kinds), cached_share=share)
     return load, objective_of(given, Workload.of(1, 1))
+
+
+def _traced(given: Mapping[str, Any]) -> Load:
+    """Return the histogram of recorded requests at the rate that was typed."""
+    from genz.solve.fleet import Load
+
+    _alone("trace", given, _SIZES)
+    found, name = requests_of(given["trace"]), Path(given["trace"]).stem
+    load = Load.of_requests(found["prompt"], found["output"], given["rate"], name=name)
+    return (
+        load if given["cached_share"] is None else replace(load, cached_share=given["cached_share"])
+    )
+
+
+def _alone(name: str, given: Mapping[str, Any], others: Sequence[str]) -> None:
+    """Refuse what says again, beside an option, which requests there are."""
+    for other in others:
+        if given[other] is not None:
+            msg = f"--{name} and --{other} exclude each other"
+            raise click.UsageError(msg)
 
 
 def _file(option: str, name: str) -> Path:

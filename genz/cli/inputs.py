@@ -32,6 +32,7 @@ __all__ = [
     "pairs",
     "platform_of",
     "rates_of",
+    "requests_of",
     "software_of",
     "trace_of",
     "workload_of",
@@ -129,10 +130,14 @@ def trace_of(text: str, share: float | None) -> Workload:
     """Return the traffic of recorded requests: a CSV file with columns ``prompt`` and ``output``."""
     from genz.spec.deployment import Workload
 
-    path = _readable("--trace", Path(text))
-    found = columns("--trace", path, {"prompt": LENGTH, "output": LENGTH})
-    work = Workload.from_trace(found["prompt"], found["output"], name=path.stem)
+    work = Workload.from_trace(**requests_of(text), name=Path(text).stem)
     return work if share is None else work.replace(cached_share=share)
+
+
+def requests_of(text: str) -> dict[str, list[float]]:
+    """Return the lengths of recorded requests from a CSV file with columns ``prompt`` and ``output``."""
+    kinds = {"prompt": LENGTH, "output": LENGTH}
+    return columns("--trace", _readable("--trace", Path(text)), kinds)
 
 
 def rates_of(text: str) -> dict[str, list[float]]:

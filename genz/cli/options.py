@@ -24,6 +24,7 @@ __all__ = [
     "platforms_option",
     "rate_option",
     "software_options",
+    "trace_option",
     "traffic_options",
 ]
 
@@ -62,6 +63,10 @@ traffic_options = _together(
         metavar="SHARE",
         help="Share of the prompt found in the prefix cache: 30%.",
     ),
+)
+
+trace_option = click.option(
+    "--trace", metavar="FILE", help="Requests: CSV with columns prompt and output."
 )
 
 limit_options = _together(
@@ -142,14 +147,14 @@ micro_batch_option = click.option(
 )
 
 
-def software_options(precision: str) -> Callable[[F], F]:
+def software_options(precision: str, engine: str = "the newest calibrated one") -> Callable[[F], F]:
     """Return the options for formats, serving software and how tokens choose experts."""
     return _together(
         click.option("--precision", metavar="NAME", help=precision),
         click.option(
             "--engine",
             metavar="NAME",
-            help="Serving software, or a TOML file; default the newest calibrated one.",
+            help=f"Serving software, or a TOML file; default {engine}.",
         ),
         click.option(
             "--efficiency",

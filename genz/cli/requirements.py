@@ -61,7 +61,10 @@ Examples:
 )
 @layout_options
 @micro_batch_option
-@software_options("Formats: bf16, w8a8, w4a16, native, ...; default native, the checkpoint's own.")
+@software_options(
+    "Formats: bf16, w8a8, w4a16, native, ...; default native, the checkpoint's own.",
+    "ideal, the physical bound",
+)
 @output_options(html=False)
 def requirements(model: str, **given: Any) -> int:
     """Find the least numbers per accelerator that meet limits, each with the rest unlimited or as PLATFORM.

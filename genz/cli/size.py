@@ -34,6 +34,7 @@ from genz.cli.options import (
     platforms_option,
     rate_option,
     software_options,
+    trace_option,
     traffic_options,
 )
 from genz.cli.output import Output, say, show, table
@@ -74,7 +75,7 @@ Examples:
 @click.option(
     "--mix", multiple=True, metavar="NAME=SHARE", help="Several workloads; repeated or joined."
 )
-@click.option("--trace", metavar="FILE", help="Requests: CSV with columns prompt and output.")
+@trace_option
 @limit_options
 @percentile_option
 @click.option(
