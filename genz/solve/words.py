@@ -61,7 +61,8 @@ def explained(answer: Sizing) -> str:
     ahead = apart if answer.ranking[0] is not best else []
     together = "Both phases together: " if ahead else ""
     lines = [*ahead, together + _what(answer, best), _times(answer, best), _why(best)]
-    lines += [*_periods(answer, best), _proof(answer, best), _steps(answer, best)]
+    lines += [*_unmeasured(answer, best), *_periods(answer, best)]
+    lines += [_proof(answer, best), _steps(answer, best)]
     if answer.shortfall is not None:
         lines.append(_next_cheaper(answer.shortfall))
     if len(answer.plans) > 1:
@@ -80,6 +81,7 @@ def _what(answer: Sizing, plan: Plan) -> str:
     price = (
         "no price known" if plan.cost_per_hour is None else f"{plan.cost_per_hour:,.2f} per hour"
     )
+    price += " in the mean" if answer.terms.elastic and plan.cost_per_hour is not None else ""
     replicas = plural(plan.n_replica, "replica")
     spare = f", {plan.n_spare} to spare" if plan.n_spare else ""
     return (
@@ -122,6 +124,15 @@ def _why(plan: Plan) -> str:
         f"{memory}; most of a step goes into {_MEANING[plan.bound]}. {bind} forbids more than "
         f"{plan.max_rate:.3g} requests/s ({plan.rate:.3g} asked), {plan.max_batch} at once in a replica."
     )
+
+
+def _unmeasured(answer: Sizing, plan: Plan) -> list[str]:
+    """Return that the kernels of a device are estimates, where none of them was measured."""
+    chip = answer.platforms[plan.platform].accelerator
+    efficiency = answer.options.get("efficiency") or answer.engines[plan.engine].efficiency
+    if chip.kernel or efficiency == "ideal":
+        return []
+    return [f"No kernel of {chip.name} was measured: its times are estimates from the data sheet."]
 
 
 def _periods(answer: Sizing, plan: Plan) -> list[str]:
@@ -195,12 +206,12 @@ def _steps(answer: Sizing, plan: Plan) -> str:
             shown = duration(more) if row["unit"] == "s" else f"{more:,.4g}"
             up.append(f"{name} {'under' if row['unit'] == 's' else 'over'} {shown}")
             slope = float(row["elasticity"])
-            word = "no number helps" if abs(slope) == float("inf") else f"{slope:.2g}"
+            word = "no number helps" if abs(slope) == float("inf") else f"{slope:.2g} %"
             slopes.append(f"{name} {word}")
     if not up:
         return "No input alone asks for more machines, up to 16 times as much."
     return (
-        f"One more machine from: {', '.join(up)}. Cost per input from step to step, in % per %: "
+        f"One more machine from: {', '.join(up)}. 1 % more of each changes the cost, from step to step, by: "
         f"{', '.join(slopes)}."
     )
 

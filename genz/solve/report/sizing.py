@@ -64,7 +64,7 @@ def _plans(answer: Sizing) -> str:
     words = paragraphs(f"{question(answer)}\n{answer.explain()}")
     return page(
         f"Sizing of {answer.model.name}",
-        _headline(best, unit),
+        _headline(answer, best, unit),
         Markup(tiles(_tiles(answer, best, unit)) + words),
         [
             _ranked(answer, unit),
@@ -81,9 +81,7 @@ def _together(answer: Sizing, best: Plan) -> list[Markup]:
     found = _case_of(answer, best)
     chosen = found.platform
     first = answer.ranking[0] is best
-    text = (
-        f"What follows is about the best plan whose replicas do both phases: {_headline(best, '')}."
-    )
+    text = f"What follows is about the best plan whose replicas do both phases: {_headline(answer, best, '')}."
     return [
         *([] if first else [section("Both phases together", paragraphs(text))]),
         _limits(answer, best),
@@ -148,18 +146,23 @@ def _case_of(answer: Sizing, plan: Plan) -> Case:
     )
 
 
-def _headline(best: Plan | DisaggregatedPlan, unit: str) -> str:
-    price = (
-        "" if best.cost_per_hour is None else f", {parts.rent(best.cost_per_hour, unit)} per hour"
-    )
+def _headline(answer: Sizing, best: Plan | DisaggregatedPlan, unit: str) -> str:
+    price = ""
+    if best.cost_per_hour is not None:
+        price = f", {parts.rent(best.cost_per_hour, unit)} {_hourly(answer)}"
     return f"{plural(best.n_accelerator, 'accelerator')} of {best.platform}{price}"
+
+
+def _hourly(answer: Sizing) -> str:
+    """Return what a cost is per: the mean hour where machines are rented by the period."""
+    return "per hour in the mean" if answer.terms.elastic else "per hour"
 
 
 def _tiles(answer: Sizing, best: Plan | DisaggregatedPlan, unit: str) -> list[tuple[str, object]]:
     goal, times = answer.objective, _times_of(answer, best)
     return [
         ("accelerators", best.n_accelerator),
-        ("per hour", parts.rent(best.cost_per_hour, unit)),
+        (_hourly(answer), parts.rent(best.cost_per_hour, unit)),
         ("per million output tokens", parts.rent(best.cost_per_million_token, unit)),
         (f"TTFT, {level_words(goal.level('ttft'))}", times["ttft"]),
         (f"TPOT, {level_words(goal.level('tpot'))}", times["tpot"]),

@@ -1,0 +1,51 @@
+"""What a sizing says in words, where its numbers alone would mislead."""
+
+import pytest
+
+import genz
+
+WORKLOAD = genz.Workload.of(2000, 300)
+GOAL = genz.Objective(rate=8.0, ttft=1.0, tpot=0.050)
+HOUR = 3600.0
+
+
+def _sized(platform, goal=GOAL, **more):
+    return genz.size("llama3_8b", WORKLOAD, goal, platforms=[platform], **more)
+
+
+@pytest.mark.parametrize(
+    ("platform", "options", "said"),
+    [
+        ("mi300x_8", {}, True),
+        ("mi300x_8", {"engine": "ideal"}, False),
+        ("mi300x_8", {"efficiency": "ideal"}, False),
+        ("h100_sxm_8", {}, False),
+    ],
+)
+def test_a_device_without_measured_kernels_is_told(platform, options, said):
+    """No maker but NVIDIA has fitted constants; on the roofline there is nothing to measure."""
+    text = "No kernel of amd_mi300x was measured: its times are estimates from the data sheet."
+    answer = _sized(platform, **options)
+    assert bool(answer.platforms[platform].accelerator.kernel) == (platform == "h100_sxm_8")
+    assert (text in answer.explain().splitlines()) == said
+    assert ("was measured" in answer.explain()) == said
+
+
+@pytest.mark.parametrize(
+    ("elastic", "words"), [(True, " per hour in the mean"), (False, " per hour")]
+)
+def test_rent_by_the_period_is_a_mean(elastic, words, tmp_path):
+    """Twelve hours of twice the rate: fewer machines in the mean than at the busiest."""
+    day = GOAL.replace(rate=[20.0, 80.0], duration=[12 * HOUR, 12 * HOUR])
+    answer = _sized("h100_sxm_8", day, elastic=elastic, parallel=genz.Parallel())
+    best = answer.best
+    assert (best.cost_per_hour < best.n_accelerator * genz.platform("h100_sxm_8").price) == elastic
+    assert f"({best.cost_per_hour:,.2f}{words}): " in answer.explain()
+    page = answer.report(tmp_path / "day.html").read_text(encoding="utf-8")
+    assert f"{best.cost_per_hour:,.2f} USD{words}</h1>" in page
+
+
+def test_slopes_are_in_per_cent():
+    """Machines in proportion to the rate: 1 % more requests, 1 % more cost from step to step."""
+    text = _sized("h100_sxm_8", GOAL.replace(rate=100.0), parallel=genz.Parallel()).explain()
+    assert ". 1 % more of each changes the cost, from step to step, by: rate 1 %, prompt " in text
