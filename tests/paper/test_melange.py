@@ -128,6 +128,19 @@ def test_best_gpu_map(published):
     close = both[~agree & (both.output >= 500) & (both.prompt >= 4000)]
     assert set(close.best_x) == {"A100"}
     assert (close.margin < 0.09).all()
+    said = figure("melange_best_gpu").note
+    assert f"Same GPU in {agree.sum()} of 60 cells" in said
+    assert ((both.margin < 0.01) & agree).sum() == 3
+    assert "in three of them by less than 1 %" in said
+    short = both[~agree & (both.prompt >= 1000) & (both.output <= 250)]
+    h100, a100 = (
+        PRICES[gpu] * per_dollar(gpu, short.prompt.to_numpy(), short.output.to_numpy(), 0.12)
+        for gpu in ("H100", "A100")
+    )
+    ratio = h100 / a100
+    words = f"serves {ratio.min():.1f} to {ratio.max():.1f} times what its A100 does"
+    assert f"{len(short)} are outputs of 25 to 250 tokens" in said
+    assert words in said
 
 
 @pytest.mark.parametrize(
@@ -189,7 +202,9 @@ def test_signs_of_the_other_maps(name, keys, least, published):
     both = own.merge(published(name), left_on=keys[0], right_on=keys[1])
     assert len(both) == len(own)
     assert np.allclose(100 * both.published, both.percent)
-    assert ((both.advantage > 0) == (both.percent > 0)).sum() >= least
+    agree = ((both.advantage > 0) == (both.percent > 0)).sum()
+    assert agree >= least
+    assert f"Same sign in {agree} of {len(both)} cells" in figure(name).note
 
 
 def test_the_two_maps_of_the_authors_contradict_one_another(published):
