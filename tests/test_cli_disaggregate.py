@@ -48,6 +48,16 @@ def test_percentiles_that_limits_are_on_are_shown():
     assert "slowest pool" not in genz(*BASE, *TRAFFIC, "--percentile", "mean").stdout
 
 
+def test_workers_stay_inside_a_node_if_asked():
+    """Ten stages are two nodes of eight."""
+    large = ["disaggregate", "llama3_70b", *BASE[2:], "--tpot", "50ms", *TRAFFIC[:6], "--json"]
+    free, inside = (
+        json.loads(genz(*large, *more).stdout)["plan"]["pools"] for more in ([], ["--inside-node"])
+    )
+    assert max(p["n_accelerator"] / p["n_replica"] for p in free) > 8
+    assert max(p["n_accelerator"] / p["n_replica"] for p in inside) <= 8
+
+
 def test_json_is_the_answer_and_nothing_else():
     result = genz(*BASE, *TRAFFIC, "--headroom", "10%", "--equal", "decode", "--json")
     data = json.loads(result.stdout)

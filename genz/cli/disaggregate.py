@@ -20,6 +20,7 @@ from genz.cli.options import (
     LIMIT,
     CommandWithFiles,
     cap_options,
+    inside_node_option,
     limit_options,
     link_options,
     model_argument,
@@ -71,6 +72,7 @@ Examples:
 @traffic_options
 @limit_options
 @percentile_option
+@inside_node_option
 @link_options
 @click.option(
     "--headroom",
@@ -126,6 +128,7 @@ def _answer(model: str, given: dict[str, Any]) -> Disaggregation:
         ),
         prefill_platform=first,
         decode_platform=second or None,
+        inside_node=given["inside_node"],
         link=link_of(given),
         precision=given["precision"],
         headroom=given["headroom"],

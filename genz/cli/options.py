@@ -14,6 +14,7 @@ from genz.core.errors import InputError
 __all__ = [
     "CommandWithFiles",
     "cap_options",
+    "inside_node_option",
     "layout_options",
     "limit_options",
     "link_options",
@@ -103,6 +104,10 @@ cap_options = _together(
     click.option(
         "--power", type=Number(POWER, above=True), help="Most that a plan may draw: 40kW."
     ),
+)
+
+inside_node_option = click.option(
+    "--inside-node", is_flag=True, help="No replica reaches across nodes."
 )
 
 link_options = _together(

@@ -25,6 +25,7 @@ from genz.cli.options import (
     WHOLE,
     CommandWithFiles,
     cap_options,
+    inside_node_option,
     layout_options,
     limit_options,
     link_options,
@@ -96,7 +97,7 @@ Examples:
     "--spare", type=Number(COUNT, 0.0, 1e6), default=0, help="Machines that may fail; default 0."
 )
 @click.option("--whole-node", is_flag=True, help="Rent nodes, not accelerators.")
-@click.option("--inside-node", is_flag=True, help="No replica reaches across nodes.")
+@inside_node_option
 @click.option("--elastic", is_flag=True, help="Rent by the period of --rates, as each needs.")
 @click.option(
     "--disaggregated",

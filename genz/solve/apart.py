@@ -46,7 +46,7 @@ def disaggregated_plans(
     parallel : Parallel, or a sequence of them, or None
         Layouts of the workers of both phases; None for all.
     terms : Terms
-        Only availability is known to disaggregated plans.
+        Disaggregated plans know availability and workers inside a node, no more.
     confidence : float or None
         Must be None.
     link : Link, float or None
@@ -65,8 +65,8 @@ def disaggregated_plans(
         If something is asked that disaggregated plans do not take.
     """
     refused = {
-        "spare": terms.spare, "whole_node": terms.whole_node, "inside_node": terms.inside_node,
-        "elastic": terms.elastic, "confidence": confidence is not None,
+        "spare": terms.spare, "whole_node": terms.whole_node, "elastic": terms.elastic,
+        "confidence": confidence is not None,
     }  # fmt: skip
     for name, asked in refused.items():
         if asked:
@@ -81,7 +81,7 @@ def disaggregated_plans(
         try:
             found = _disaggregate(
                 model, workload, free, prefill_platform=platform, prefill_parallel=parallel,
-                decode_parallel=parallel, precision=precision, link=link,
+                decode_parallel=parallel, inside_node=terms.inside_node, precision=precision, link=link,
                 available={k: int(v) for k, v in terms.available.items() if k == platform.name},
                 **options,
             )  # fmt: skip

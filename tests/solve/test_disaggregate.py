@@ -150,6 +150,27 @@ class TestPlan:
             less.plan.cost_per_hour - free.plan.cost_per_hour
         )
 
+    def test_workers_inside_a_node(self):
+        """By default ten stages pass the prompts; inside a node the answer is that of all layouts of up to eight."""
+        free, inside = solved(), solved(inside_node=True)
+        assert max(p.parallel.size for p in free.plan.pools) > 8
+        assert max(p.parallel.size for p in inside.plan.pools) <= 8
+        few = [
+            genz.Parallel(tensor=t, pipeline=p, micro_batch=p)
+            for t, p in itertools.product((1, 2, 4, 8), (1, 2, 4, 5, 8))
+            if t * p <= 8
+        ]
+        named = solved(prefill_parallel=few, decode_parallel=few)
+        assert inside.plan.cost_per_hour == named.plan.cost_per_hour
+        assert inside.plan.cost_per_hour >= free.plan.cost_per_hour
+        assert inside.aggregated.parallel.size <= 8
+        table = solved(inside_node=True, **FOUR).against(ttft=[1.0], tpot=[0.05])
+        within = solved(**FOUR).plan.cost_per_hour
+        assert table.disaggregated.tolist() == [within]
+        wide = genz.Parallel(tensor=4, pipeline=4)
+        with pytest.raises(InputError, match=r"parallel\.size must be <= 8 accelerators"):
+            solved(inside_node=True, prefill_parallel=wide)
+
     def test_other_platform_for_decode(self):
         own = solved().plan.cost_per_hour
         both = solved(decode_platform=["h100_sxm_8", "a100_sxm_8"])

@@ -283,6 +283,14 @@ class TestDisaggregated:
         assert answer.to_dict()["disaggregated"][0]["cost_per_hour"] == apart.plan.cost_per_hour
         assert "no network beyond one machine" in answer.skipped["h100_nvl_2 bf16 disaggregated"]
 
+    def test_replicas_inside_a_node_are_so_in_both(self):
+        answer = genz.size(
+            "llama3_70b", WORKLOAD, GOAL, disaggregated=True, inside_node=True, **self.ASKED
+        )
+        (apart,) = (p for p in answer.disaggregated if p.platform == "h100_sxm_8")
+        assert max(pool.parallel.size for pool in apart.pools) <= 8
+        assert max(plan.parallel.size for plan in answer.plans) <= 8
+
     def test_caps_hold_for_both(self):
         goal = GOAL.replace(rate=30, budget=1.0)
         answer = genz.size("llama3_8b", WORKLOAD, goal, disaggregated=True, **self.ASKED)

@@ -57,6 +57,7 @@ def disaggregate(
     decode_platform: Platform | str | Sequence[Platform | str] | None = None,
     prefill_parallel: Sequence[Parallel] | Parallel | None = None,
     decode_parallel: Sequence[Parallel] | Parallel | None = None,
+    inside_node: bool = False,
     link: Link | float | None = None,
     precision: Precision | str | None = None,
     engine: Any = None,
@@ -81,6 +82,8 @@ def disaggregate(
         Candidates for each phase; for decode by default the same.
     prefill_parallel, decode_parallel : Parallel, or a sequence of them, optional
         Layouts; default all in which the model divides evenly.
+    inside_node : bool, default False
+        Whether no worker may have more accelerators than a node.
     link : Link or float, optional
         What an accelerator has towards the other phase, or its bandwidth; default the slowest of the platforms'
         outermost networks. [B/s]
@@ -136,7 +139,9 @@ def disaggregate(
     question = Question(objective, Link.of(link, every), levels, watts)
     layouts = {"prefill": (first, prefill_parallel), "decode": (second, decode_parallel)}
     cases = {
-        phase: Candidates.of(model, workload, list(where), chosen, parallel, options)
+        phase: Candidates.of(
+            model, workload, list(where), chosen, parallel, options, inside_node=inside_node
+        )
         for phase, (where, parallel) in layouts.items()
     }
     _check_cases(cases, objective, rules)
@@ -146,8 +151,8 @@ def disaggregate(
     sets, split = _searched(prefill, decode, objective, rules, limits)
     settings = {
         "prefill_platform": first, "decode_platform": second, "prefill_parallel": prefill_parallel,
-        "decode_parallel": decode_parallel, "link": question.link, "precision": chosen,
-        "engine": options["engine"],
+        "decode_parallel": decode_parallel, "inside_node": inside_node, "link": question.link,
+        "precision": chosen, "engine": options["engine"],
         "options": {k: v for k, v in options.items() if k != "engine"},
         "keeping": keeping,
     }  # fmt: skip

@@ -29,6 +29,7 @@ def aggregated_plan(answer: Disaggregation) -> Plan | None:
         answer.model, answer.workload, answer.objective.replace(rate=rate),
         platforms=answer.platforms, precision=[answer.settings["precision"]],
         engine=answer.settings["engine"], available=rules.available or None,
+        inside_node=answer.settings["inside_node"],
         **answer.settings["options"],
     )  # fmt: skip
     return found.plans[0] if found.plans else None
