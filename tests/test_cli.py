@@ -477,7 +477,7 @@ BAD = [
     (["fleet", "llama3_8b", "--rate", "1", *TRAFFIC, "--skew", "1"], "--skew needs a model with experts"),
     (["estimate", "mixtral_8x7b", *ESTIMATE[2:], "--skew", "6"], "--skew must be <= 5, got '6'"),
     (["estimate", "mixtral_8x7b", *ESTIMATE[2:], "--skew", "60%"], "--skew must be a plain number such as 1.5, got '60%'"),
-    (["requirements", "llama3_8b", *TRAFFIC], "at least one of ttft, tpot and latency"),
+    (["requirements", "llama3_8b", *TRAFFIC], "missing a limit: at least one of --ttft, --tpot and --latency"),
     ([*NEED, "--batch", "-1"], "--batch must be a whole number >= 1"),
     (["figures"], "missing option '--out'"),
     (["figures", "genz_offlod"], "did you mean 'genz_offload'"),

@@ -90,7 +90,7 @@ def test_budget_that_is_too_small():
     assert result.exit_code == 1
     assert result.stdout.endswith("\nNo plan. The budget alone cannot be met.\n")
     head = (
-        "llama3_8b: 20 requests/s of 2,000 tokens in, 300 out; ttft <= 1 s, tpot <= 30 ms (p90); budget <= 5; "
+        "llama3_8b: 20 requests/s of 2,000 tokens in, 300 out; ttft <= 1 s, tpot <= 30 ms (p90); budget <= 5 per hour; "
         "vllm_0_24; least cost; caches move at 50 GB/s per accelerator. "
     )
     assert result.stdout.replace("\n", " ").replace("  ", " ").startswith(head)

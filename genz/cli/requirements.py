@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isnan
+from math import inf, isnan
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -42,6 +42,7 @@ _SHOWN = {
     "link_bandwidth": ("link bandwidth, one direction", "GB/s", 1e9),
     "link_latency": ("link latency, at most", "us", 1e-6),
 }
+_LIMITS = ("ttft", "tpot", "latency")
 _EXAMPLES = """\b
 Examples:
   genz requirements llama3_70b --prompt 2000 --output 300 --ttft 1s --tpot 20ms --tensor 8
@@ -84,6 +85,10 @@ def _found(model: str, given: dict[str, Any]) -> Requirements:
     from genz.solve.requirements import requirements as least
 
     workload = workload_of(given)
+    objective = objective_of(given, workload)
+    if not any(float(getattr(objective, n)) < inf for n in _LIMITS):
+        msg = "missing a limit: at least one of --ttft, --tpot and --latency"
+        raise click.UsageError(msg)
     record = model_of(model)
     options = software_of(given, record) | {"precision": given["precision"] or "native"}
     if given["platform"] is not None:
@@ -91,7 +96,7 @@ def _found(model: str, given: dict[str, Any]) -> Requirements:
     return least(
         record,
         workload,
-        objective_of(given, workload),
+        objective,
         batch=given["batch"],
         parallel=layout_of(given),
         **options,

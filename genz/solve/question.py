@@ -9,7 +9,7 @@ import numpy as np
 
 from genz.core.words import plural
 from genz.solve.formats import formats_in_words
-from genz.solve.words import duration, level_words, number
+from genz.solve.words import cap_words, duration, level_words, number
 
 if TYPE_CHECKING:
     from genz.solve.answer import Sizing
@@ -104,7 +104,7 @@ def _range(values: Any, text: Callable[[float], str] = number) -> str:
 
 def _caps(goal: Objective) -> list[str]:
     caps = {n: float(getattr(goal, n)) for n in _CAPS}
-    return [f"{n} <= {number(v)}" for n, v in caps.items() if np.isfinite(v)]
+    return [f"{n} <= {cap_words(n, v)}" for n, v in caps.items() if np.isfinite(v)]
 
 
 def _limits(goal: Objective, level: str = "") -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from genz.spec.deployment import Objective
 
 __all__ = [
-    "duration", "explained", "layout_words", "level_words", "limited_times", "number", "share_words",
+    "cap_words", "duration", "explained", "layout_words", "level_words", "limited_times", "number", "share_words",
 ]  # fmt: skip
 
 _MEANING = {
@@ -50,6 +50,17 @@ def number(value: Any) -> str:
     ('2,000', '0.1235', '12,346')
     """
     return f"{float(value):,.0f}" if abs(value) >= 1e3 else f"{float(value):.4g}"
+
+
+def cap_words(name: str, value: float) -> str:
+    """Return a budget or a power with its unit.
+
+    Examples
+    --------
+    >>> cap_words("budget", 50.0), cap_words("power", 3000.0)
+    ('50 per hour', '3,000 W')
+    """
+    return f"{number(value)} {'W' if name == 'power' else 'per hour'}"
 
 
 def explained(answer: Sizing) -> str:
@@ -203,10 +214,11 @@ def _steps(answer: Sizing, plan: Plan) -> str:
     for row in answer.elasticity(plan).to_dict("records"):
         name, more = row["input"], float(row["more"])
         if more == more:
-            shown = duration(more) if row["unit"] == "s" else f"{more:,.4g}"
+            shown = duration(more) if row["unit"] == "s" else number(more)
             up.append(f"{name} {'under' if row['unit'] == 's' else 'over'} {shown}")
             slope = float(row["elasticity"])
-            word = "no number helps" if abs(slope) == float("inf") else f"{slope:.2g} %"
+            steep = f"{slope:.2g} %" if abs(slope) < 100.0 else f"{slope:,.0f} %"
+            word = "no number helps" if abs(slope) == float("inf") else steep
             slopes.append(f"{name} {word}")
     if not up:
         return "No input alone asks for more machines, up to 16 times as much."
@@ -219,7 +231,7 @@ def _steps(answer: Sizing, plan: Plan) -> str:
 def _next_cheaper(short: Shortfall) -> str:
     return (
         f"The next cheaper plan, {plural(short.n_accelerator, 'accelerator')} of {short.platform} "
-        f"as {short.n_replica} of {short.parallel.label} in {short.precision.label} "
+        f"as {short.n_replica:,} of {short.parallel.label} in {short.precision.label} "
         f"({short.cost_per_hour:,.2f} per hour), breaks {_broken(short.violates)}."
     )
 
@@ -228,7 +240,7 @@ def _runner_up(plan: Plan) -> str:
     price = "no price" if plan.cost_per_hour is None else f"{plan.cost_per_hour:,.2f} per hour"
     return (
         f"Second: {plural(plan.n_accelerator, 'accelerator')} of {plan.platform} "
-        f"as {plan.n_replica} of {plan.parallel.label} in {plan.precision.label} ({price})."
+        f"as {plan.n_replica:,} of {plan.parallel.label} in {plan.precision.label} ({price})."
     )
 
 
@@ -302,7 +314,7 @@ def _conflict(answer: Sizing, why: Infeasible) -> str:
             )
         else:
             asked = float(getattr(answer.objective, name))
-            texts.append(f"{name} {least:,.4g} (asked {asked:,.4g})")
+            texts.append(f"{name} {cap_words(name, least)} (asked {number(asked)})")
     if len(texts) == 1:
         return f"No candidate meets the {why.conflict[0]}; the least that any reaches: {texts[0]}."
     names = ", ".join(why.conflict[:-1]) + f" and {why.conflict[-1]}"

@@ -26,7 +26,8 @@ def asked(goal, **more):
         ),
         ({"rate": 1.0, "ttft": 1.0, "attainment": 0.95}, {}, "; ttft <= 1 s for 95 % of the requests; "),
         ({"rate": 1.0, "ttft": 1.0}, {"confidence": 0.9}, "; ttft <= 1 s (p90), 90 % sure; "),
-        ({"rate": 1.0, "budget": 50.0, "rank": "energy"}, {}, "; budget <= 50; vllm_0_19; ranked by energy."),
+        ({"rate": 1.0, "budget": 50.0, "rank": "energy"}, {}, "; budget <= 50 per hour; vllm_0_19; ranked by energy."),
+        ({"rate": 1.0, "power": 3e3}, {}, "; power <= 3,000 W; vllm_0_19; ranked by cost."),
     ],
 )  # fmt: skip
 def test_sizing(goal, more, words):

@@ -45,6 +45,21 @@ def test_rent_by_the_period_is_a_mean(elastic, words, tmp_path):
     assert f"{best.cost_per_hour:,.2f} USD{words}</h1>" in page
 
 
+def test_caps_have_their_units():
+    """A node of eight is the least there is to rent; it draws more than a watt."""
+    for cap, words in (("budget", "per hour"), ("power", "W")):
+        answer = _sized("h100_sxm_8", GOAL.replace(**{cap: 1.0}))
+        least = answer.infeasible.least[cap]
+        said = f"No candidate meets the {cap}; the least that any reaches: {cap} {least:,.4g} {words} (asked 1)."
+        assert said in answer.explain()
+
+
+def test_steep_slopes_are_whole_numbers():
+    """At a thousandth of a request per second nothing but the very step time asks for more machines."""
+    text = _sized("h100_sxm_8", GOAL.replace(rate=1e-3, ttft=1.0)).explain()
+    assert "e+" not in text
+
+
 def test_slopes_are_in_per_cent():
     """Machines in proportion to the rate: 1 % more requests, 1 % more cost from step to step."""
     text = _sized("h100_sxm_8", GOAL.replace(rate=100.0), parallel=genz.Parallel()).explain()

@@ -29,7 +29,7 @@ from genz.solve.report.page import (
     table,
     tiles,
 )
-from genz.solve.words import duration, layout_words, level_words, limited_times, share_words
+from genz.solve.words import duration, layout_words, level_words, limited_times, number, share_words
 from genz.spec.hardware import Platform
 
 __all__ = ["written"]
@@ -256,7 +256,7 @@ def _inputs(answer: Sizing, best: Plan) -> Markup:
 def _amount(value: float, unit: str) -> str:
     if value != value:
         return DASH
-    return duration(value) if unit == "s" else f"{value:,.4g}"
+    return duration(value) if unit == "s" else number(value)
 
 
 def _cheaper(answer: Sizing, short: Shortfall | None) -> Markup:
