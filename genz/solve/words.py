@@ -75,7 +75,7 @@ def explained(answer: Sizing) -> str:
     lines += [*_unmeasured(answer, best), *_periods(answer, best)]
     lines += [_proof(answer, best), _steps(answer, best)]
     if answer.shortfall is not None:
-        lines.append(_next_cheaper(answer.shortfall))
+        lines.append(_next_cheaper(answer.shortfall, _to_spare(answer.terms.spare)))
     if len(answer.plans) > 1:
         lines.append(_runner_up(answer.plans[1]))
     lines += _narrower(answer, best)
@@ -94,7 +94,7 @@ def _what(answer: Sizing, plan: Plan) -> str:
     )
     price += " in the mean" if answer.terms.elastic and plan.cost_per_hour is not None else ""
     replicas = plural(plan.n_replica, "replica")
-    spare = f", {plan.n_spare} to spare" if plan.n_spare else ""
+    spare = _to_spare(plan.n_spare)
     return (
         f"{plural(plan.n_accelerator, 'accelerator')} of {plan.platform} ({price}): {replicas} "
         f"of {plan.parallel.label} in {formats_in_words(answer.model, plan.precision)}{spare}, {plan.batch:.3g} requests decoding at once in each."
@@ -228,10 +228,14 @@ def _steps(answer: Sizing, plan: Plan) -> str:
     )
 
 
-def _next_cheaper(short: Shortfall) -> str:
+def _to_spare(machines: int) -> str:
+    return f", {machines} to spare" if machines else ""
+
+
+def _next_cheaper(short: Shortfall, spare: str) -> str:
     return (
         f"The next cheaper plan, {plural(short.n_accelerator, 'accelerator')} of {short.platform} "
-        f"as {short.n_replica:,} of {short.parallel.label} in {short.precision.label} "
+        f"as {short.n_replica:,} of {short.parallel.label} in {short.precision.label}{spare} "
         f"({short.cost_per_hour:,.2f} per hour), breaks {_broken(short.violates)}."
     )
 
@@ -240,7 +244,7 @@ def _runner_up(plan: Plan) -> str:
     price = "no price" if plan.cost_per_hour is None else f"{plan.cost_per_hour:,.2f} per hour"
     return (
         f"Second: {plural(plan.n_accelerator, 'accelerator')} of {plan.platform} "
-        f"as {plan.n_replica:,} of {plan.parallel.label} in {plan.precision.label} ({price})."
+        f"as {plan.n_replica:,} of {plan.parallel.label} in {plan.precision.label}{_to_spare(plan.n_spare)} ({price})."
     )
 
 

@@ -45,6 +45,21 @@ def test_rent_by_the_period_is_a_mean(elastic, words, tmp_path):
     assert f"{best.cost_per_hour:,.2f} USD{words}</h1>" in page
 
 
+@pytest.mark.parametrize("spare", [0, 2])
+def test_every_plan_names_its_spare_machines(spare):
+    """Replicas and spare machines together are the accelerators that are named."""
+    two = ["h100_sxm_8", "a100_sxm_8"]
+    answer = genz.size(
+        "llama3_8b", WORKLOAD, GOAL.replace(rate=60.0), platforms=two, parallel=genz.Parallel(), spare=spare
+    )  # fmt: skip
+    lines = answer.explain().splitlines()
+    named = [n for n in lines if n.startswith(("The next cheaper", "Second"))]
+    assert [f", {spare} to spare (" in n for n in named] == [bool(spare)] * 2
+    second, short = answer.plans[1], answer.shortfall
+    assert second.n_accelerator == second.n_replica + spare
+    assert short.n_accelerator == short.n_replica + spare
+
+
 def test_caps_have_their_units():
     """A node of eight is the least there is to rent; it draws more than a watt."""
     for cap, words in (("budget", "per hour"), ("power", "W")):
