@@ -217,15 +217,17 @@ def _steps(answer: Sizing, plan: Plan) -> str:
             shown = duration(more) if row["unit"] == "s" else number(more)
             up.append(f"{name} {'under' if row['unit'] == 's' else 'over'} {shown}")
             slope = float(row["elasticity"])
+            if not slope:  # the step after the next is out of reach
+                continue
             steep = f"{slope:.2g} %" if abs(slope) < 100.0 else f"{slope:,.0f} %"
             word = "no number helps" if abs(slope) == float("inf") else steep
             slopes.append(f"{name} {word}")
     if not up:
         return "No input alone asks for more machines, up to 16 times as much."
-    return (
-        f"One more machine from: {', '.join(up)}. 1 % more of each changes the cost, from step to step, by: "
-        f"{', '.join(slopes)}."
-    )
+    text = f"One more machine from: {', '.join(up)}."
+    if slopes:
+        text += f" 1 % more of each changes the cost, from step to step, by: {', '.join(slopes)}."
+    return text
 
 
 def _to_spare(machines: int) -> str:

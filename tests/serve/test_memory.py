@@ -279,6 +279,22 @@ def test_offloaded_shares_leave_the_device(zoo, cluster):
         assert found.max_batch >= plain.max_batch
 
 
+def test_gpt_oss_120b_does_not_start_on_one_h100_without_options():
+    """Start-up logs of vLLM 0.10 and 0.14: 65.97 and 64.38 GiB of weights (Marlin, Triton), and -2.14 GiB for the cache.
+
+    https://github.com/vllm-project/vllm/issues/23278 and 33155. The tolerance is a hundredth of the card in memory, two
+    in the difference of what fills it.
+    """
+    model, card = registry.model("gpt_oss_120b"), registry.platform("h100_sxm_1")
+    for engine in ("vllm_0_11", "vllm_0_24"):
+        found = memory(
+            model, card, context=1000, precision=model.precision, engine=registry.engine(engine)
+        )
+        assert not found.fits
+        assert 64.38 - 0.8 <= found.weights / 2**30 <= 65.97 + 0.8
+        assert found.pool / 2**30 == pytest.approx(-2.14, abs=1.6)
+
+
 def test_adapters_take_room(zoo, cluster):
     plain = memory(zoo["gqa"], cluster, context=100)
     loaded = memory(zoo["gqa"], cluster, context=100, adapter=Adapter(rank=8, n_loaded=100))

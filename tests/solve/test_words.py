@@ -77,5 +77,15 @@ def test_steep_slopes_are_whole_numbers():
 
 def test_slopes_are_in_per_cent():
     """Machines in proportion to the rate: 1 % more requests, 1 % more cost from step to step."""
-    text = _sized("h100_sxm_8", GOAL.replace(rate=100.0), parallel=genz.Parallel()).explain()
+    goal = GOAL.replace(rate=100.0)
+    text = _sized("h100_sxm_8", goal, parallel=genz.Parallel()).explain()
     assert ". 1 % more of each changes the cost, from step to step, by: rate 1 %, prompt " in text
+    assert ", ttft -" in text
+    # where one machine more would keep a sixteenth of the limit, the slope is out of reach
+    step = _sized("h100_sxm_8", goal, parallel=genz.Parallel()).elasticity().set_index("input").more
+    loose = _sized("h100_sxm_8", goal.replace(ttft=15.8 * step.ttft), parallel=genz.Parallel())
+    (row,) = loose.elasticity().query("input == 'ttft'").to_dict("records")
+    assert row["more"] == pytest.approx(step.ttft, rel=1e-3)
+    assert row["elasticity"] == 0.0
+    assert ", ttft under " in loose.explain()
+    assert ", ttft -" not in loose.explain()
