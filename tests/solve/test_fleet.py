@@ -501,6 +501,9 @@ class TestErrors:
     def test_loads(self):
         with pytest.raises(InputError, match="load must be a Load or a sequence of them, got 3"):
             genz.fleet([3], ["a"])
+        for other in ("llama3_8b", 3):
+            with pytest.raises(InputError, match=f"load must be a Load .*, got {other!r}"):
+                genz.fleet(other, ["a"])
         with pytest.raises(InputError, match="names that differ, got load, load"):
             genz.fleet([sizes(1), sizes(1)], ["a"])
         with pytest.raises(InputError, match="names that differ, got none"):

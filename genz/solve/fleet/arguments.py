@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -45,7 +45,10 @@ def checked_loads(
         If there is none, one is of another type, two have one name, loads of a pool differ in model, or periods differ
         in number.
     """
-    loads = (load,) if isinstance(load, Load) else tuple(load)
+    if isinstance(load, Iterable) and not isinstance(load, str):
+        loads: tuple[Any, ...] = tuple(load)
+    else:
+        loads = (load,)
     for one in loads:
         if not isinstance(one, Load):
             msg = f"load must be a Load or a sequence of them, got {one!r:.80}"
