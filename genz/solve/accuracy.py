@@ -129,7 +129,7 @@ def conformal_errors(
         Number of the shape or size of each row, from 0 in each table.
     by_row : bool, default True
         Whether rows count by themselves where there are fewer than nine groups in all, which no level of 90 % can be told
-        from; else it is the largest residual.
+        from; else each table states its own largest residual.
 
     Returns
     -------
@@ -150,9 +150,10 @@ def conformal_errors(
     if not scaled:
         return []
     number = np.concatenate(numbers)
-    alone = by_row and len(np.unique(number)) < FEWEST
-    tail = conformal_error(np.concatenate(scaled), None if alone else number)
+    few = len(np.unique(number)) < FEWEST
+    least = 0 if few and not by_row else _MANY
+    tail = conformal_error(np.concatenate(scaled), None if few else number)
     return [
-        conformal_error(r, g) if len(np.unique(g)) >= _MANY else tail * s
+        conformal_error(r, g) if len(np.unique(g)) >= least else tail * s
         for r, g, s in zip(log_residual, group, scale, strict=True)
     ]

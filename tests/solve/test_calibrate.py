@@ -414,8 +414,9 @@ def test_tables_share_the_tail_of_their_residuals():
     assert 0.87 <= np.mean(inside) <= 0.93
     few = conformal_errors([np.arange(1.0, 101.0)], [np.zeros(100, dtype=int)])
     assert few[0] * Z_90 == pytest.approx(91.0)
-    whole = conformal_errors([np.arange(1.0, 101.0)], [np.zeros(100, dtype=int)], by_row=False)
-    assert whole[0] * Z_90 == pytest.approx(100.0)
+    two = [np.arange(1.0, 101.0), np.arange(1.0, 8.0)]
+    whole = conformal_errors(two, [np.zeros(100, dtype=int), np.arange(7)], by_row=False)
+    assert np.array(whole) * Z_90 == pytest.approx([100.0, 7.0])
     assert conformal_errors([], []) == []
 
 
