@@ -151,7 +151,7 @@ BEST = register(
             "them its H100 serves 2.1 to 4.1 times what its A100 does, the paper's at most 2 times. 2 lie at borders of the small "
             "GPUs, where the room for the cache and the host's time decide. "
             "The choice of the engine matters as much: that of Splitwise's DGX H100 agrees in 45 cells, its own engine for each "
-            "generation in 40, as the H100 loses more to the software of the time than the A100."
+            "generation in 41, as the H100 loses more to the software of the time than the A100."
         ),
     )
 )
