@@ -111,6 +111,8 @@ def at_rate(at: Deployment, load: Traffic, rate: FloatArray, top: Point) -> tupl
     so on, a sequence that rises to the least fixed point [1]_, which itself rises with the rate. So the first of
     points is taken at which the rate is reached, the same points for all rates, and what lies before it is halved before it is
     interpolated: the state that is found is the least one as far as the points tell, and never falls as the rate grows.
+    What completes is what arrives. Steps with prompts may fall by some 1e-4 where those without jump, the stretch of
+    what prompts add; no state has a rate in such a gap, and the one before it is taken.
 
     References
     ----------
@@ -135,7 +137,8 @@ def at_rate(at: Deployment, load: Traffic, rate: FloatArray, top: Point) -> tupl
         _over_rate, Replica(at, load, target), (low, high), (under / target - 1.0, over / target - 1.0),
         tolerance=_TOLERANCE, halvings=_HALVINGS,
     )  # fmt: skip
-    return point_at(at, load, found.at), found.converged
+    point = point_at(at, load, found.at)
+    return replace(point, rate=np.minimum(target, top.rate)), found.converged
 
 
 def _over_rate(replica: Replica, arrivals: FloatArray) -> FloatArray:

@@ -205,6 +205,10 @@ def test_times_never_fall_with_the_rate(seed):
     done = served(model, platform, work, rate=many, **options)
     assert done.converged.all()
     np.testing.assert_allclose(done.rate, many, rtol=1e-9)
+    # prompts per step over the step; a step that falls by the stretch of a jump leaves a gap between rates
+    loop = OpenLoop.of(Deployment.of(model, platform, options), work, {})
+    point, _ = at_rate(loop.at, loop.load, many, loop.top)
+    np.testing.assert_allclose(point.arrivals / point.tau, many, rtol=3e-4)
     assert (np.diff(done.ttft) >= -1e-9 * done.ttft[1:]).all()
     # the chord that tells how crowded steps are may lose a jump at its far end
     assert (np.diff(done.tpot) >= -0.04 * done.tpot[1:]).all()
