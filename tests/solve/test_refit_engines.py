@@ -115,7 +115,7 @@ def test_an_engine_without_runs_is_refused(folder):
 def test_entries_written(folder, monkeypatch, capsys):
     engines = folder / "engines"
     engines.mkdir()
-    copy = ENTRY.replace("(with", "(--engine vllm_0_19 with").replace('"one"', '"two"')
+    copy = ENTRY.replace("(with a prior)", "(refit_engines vllm_0_19)").replace('"one"', '"two"')
     for name, text in (("vllm_0_19", ENTRY), ("copy", copy), ("other", ENTRY)):
         (engines / f"{name}.toml").write_text(text, encoding="utf-8")
     monkeypatch.setattr(refit_engines, "data_root", lambda _: folder)

@@ -137,7 +137,7 @@ def _fields(engine: Engine, rows: pd.DataFrame, *, prior: bool) -> list[str]:
 def _entries(name: str) -> Iterator[Path]:
     """Yield the entries with the constants of an engine: its own, and those whose notes say that they are its."""
     for path in sorted((Path(str(data_root("hardware_db"))) / "engines").glob("*.toml")):
-        if path.stem == name or f"--engine {name} " in path.read_text(encoding="utf-8"):
+        if path.stem == name or f"refit_engines {name})" in path.read_text(encoding="utf-8"):
             yield path
 
 

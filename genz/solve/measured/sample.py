@@ -45,11 +45,12 @@ _SKEW = 0.6
 
 
 def sample_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """Take aggregated deployments whose model and configuration are known; repeats are dropped.
+    """Return aggregated deployments whose model and configuration are known, each run once.
 
     Two snapshots of the source list the same runs, some of DeepSeek under R1 and under V3, which are one architecture: what
     agrees in configuration and times is one run, and both names one deployment, so that no run is fitted on and held out.
-    So is a tensor degree above eight, which the table marks as suspect for nodes of eight but not for NVL72: its 20,
+
+    Tensor degrees above eight are left out. The table marks them as suspect for nodes of eight but not for NVL72: its 20,
     24, 36, 40, 48 or 72 ranks divide neither heads nor experts of DeepSeek; they are sums over separate pools.
     """
     rows = frame[(frame["mode"] == "agg") & (frame["suspect"] == 0) & frame["model"].isin(MODELS)]
