@@ -99,6 +99,7 @@ def attention_core(
         idle=_idle(site, stream, 2.0 * request * stream.beams * pairs * depth, query_head, kv_head),
         apart=np.asarray(depth) > 2.0 * WIDE_HEAD if mixer.window is None else True,
         variant=site.precision.attention_variant,
+        **_dealt(site, mixer, stream, request, query_head, kv_head, keys, depth),
         **serial_parts(
             mixer, stream, request, pairs * query_head,
             kv_head, keys, depth * kv_head * site.precision.cache_width,
@@ -117,6 +118,31 @@ def _idle(site: Site, stream: Stream, flop: Num, query_head: Num, kv_head: Num) 
     if stream.phase == "prefill" or alone or not site.joint_attention:
         return 0.0
     return flop * np.maximum(MIXED_ROWS * kv_head - query_head, 0.0)
+
+
+def _dealt(
+    site: Site,
+    mixer: Attention,
+    stream: Stream,
+    request: FloatArray,
+    query_head: Num,
+    kv_head: Num,
+    keys: Num,
+    depth: Num,
+) -> dict[str, Num]:
+    """Return what decode deals to cores, by field of :class:`Operator`."""
+    if stream.phase == "prefill":
+        return {}
+    alone = all(s.phase == "decode" for s in site.streams) or not site.joint_attention
+    row = request * stream.beams
+    swap = np.greater(query_head, kv_head) & np.equal(stream.new, 1.0)
+    lies = np.equal(kv_head, 1.0) | np.less_equal(row, 1.0)
+    return {
+        "head": row * query_head,
+        "keys": keys,
+        "walk": keys * depth,
+        "swap": np.where(swap & alone & (mixer.window is None), np.where(lies, 1.0, 2.0), 0.0),
+    }
 
 
 def serial_parts(

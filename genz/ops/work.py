@@ -51,6 +51,13 @@ class Operator:
         Outputs of a product, rows times columns, which tiles are cut from. [1]
     idle : array_like, shape (...)
         Arithmetic on empty rows of tiles: queries of requests that generate, in one kernel with a prompt. [flop]
+    head : array_like, shape (...)
+        Pairs of request and query head in decode. [1]
+    keys, walk : array_like, shape (...)
+        Keys that such a pair sees [tokens], and values of keys and values that it walks. [1]
+    swap : array_like, shape (...)
+        Whether heads of a group may stand in for query tokens in decode: 0 not, 1 as they lie in memory, 2 once they are
+        put side by side.
     row : array_like, shape (...)
         Channels of a row of activations that one core walks: norms, rotary embeddings, gated activations. [1]
     apart : bool or array_like of bool, shape (...)
@@ -82,6 +89,10 @@ class Operator:
     depth: Num = 0.0
     output: Num = 0.0
     idle: Num = 0.0
+    head: Num = 0.0
+    keys: Num = 0.0
+    walk: Num = 0.0
+    swap: Num = 0.0
     row: Num = 0.0
     apart: Any = False
     variant: str = ""

@@ -10,6 +10,7 @@ import numpy as np
 
 from genz.core.typing import FloatArray, Num
 from genz.ops.work import Operator
+from genz.perf.split_kv import HEADS, served
 from genz.spec.hardware import Accelerator, Kernel
 
 __all__ = [
@@ -92,7 +93,7 @@ def kernel_constants(
     """
     kernels = kernels or kernels_of(accelerator, operators)
     names = tuple(KernelConstants.__dataclass_fields__)
-    if not accelerator.shapes:
+    if not accelerator.shapes and all(isinstance(k.overhead, _NUMBER) for k in kernels):
         table = np.array([[getattr(k, n) for n in names] for k in kernels])
         found = KernelConstants(*(row.reshape(-1, *(1,) * ndim) for row in table.T))
     else:
@@ -130,12 +131,20 @@ def kernels_of(
 ) -> list[Kernel]:
     """Return the constants of each operator in a software library, as records."""
     known: dict[tuple[str, str, str], Kernel] = {}
-    found = []
-    for o in operators:
-        kind = o.kernel, o.number_format, o.variant
+
+    def constants(kernel: str, number_format: str, variant: str) -> Kernel:
+        kind = kernel, number_format, variant
         if kind not in known:
             known[kind] = kernel_of(accelerator, *kind, library)
-        found.append(known[kind])
+        return known[kind]
+
+    found = []
+    for o in operators:
+        own = constants(o.kernel, o.number_format, o.variant)
+        if counts(o.head) and counts(own.split):
+            name = (o.variant or o.number_format) + HEADS
+            own = served(o, own, constants(o.kernel, o.number_format, name))
+        found.append(own)
     return found
 
 

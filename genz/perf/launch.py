@@ -17,6 +17,7 @@ from genz.perf.efficiency import (
     kernels_of,
 )
 from genz.perf.roofline import OperatorTime, ideal_time, operator_time
+from genz.perf.split_kv import FLASH, TILE, dealt_time
 from genz.perf.waves import wave_factor
 from genz.spec.hardware import Accelerator, Kernel
 
@@ -78,7 +79,8 @@ def launch_time(
     :math:`(c^p + m^p)^{1/p} + (u\,S + v\,V)/B + \tau_x X + \tau_d D + t_0`, where
     :math:`c = (W F + 2 k_0 O) / (e_c P) + \tau_r R` and :math:`m = (Q + g\,G) / (e_m B)`; G is ``padding``, S ``side``,
     V ``stray``, X ``exponential``, D ``depth``, O ``output`` and R ``row`` of the operator, :math:`k_0` is ``tile_depth``,
-    W :func:`genz.perf.waves.wave_factor` where the kernel works in waves, else 1, and grows by
+    W :func:`genz.perf.waves.wave_factor` where the kernel works in waves, else 1 (in decode
+    :func:`genz.perf.split_kv.dealt_time` takes the place of :math:`\tau_d D`), and grows by
     :math:`h\,t/(t + 1\,\mathrm{ms})` with ``throttle`` h and :math:`t = F/(e_c P)`. The walk of a row takes part in the
     knee, since other rows are read meanwhile. No term is negative and the shares are at most 1, so that it never falls
     below the ideal bound.
@@ -106,11 +108,12 @@ def launch_time(
 
 Rows = list[tuple[int, Num]]
 _AMOUNTS = (
-    "flop", "traffic", "padding", "side", "stray", "exponential", "depth", "output", "idle", "row", "apart",
+    "flop", "traffic", "padding", "side", "stray", "exponential", "depth", "output", "idle", "row", "head", "keys",
+    "walk", "swap", "apart",
 )  # fmt: skip
 _LASTING = 1e-3  # half of the throttling is reached [s]
 _TERMS = (
-    "tile_depth", "padding", "side_cost", "stray_cost", "exponential_time", "depth_time", "wave_core",
+    "tile_depth", "padding", "side_cost", "stray_cost", "exponential_time", "depth_time", "wave_core", "split",
 )  # fmt: skip
 
 
@@ -124,14 +127,14 @@ def _further(
     }
     waves = [
         i for i, (o, k) in enumerate(zip(operators, kernels, strict=True))
-        if "wave_core" in present[id(k)] and counts(o.output)
+        if "wave_core" in present[id(k)] and "split" not in present[id(k)] and counts(o.output)
     ]  # fmt: skip
     rows: dict[str, Rows] = {"padding": [], "beside": []}
     rows["idle"] = _idle(waves, operators, kernels) if waves else []
     for i, (o, k) in enumerate(zip(operators, kernels, strict=True)):
         terms = present[id(k)]
         if counts(o.idle):
-            rows["idle"].append((i, o.idle))
+            rows["idle"].append((i, _empty(o, k)))
         if not terms:
             continue
         if "tile_depth" in terms and counts(o.output):
@@ -145,10 +148,20 @@ def _further(
             beside.append(k.stray_cost * o.stray / bandwidth)
         if "exponential_time" in terms and counts(o.exponential):
             beside.append(k.exponential_time * o.exponential)
-        if "depth_time" in terms and counts(o.depth):
+        if "split" in terms:
+            beside.append(dealt_time(o, k))
+        elif "depth_time" in terms and counts(o.depth):
             beside.append(k.depth_time * o.depth)
         rows["beside"] += [(i, time) for time in beside]
     return rows
+
+
+def _empty(operator: Operator, kernel: Kernel) -> Num:
+    """Return arithmetic on empty rows [flop]: FlashAttention 2 has a tile for each query head."""
+    if not counts(kernel.split):
+        return operator.idle
+    each = np.equal(kernel.split, FLASH) & np.greater(operator.idle, 0.0)
+    return np.where(each, (TILE - 1.0) * operator.flop, operator.idle)
 
 
 def _throttled(kernels: Sequence[Kernel], flop: FloatArray, peak: Num) -> Rows:

@@ -79,8 +79,37 @@ class Kernel(Record):
     )
     wave_core: Num = schema.quantity(
         "1",
-        "cores to which output tiles of a product are dealt in waves that may stay part empty; 0: no waves",
+        "cores to which output tiles of a product are dealt in waves that may stay part empty, or parts of the cache "
+        "in decode; 0: no waves",
         high=1e6,
+        default=0.0,
+    )
+    split: Num = schema.quantity(
+        "1",
+        "how decode splits the cache among cores: 1 FlashAttention 2, 2 XQA, 3 masked multi-head attention of TensorRT-LLM, "
+        "4 FlashAttention 3; 0: no matter",
+        high=4.0,
+        default=0.0,
+    )
+    split_time: Num = schema.quantity(
+        "s", "time to put parts of the cache together again in decode", high=1e-3, default=0.0
+    )
+    copy_time: Num = schema.quantity(
+        "s",
+        "time to put query heads of a group side by side before decode, and back",
+        high=1e-3,
+        default=0.0,
+    )
+    walk_time: Num = schema.quantity(
+        "s",
+        "time per value of keys and values that one core walks in decode",
+        high=1e-6,
+        default=0.0,
+    )
+    block_least: Num = schema.quantity(
+        "1",
+        "pairs of request and key-value head, times 128 keys, below which XQA leaves decode to masked multi-head attention",
+        high=1e12,
         default=0.0,
     )
     stray_cost: Num = schema.quantity(

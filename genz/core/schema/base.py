@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -40,6 +41,13 @@ class Record:
             if name not in known:
                 raise InputError(_unknown_field(type(self).__name__, name, known))
         return type(self)(**{name: getattr(self, name) for name in known} | changes)
+
+    def derived(self, **changes: Any) -> Self:
+        """Return a copy with values that follow from checked ones, which are not checked again."""
+        new = copy.copy(self)
+        for name, value in changes.items():
+            object.__setattr__(new, name, value)
+        return new
 
     def __eq__(self, other: object) -> bool:
         """Compare by value, arrays element by element."""

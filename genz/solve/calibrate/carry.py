@@ -76,6 +76,7 @@ def _scaled(constants: Kernel, kernel: str, own: Accelerator, other: Accelerator
             changed["depth_time"] = constants.depth_time * slower
     if constants.wave_core and own.n_core:
         changed["wave_core"] = own.n_core
+        changed["block_least"] = constants.block_least * own.n_core / constants.wave_core
     return constants.replace(**changed)
 
 

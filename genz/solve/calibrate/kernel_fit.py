@@ -14,6 +14,7 @@ from genz.core.typing import FloatArray, IntArray
 from genz.ops.work import Operator
 from genz.perf.efficiency import kernel_of
 from genz.perf.launch import kernel_time
+from genz.perf.split_kv import FLASH, HEADS, MASKED, XQA, works_apart
 from genz.solve.accuracy import FEWEST
 from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals
 from genz.solve.calibrate.stated import Stated, errors_of, with_errors
@@ -22,7 +23,7 @@ from genz.solve.measured.predict import library_of
 from genz.solve.measured.work import format_on, row_operator, unit_of_format
 from genz.spec.hardware import Accelerator, Kernel, Platform
 
-__all__ = ["Refit", "refit"]
+__all__ = ["Refit", "refit", "served_apart"]
 
 _MOST_ROWS = 6000
 _LEAST_ROWS = 60
@@ -55,9 +56,11 @@ _FURTHER: dict[str, dict[str, tuple[float, float, float]]] = {
     },
 }
 _THROTTLED = {"throttle": (0.5, 1e-3, 5.0)}
+_DEALT = {"split_time": (2e-6, 1e-9, 1e-4), "walk_time": (5e-11, 1e-14, 1e-9)}
+_COPIED = {"copy_time": (5e-6, 1e-9, 1e-4)}
 _QUANTISED = {"side_cost": (1.0, 1e-3, 50.0)}
 _BASE: dict[str, tuple[float, float]] = {
-    "compute_efficiency": (0.01, 1.0),
+    "compute_efficiency": (0.001, 1.0),
     "memory_efficiency": (0.01, 1.0),
     "overhead": (1e-7, 1e-3),
     "sharpness": (1.0, 20.0),
@@ -129,6 +132,24 @@ def refit(
         aside_shape,
     )
     return with_errors([one])[0]
+
+
+def served_apart(
+    rows: pd.DataFrame, platform: Platform, kernel: str, variant: str, software: str
+) -> list[tuple[str, pd.DataFrame]]:
+    """Return the rows that each kernel of a class serves, with the name of its constants.
+
+    Parameters
+    ----------
+    rows, platform, kernel, variant, software
+        As of :func:`refit`.
+    """
+    unit, library = unit_of_format(variant), library_of(software)
+    base = kernel_of(platform.accelerator, kernel, unit, variant, library)
+    if base.split != XQA:
+        return [(variant, rows)]
+    apart = works_apart(row_operator(rows), base.block_least)
+    return [(variant, rows[~apart]), (variant + HEADS, rows[apart])]
 
 
 def _aside(
@@ -242,6 +263,12 @@ def _problem(
     if kernel == "gemm" and base.throttle:  # as waves, where an entry has it
         more |= _THROTTLED
     fixed = {"wave_core": float(base.wave_core)} if base.wave_core else {}
+    if base.split:
+        rule = MASKED if variant.endswith(HEADS) else float(base.split)
+        more |= _DEALT | (_COPIED if rule == FLASH else {})
+        fixed |= {"split": rule}
+        if rule == XQA:
+            fixed |= {"block_least": float(base.block_least)}
     if launched:
         fixed |= {n: float(getattr(base, n)) for n in ("overhead", "depth_time")}
     starts = tuple(
@@ -271,6 +298,9 @@ def _rounded(values: Mapping[str, float]) -> Kernel:
     """Three figures; terms that are next to nothing are left out."""
     small = {
         "depth_time": 2e-12,
+        "split_time": 1e-8,
+        "copy_time": 1e-8,
+        "walk_time": 1e-13,
         "tile_depth": 0.2,
         "exponential_time": 2e-15,
         "padding": 2e-3,

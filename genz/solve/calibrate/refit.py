@@ -24,6 +24,7 @@ from genz.core.errors import GenzError
 from genz.db import registry
 from genz.db.paths import data_root
 from genz.perf.efficiency import PRIOR, RELATIVE
+from genz.perf.split_kv import HEADS
 from genz.solve.calibrate import carry
 from genz.solve.calibrate.collective_fit import (
     FittedCollective,
@@ -33,7 +34,7 @@ from genz.solve.calibrate.collective_fit import (
 )
 from genz.solve.calibrate.entry import plain, rewritten
 from genz.solve.calibrate.handover import handover_size
-from genz.solve.calibrate.kernel_fit import Refit, refit
+from genz.solve.calibrate.kernel_fit import Refit, refit, served_apart
 from genz.solve.calibrate.row_fit import CLASS, refit_rows
 from genz.solve.calibrate.stated import with_errors
 from genz.solve.measured.files import platform_name, read_folder
@@ -107,9 +108,9 @@ def refit_kernels(rows: Rows, platform: Platform) -> list[Refit]:
     found = [
         one
         for key, own in rows.items()
-        if key[0] not in (*COLLECTIVES, MIXED)
-        and key not in walked
-        and (one := refit(own, platform, *key)) is not None
+        if key[0] not in (*COLLECTIVES, MIXED) and key not in walked
+        for variant, part in served_apart(own, platform, *key)
+        if (one := refit(part, platform, key[0], variant, key[2])) is not None
     ]
     for software in dict.fromkeys(key[2] for key in walked):
         tables = {key[1]: own for key, own in walked.items() if key[2] == software}
@@ -160,7 +161,8 @@ def _named(found: Sequence[Refit]) -> list[Refit]:
         library, others = library_of(one.software), seen[one.kernel, one.key]
         if library in others:
             continue
-        own = f"{one.key}-{library}" if others or _superseded(one) else one.key
+        alone = one.key.endswith(HEADS)  # a kernel of this library only
+        own = f"{one.key}-{library}" if others or alone or _superseded(one) else one.key
         others.append(library)
         named.append(replace(one, key=own))
     classes = [*PRIOR, *RELATIVE]

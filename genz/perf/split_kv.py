@@ -1,0 +1,157 @@
+"""How decode kernels split the cache of a request among cores, and which of TensorRT-LLM's two serves.
+
+The rules are those of the sources, the times are fitted. FlashAttention 2 (``csrc/flash_attn/flash_api.cpp`` of
+vllm-project/flash-attention) splits the cache only where heads of a group stand in for query tokens, FlashAttention 3
+(``hopper/heuristics.h`` there) everywhere. XQA works the query
+heads of a key-value head together, masked multi-head attention each by itself (``cpp/tensorrt_llm/kernels`` of
+NVIDIA/TensorRT-LLM: ``mayHavePerfGain`` of ``decoderXQAImplJIT.cpp``, ``computeMultiBlockCount`` of
+``decoderXQAImplCommon.h``, ``multi_block_grid_setup`` of ``decoderMaskedMultiheadAttentionLaunch.h``).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from genz.core.typing import BoolArray, FloatArray, Num
+from genz.ops.work import Operator
+from genz.spec.hardware import Kernel
+
+__all__ = [
+    "FLASH",
+    "FLASH_3",
+    "HEADS",
+    "MASKED",
+    "TILE",
+    "XQA",
+    "dealt_time",
+    "served",
+    "works_apart",
+]
+
+#: What :class:`genz.spec.hardware.Kernel` names by ``split``.
+FLASH, XQA, MASKED, FLASH_3 = 1.0, 2.0, 3.0, 4.0
+#: What is added to the name of constants of the kernel that works query heads apart.
+HEADS = "_heads"
+#: Query heads of a group that XQA takes at most. [1]
+_GROUP = 32.0
+#: Keys of a part at least, and waves of parts at most. [tokens], [1]
+_KEYS, _WAVES = 128.0, 8.0
+#: Parts of a request at most: the root of so many times those of 128 keys. [1]
+_ROOT = 8.0
+#: Values that a part of masked attention walks at least: 1024 threads, eight steps of 8 keys and values each. [1]
+_WALK = 2.0 * 1024.0 * 8.0 * 8.0
+#: Rows of a tile of queries, and blocks that a core holds. [1]
+TILE, _HELD = 64.0, 2.0
+#: Share of the blocks that cores hold from which on FlashAttention does not split. [1]
+_FULL = 0.8
+
+
+def works_apart(operator: Operator, least: Num) -> BoolArray:
+    """Return where XQA leaves decode to masked multi-head attention.
+
+    Parameters
+    ----------
+    operator : Operator
+        Attention of decode.
+    least : array_like, shape (...)
+        ``block_least`` of the constants. [1]
+
+    Returns
+    -------
+    ndarray of bool, shape (...)
+    """
+    pair, head = operator.depth, operator.head
+    block = pair * np.maximum(np.floor(operator.keys / _KEYS), 1.0)
+    return np.asarray((head <= pair) | (head > _GROUP * pair) | (block < least))
+
+
+def served(operator: Operator, together: Kernel, apart: Kernel) -> Kernel:
+    """Return the constants of the kernel that serves each case.
+
+    Parameters
+    ----------
+    operator : Operator
+        Attention of decode.
+    together, apart : Kernel
+        Of a kernel that works the query heads of a key-value head together, and of one that works each by itself.
+
+    Returns
+    -------
+    Kernel
+        Either, or one with fields of shape (...).
+    """
+    where = works_apart(operator, together.block_least) & np.equal(together.split, XQA)
+    if where.all():
+        return apart
+    if not where.any():
+        return together
+    both = {n: (getattr(together, n), getattr(apart, n)) for n in Kernel.__dataclass_fields__}
+    return together.derived(
+        **{n: np.where(where, b, a) for n, (a, b) in both.items() if a is not b}
+    )
+
+
+def dealt_time(operator: Operator, kernel: Kernel) -> FloatArray:
+    r"""Return the time of decode beside its roofline.
+
+    Parameters
+    ----------
+    operator : Operator
+        Attention of decode.
+    kernel : Kernel
+        Constants.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Time. [s]
+
+    Notes
+    -----
+    The cache of :math:`n` pairs of a request and a head is split in :math:`s` parts each. A wave of parts occupies all
+    cores :math:`C`, so that it takes :math:`\tau_d \max(n s, C)`, to which come :math:`\tau_s` if :math:`s > 1`,
+    :math:`\tau_w V / s` for the :math:`V` values of a part that one core walks, and the time to copy heads. A kernel
+    without a rule takes :math:`\tau_d n`.
+
+    FlashAttention takes as many parts as fill the cores twice, of 128 keys or more; version 2 takes one where heads do not
+    stand in for tokens. XQA takes parts of 128 keys or more, of :math:`h` such up to :math:`\sqrt{8 h}`, and at most eight
+    waves of them. Masked attention takes as many as fill the cores once, of 1024 threads with work for eight steps each.
+    """
+    rule = np.asarray(kernel.split, dtype=np.float64)
+    core = np.asarray(kernel.wave_core, dtype=np.float64)
+    swap = np.asarray(operator.swap)
+    alone = (rule == MASKED) | ((rule == FLASH) & (swap == 0.0))
+    pair = np.maximum(np.where(alone, operator.head, operator.depth), 1.0)
+    most = np.maximum(np.floor(operator.keys / _KEYS), 1.0)
+    part = np.select(
+        [(rule == FLASH_3) | ((rule == FLASH) & (swap > 0.0)), rule == XQA, rule == MASKED],
+        [_twice(pair, most, core), _waves(pair, most, core), _once(pair, operator.walk, core)],
+        1.0,
+    )
+    time = (
+        kernel.depth_time * np.maximum(pair * part, core)
+        + kernel.split_time * (part > 1.0)
+        + kernel.walk_time * operator.walk / part
+        + kernel.copy_time * ((rule == FLASH) & (swap > 1.0))
+    )
+    return np.asarray(np.where(rule > 0.0, time, kernel.depth_time * operator.depth))
+
+
+def _twice(pair: FloatArray, most: FloatArray, core: FloatArray) -> FloatArray:
+    """Parts of a request in FlashAttention."""
+    held = _HELD * core
+    room = np.where(pair < _FULL * held, np.floor(held / pair), 1.0)
+    return np.minimum(most, np.maximum(room, 1.0))
+
+
+def _waves(pair: FloatArray, most: FloatArray, core: FloatArray) -> FloatArray:
+    """Parts of a request in XQA."""
+    part = np.minimum(most, np.round(np.sqrt(_ROOT * most)))
+    room = np.maximum(np.floor(_WAVES * core / pair), 1.0)
+    return np.asarray(np.where(pair * part > _WAVES * core, room, part))
+
+
+def _once(pair: FloatArray, walk: Num, core: FloatArray) -> FloatArray:
+    """Parts of a request in masked multi-head attention."""
+    most = np.maximum(np.ceil(walk / _WALK), 1.0)
+    return np.asarray(np.minimum(most, np.maximum(np.ceil(core / pair), 1.0)))
