@@ -11,10 +11,14 @@ from genz.ops.stream import Stream, attended_pairs, visible_keys
 from genz.ops.work import Message, Operator
 from genz.spec.model import Attention
 
-__all__ = ["WIDE_HEAD", "attention", "attention_core", "serial_parts"]
+__all__ = ["HEADS", "PAGED", "WIDE_HEAD", "attention", "attention_core", "serial_parts"]
 
 #: Queries and keys of a tile of the usual kernels (FlashAttention, FlashInfer). [tokens]
 QUERY_TILE, KEY_TILE = 128.0, 128.0
+#: What is added to the name of constants of a decode kernel that works query heads apart.
+HEADS = "_heads"
+#: The same of one that splits no cache by rule: PagedAttention.
+PAGED = "_paged"
 #: Width of a head beyond which libraries take other kernels. [1]
 WIDE_HEAD = 256.0
 
@@ -98,13 +102,21 @@ def attention_core(
         activation=site.act * site.rows(stream) * query_head * depth,
         idle=_idle(site, stream, 2.0 * request * stream.beams * pairs * depth, query_head, kv_head),
         apart=np.asarray(depth) > 2.0 * WIDE_HEAD if mixer.window is None else True,
-        variant=site.precision.attention_variant,
+        variant=_variant(site, stream),
         **_dealt(site, mixer, stream, request, query_head, kv_head, keys, depth),
         **serial_parts(
             mixer, stream, request, pairs * query_head,
             kv_head, keys, depth * kv_head * site.precision.cache_width,
         ),
     )  # fmt: skip
+
+
+def _variant(site: Site, stream: Stream) -> str:
+    """Return the name of the kernel's constants, where the number format alone does not say it."""
+    name = site.precision.attention_variant
+    if stream.phase == "prefill" or not site.paged_attention:
+        return name
+    return (name or site.precision.attention_format) + PAGED
 
 
 #: Rows of queries to which kernels that also hold a prompt fill up those of a request and key-value head, on the mean of

@@ -37,6 +37,8 @@ class Site:
         Whether prefill attention skips the masked half.
     joint_attention : bool
         Whether one kernel serves the prompts of a step and its requests that generate.
+    paged_attention : bool
+        Whether decode has vLLM's kernel of before it took to FlashAttention.
     """
 
     model: Model
@@ -50,6 +52,7 @@ class Site:
     expert: FloatArray
     causal_skip: bool
     joint_attention: bool = False
+    paged_attention: bool = False
 
     @cached_property
     def act(self) -> float:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from genz.core.typing import FloatArray, Num
+from genz.ops.attention import HEADS
 from genz.ops.work import Operator
-from genz.perf.split_kv import HEADS, served
+from genz.perf.split_kv import served
 from genz.spec.hardware import Accelerator, Kernel
 
 __all__ = [

@@ -157,11 +157,15 @@ def _further(
 
 
 def _empty(operator: Operator, kernel: Kernel) -> Num:
-    """Return arithmetic on empty rows [flop]: FlashAttention 2 has a tile for each query head."""
-    if not counts(kernel.split):
-        return operator.idle
-    each = np.equal(kernel.split, FLASH) & np.greater(operator.idle, 0.0)
-    return np.where(each, (TILE - 1.0) * operator.flop, operator.idle)
+    """Return arithmetic on empty rows, which takes its time at the peak [flop].
+
+    FlashAttention 2 has a tile for each query head.
+    """
+    idle = operator.idle
+    if counts(kernel.split):
+        each = np.equal(kernel.split, FLASH) & np.greater(idle, 0.0)
+        idle = np.where(each, (TILE - 1.0) * operator.flop, idle)
+    return kernel.compute_efficiency * idle
 
 
 def _throttled(kernels: Sequence[Kernel], flop: FloatArray, peak: Num) -> Rows:

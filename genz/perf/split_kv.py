@@ -19,7 +19,6 @@ from genz.spec.hardware import Kernel
 __all__ = [
     "FLASH",
     "FLASH_3",
-    "HEADS",
     "MASKED",
     "TILE",
     "XQA",
@@ -30,8 +29,6 @@ __all__ = [
 
 #: What :class:`genz.spec.hardware.Kernel` names by ``split``.
 FLASH, XQA, MASKED, FLASH_3 = 1.0, 2.0, 3.0, 4.0
-#: What is added to the name of constants of the kernel that works query heads apart.
-HEADS = "_heads"
 #: Query heads of a group that XQA takes at most. [1]
 _GROUP = 32.0
 #: Keys of a part at least, and waves of parts at most. [tokens], [1]

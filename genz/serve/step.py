@@ -329,6 +329,7 @@ def _work(at: Deployment, streams: tuple[Stream, ...], pipeline: Num, stage: Num
         expert=at.degree("expert"),
         causal_skip=at.engine.causal_skip,
         joint_attention=at.engine.joint_attention,
+        paged_attention=at.engine.paged_attention,
     )
     work = forward(site)
     if pipeline.max() <= 1.0:

@@ -247,6 +247,10 @@ class Engine(Record):
         "one attention kernel serves the prompts of a step and its requests that generate, whose query tiles are then mostly empty; else each its own",
         default=False,
     )
+    paged_attention: bool = schema.flag(
+        "decode has vLLM's kernel of before it took to FlashAttention, whose rules of splitting the cache it does not follow",
+        default=False,
+    )
     block: Num = schema.count("tokens of a cache page", default=1)
     max_sequence: Num | None = schema.count(
         "requests in a step at most; none: no limit", default=None

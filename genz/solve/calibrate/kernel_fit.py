@@ -11,10 +11,11 @@ import pandas as pd
 
 from genz.core.errors import GenzError
 from genz.core.typing import FloatArray, IntArray
+from genz.ops.attention import HEADS, PAGED
 from genz.ops.work import Operator
 from genz.perf.efficiency import kernel_of
 from genz.perf.launch import kernel_time
-from genz.perf.split_kv import FLASH, HEADS, MASKED, XQA, works_apart
+from genz.perf.split_kv import FLASH, FLASH_3, MASKED, XQA, works_apart
 from genz.solve.accuracy import FEWEST
 from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals
 from genz.solve.calibrate.stated import Stated, errors_of, with_errors
@@ -137,7 +138,9 @@ def refit(
 def served_apart(
     rows: pd.DataFrame, platform: Platform, kernel: str, variant: str, software: str
 ) -> list[tuple[str, pd.DataFrame]]:
-    """Return the rows that each kernel of a class serves, with the name of its constants.
+    """Return the rows of each kernel of a class, with the name of its constants.
+
+    TensorRT-LLM has two in decode. For vLLM's of before FlashAttention stands that of later releases without a rule.
 
     Parameters
     ----------
@@ -146,6 +149,8 @@ def served_apart(
     """
     unit, library = unit_of_format(variant), library_of(software)
     base = kernel_of(platform.accelerator, kernel, unit, variant, library)
+    if base.split in (FLASH, FLASH_3) and variant == "bf16":
+        return [(variant, rows), (variant + PAGED, rows)]
     if base.split != XQA:
         return [(variant, rows)]
     apart = works_apart(row_operator(rows), base.block_least)
@@ -262,8 +267,9 @@ def _problem(
         more |= _QUANTISED
     if kernel == "gemm" and base.throttle:  # as waves, where an entry has it
         more |= _THROTTLED
-    fixed = {"wave_core": float(base.wave_core)} if base.wave_core else {}
-    if base.split:
+    waves = base.wave_core and not variant.endswith(PAGED)
+    fixed = {"wave_core": float(base.wave_core)} if waves else {}
+    if base.split and not variant.endswith(PAGED):
         rule = MASKED if variant.endswith(HEADS) else float(base.split)
         more |= _DEALT | (_COPIED if rule == FLASH else {})
         fixed |= {"split": rule}

@@ -23,8 +23,8 @@ import pandas as pd
 from genz.core.errors import GenzError
 from genz.db import registry
 from genz.db.paths import data_root
+from genz.ops.attention import PAGED
 from genz.perf.efficiency import PRIOR, RELATIVE
-from genz.perf.split_kv import HEADS
 from genz.solve.calibrate import carry
 from genz.solve.calibrate.collective_fit import (
     FittedCollective,
@@ -161,13 +161,16 @@ def _named(found: Sequence[Refit]) -> list[Refit]:
         library, others = library_of(one.software), seen[one.kernel, one.key]
         if library in others:
             continue
-        alone = one.key.endswith(HEADS)  # a kernel of this library only
-        own = f"{one.key}-{library}" if others or alone or _superseded(one) else one.key
+        own = f"{one.key}-{library}" if others or _superseded(one) else one.key
         others.append(library)
         named.append(replace(one, key=own))
     classes = [*PRIOR, *RELATIVE]
-    named.sort(key=lambda r: (classes.index(r.kernel), r.key))
-    return [one for _, own in groupby(named, lambda r: r.kernel) for one in with_errors([*own])]
+
+    def alike(one: Refit) -> tuple[int, bool]:
+        return classes.index(one.kernel), one.key.endswith(PAGED)
+
+    named.sort(key=lambda r: (*alike(r), r.key))
+    return [one for _, own in groupby(named, alike) for one in with_errors([*own])]
 
 
 def _superseded(one: Refit) -> bool:
