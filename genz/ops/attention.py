@@ -108,6 +108,7 @@ def attention_core(
             mixer, stream, request, pairs * query_head,
             kv_head, keys, depth * kv_head * site.precision.cache_width,
         ),
+        **_prompt_parts(site, mixer, stream, query_head, kv_head, depth),
     )  # fmt: skip
 
 
@@ -177,6 +178,33 @@ def serial_parts(
         return {"exponential": request * stream.beams * score, "depth": walked}
     missing = np.ceil(keys / KEY_TILE) * KEY_TILE - keys
     return {"padding": request * missing * width, "depth": request * stream.beams * tile}
+
+
+def _prompt_parts(
+    site: Site, mixer: Attention, stream: Stream, query_head: Num, kv_head: Num, depth: Num
+) -> dict[str, Num]:
+    """Return the tiles of queries of prefill, and the bytes of passes before it, by field of :class:`Operator`.
+
+    Kernels give a tile of the queries of a request to a core, of one query head (FlashAttention 2; TensorRT-LLM 1.3,
+    fused_multihead_attention_v2.cpp) or of all that share keys and values (FlashAttention 3, hopper/heuristics.h;
+    FlashAttention 2 for a single query). However few rows of it are in use, a tile takes its time to start and finish.
+    Kernels that take queries not yet rotated run a pass that reads and writes them (TensorRT-LLM,
+    unfusedAttentionKernels_2_template.h), as many bytes as queries and outputs have. Others write keys and values to
+    the cache first (vLLM, csrc/cache_kernels.cu).
+    """
+    if stream.phase != "prefill":
+        return {}
+    request, row = stream.batch / site.sequence * stream.beams, site.rows(stream)
+    moved = 0.0 if mixer.shared_cache else site.act + site.precision.cache_width
+    apart = np.ceil(stream.new / QUERY_TILE)
+    shared = np.ceil(stream.new * np.divide(query_head, kv_head) / QUERY_TILE)
+    return {
+        "query": stream.new,
+        "tile": request * query_head * apart,
+        "shared_tile": request * kv_head * shared,
+        "side": site.act * row * query_head * depth,
+        "written": row * kv_head * depth * moved,
+    }
 
 
 def _sequence_messages(

@@ -39,7 +39,8 @@ class Operator:
     padding : array_like, shape (...)
         Bytes beyond them that kernels with fixed tiles read with the cache. [B]
     side : array_like, shape (...)
-        Bytes that passes before or after the product move: quantisation of activations, routing of tokens. [B]
+        Bytes that passes before or after the product move: quantisation of activations, routing of tokens, rotation of
+        queries. [B]
     stray : array_like, shape (...)
         Bytes of pairs of token and expert that are on the rank, while the experts are on others. [B]
     exponential : array_like, shape (...)
@@ -58,6 +59,12 @@ class Operator:
     swap : array_like, shape (...)
         Whether heads of a group may stand in for query tokens in decode: 0 not, 1 as they lie in memory, 2 once they are
         put side by side.
+    tile, shared_tile : array_like, shape (...)
+        Tiles of queries in prefill, where each query head has its own, and where those of a key-value head share them. [1]
+    query : array_like, shape (...)
+        Queries of a request and head in prefill. [1]
+    written : array_like, shape (...)
+        Bytes that a pass before attention moves as it writes the keys and values of a prompt to the cache. [B]
     row : array_like, shape (...)
         Channels of a row of activations that one core walks: norms, rotary embeddings, gated activations. [1]
     apart : bool or array_like of bool, shape (...)
@@ -93,6 +100,10 @@ class Operator:
     keys: Num = 0.0
     walk: Num = 0.0
     swap: Num = 0.0
+    tile: Num = 0.0
+    shared_tile: Num = 0.0
+    query: Num = 0.0
+    written: Num = 0.0
     row: Num = 0.0
     apart: Any = False
     variant: str = ""

@@ -76,10 +76,11 @@ def launch_time(
     Notes
     -----
     With the constants of :class:`genz.spec.hardware.Kernel` a launch takes
-    :math:`(c^p + m^p)^{1/p} + (u\,S + v\,V)/B + \tau_x X + \tau_d D + t_0`, where
+    :math:`(c^p + m^p)^{1/p} + (u\,S + v\,V + w\,K)/B + \tau_x X + \tau_d D + \tau_q T + t_0`, where
     :math:`c = (W F + 2 k_0 O) / (e_c P) + \tau_r R` and :math:`m = (Q + g\,G) / (e_m B)`; G is ``padding``, S ``side``,
-    V ``stray``, X ``exponential``, D ``depth``, O ``output`` and R ``row`` of the operator, :math:`k_0` is ``tile_depth``,
-    W :func:`genz.perf.waves.wave_factor` where the kernel works in waves, else 1 (in decode
+    V ``stray``, K ``written``, X ``exponential``, D ``depth``, O ``output`` and R ``row`` of the operator, T its
+    ``shared_tile`` up to ``shared_queries`` queries and ``tile`` beyond, :math:`k_0` is ``tile_depth``, W
+    :func:`genz.perf.waves.wave_factor` where the kernel works in waves, else 1 (in decode
     :func:`genz.perf.split_kv.dealt_time` takes the place of :math:`\tau_d D`), and grows by
     :math:`h\,t/(t + 1\,\mathrm{ms})` with ``throttle`` h and :math:`t = F/(e_c P)`. The walk of a row takes part in the
     knee, since other rows are read meanwhile. No term is negative and the shares are at most 1, so that it never falls
@@ -109,11 +110,12 @@ def launch_time(
 Rows = list[tuple[int, Num]]
 _AMOUNTS = (
     "flop", "traffic", "padding", "side", "stray", "exponential", "depth", "output", "idle", "row", "head", "keys",
-    "walk", "swap", "apart",
+    "walk", "swap", "tile", "shared_tile", "query", "written", "apart",
 )  # fmt: skip
 _LASTING = 1e-3  # half of the throttling is reached [s]
 _TERMS = (
     "tile_depth", "padding", "side_cost", "stray_cost", "exponential_time", "depth_time", "wave_core", "split",
+    "tile_time", "write_cost",
 )  # fmt: skip
 
 
@@ -152,6 +154,7 @@ def _further(
             beside.append(dealt_time(o, k))
         elif "depth_time" in terms and counts(o.depth):
             beside.append(k.depth_time * o.depth)
+        beside += _prompt(o, k, terms, bandwidth)
         rows["beside"] += [(i, time) for time in beside]
     return rows
 
@@ -166,6 +169,17 @@ def _empty(operator: Operator, kernel: Kernel) -> Num:
         each = np.equal(kernel.split, FLASH) & np.greater(idle, 0.0)
         idle = np.where(each, (TILE - 1.0) * operator.flop, idle)
     return kernel.compute_efficiency * idle
+
+
+def _prompt(o: Operator, k: Kernel, terms: frozenset[str], bandwidth: Num) -> list[Num]:
+    """Return the times of the tiles of queries, and of writing the cache [s]."""
+    found: list[Num] = []
+    if "tile_time" in terms and counts(o.tile):
+        shared = np.less_equal(o.query, k.shared_queries)
+        found.append(k.tile_time * np.where(shared, o.shared_tile, o.tile))
+    if "write_cost" in terms and counts(o.written):
+        found.append(k.write_cost * o.written / bandwidth)
+    return found
 
 
 def _throttled(kernels: Sequence[Kernel], flop: FloatArray, peak: Num) -> Rows:

@@ -119,6 +119,21 @@ class Kernel(Record):
         high=1e3,
         default=0.0,
     )
+    tile_time: Num = schema.quantity(
+        "s", "time per tile of queries in prefill", high=1e-3, default=0.0
+    )
+    shared_queries: Num = schema.quantity(
+        "1",
+        "most queries of a request at which the query heads of a key-value head share tiles; 0: they never do",
+        default=0.0,
+    )
+    write_cost: Num = schema.quantity(
+        "1",
+        "time of a pass that writes the keys and values of a prompt to the cache, as a multiple of that of its bytes at the "
+        "memory bandwidth; 0: it is no part of the class",
+        high=1e3,
+        default=0.0,
+    )
     row_time: Num = schema.quantity(
         "s",
         "time per channel of a core that walks a row of activations while others walk theirs",

@@ -29,7 +29,10 @@ def slower(own, other):
 def expected(field, kind, own, other):
     """The sibling's constant; what cores share takes longer with fewer or slower ones."""
     value = getattr(other.kernel[kind[0]][kind[1]], field)
-    if field == "exponential_time" or (field, kind[0]) == ("depth_time", "attention_decode"):
+    if field in ("exponential_time", "tile_time") or (field, kind[0]) == (
+        "depth_time",
+        "attention_decode",
+    ):
         return value * slower(own, other)
     return own.n_core if field == "wave_core" and value else value
 

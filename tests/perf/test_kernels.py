@@ -150,6 +150,60 @@ def test_window_bounds_what_a_tile_walks():
     assert long.depth.tolist() == [639, 639]
 
 
+@pytest.mark.parametrize(
+    ("shared_queries", "new", "tile"),
+    [
+        (0.0, 129, 3 * 32 * 2),  # of each query head
+        (0.0, 1, 3 * 32),
+        (1.0, 129, 3 * 32 * 2),
+        (1.0, 1, 3 * 8),  # of each key-value head
+        (np.inf, 129, 3 * 8 * 5),  # 129 x 4 rows
+        (np.inf, 32, 3 * 8),
+    ],
+)
+def test_tiles_of_queries_by_hand(chip, shared_queries, new, tile):
+    """3 requests, 32 query heads of which 4 share keys and values, 1 us for a tile of 128 queries."""
+    tiled = with_terms(chip, "attention_prefill", tile_time=1e-6, shared_queries=shared_queries)
+    shape = (3, new, 0, 32, 8, 128)
+    gap = prefill_attention_time(tiled, *shape) - prefill_attention_time(chip, *shape)
+    assert gap == pytest.approx(tile * 1e-6)
+
+
+def test_tiles_of_a_prompt_are_those_of_its_chunks(chip):
+    """Chunks of whole tiles after cached ones walk more keys, but have no more queries."""
+    options = {"window": None, "number_format": "bf16", "cache_format": "bf16"}
+    whole = attention_operator("prefill", 2, 1024, 0, 32, 8, 128, **options)
+    chunk = attention_operator("prefill", 2, 256, [0, 256, 512, 768], 32, 8, 128, **options)
+    for name in ("tile", "shared_tile", "side", "written"):
+        assert 4 * getattr(chunk, name) == pytest.approx(getattr(whole, name))
+
+
+def test_pass_that_rotates_queries_by_hand(chip):
+    """200 queries of 32 heads x 128 channels read and written in 2 bytes, at twice the time of 1e12 B/s."""
+    slow = with_terms(chip, "attention_prefill", side_cost=2.0)
+    shape = (2, 100, 50, 32, 8, 128)
+    gap = prefill_attention_time(slow, *shape) - prefill_attention_time(chip, *shape)
+    assert gap == pytest.approx(2 * 200 * 32 * 128 * 2 * 2 / 1e12)
+
+
+def test_pass_that_writes_the_cache_by_hand(chip):
+    """200 new keys and values of 8 heads x 128 channels, read in 2 bytes and written in 1, at twice the time."""
+    slow = with_terms(chip, "attention_prefill", write_cost=2.0)
+    shape, cache = (2, 100, 50, 32, 8, 128), {"cache_format": "fp8"}
+    gap = prefill_attention_time(slow, *shape, **cache) - prefill_attention_time(
+        chip, *shape, **cache
+    )
+    assert gap == pytest.approx(2 * 200 * 8 * 128 * 2 * (2 + 1) / 1e12)
+
+
+@pytest.mark.parametrize("shared_queries", [0.0, 1.0, np.inf])
+def test_more_queries_never_take_fewer_tiles(chip, shared_queries):
+    tiled = with_terms(chip, "attention_prefill", tile_time=1e-6, shared_queries=shared_queries)
+    new = np.arange(1.0, 1000.0)
+    for n_kv_head in (1, 8, 32):
+        assert (np.diff(prefill_attention_time(tiled, 4, new, 0, 32, n_kv_head, 64)) > 0.0).all()
+
+
 def test_padding_and_tiles_of_decode_by_hand(chip):
     """130 tokens are read as 256: 126 more keys and values of 8 heads x 128 x 2 bytes, for 4 requests."""
     padded = with_terms(chip, "attention_decode", padding=1.0, depth_time=1e-9)
@@ -191,6 +245,20 @@ def test_arrays_of_constants_are_many_devices(chip):
         for i in range(2)
     ]  # fmt: skip
     assert both.tolist() == [float(t) for t in each]
+
+
+def test_arrays_of_shared_queries_are_many_devices(chip):
+    terms = {"tile_time": [1e-8, 0.0, 2e-8], "shared_queries": [0.0, 1.0, np.inf]}
+    many = prefill_attention_time(
+        with_terms(chip, "attention_prefill", **terms), 16, 1, 0, 32, 8, 128
+    )
+    each = [
+        prefill_attention_time(
+            with_terms(chip, "attention_prefill", **{k: v[i] for k, v in terms.items()}), 16, 1, 0, 32, 8, 128
+        )
+        for i in range(3)
+    ]  # fmt: skip
+    assert many.tolist() == [float(t) for t in each]
 
 
 def test_a_step_takes_the_same_kernels():

@@ -9,7 +9,7 @@ import pytest
 from genz.core.errors import InputError, UnknownNameError
 from genz.db import registry
 from genz.perf.collectives import collective_time
-from genz.perf.kernels import gemm_time
+from genz.perf.kernels import gemm_time, prefill_attention_time
 from genz.solve.accuracy import Z_90
 from genz.solve.calibrate.carry import carried_over
 from genz.solve.calibrate.collective_fit import fit_collective
@@ -50,6 +50,37 @@ def fitted(chip, products):
 def test_planted_constants_come_back(fitted):
     for name in ("compute_efficiency", "memory_efficiency", "overhead"):
         assert getattr(fitted.constants, name) == pytest.approx(getattr(PLANTED, name), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("shared_queries", "cost", "other"),
+    [(0.0, "side_cost", "write_cost"), (1.0, "write_cost", "side_cost"), (np.inf, "write_cost", "side_cost")],
+)  # fmt: skip
+def test_what_software_does_with_prompts_comes_back(shared_queries, cost, other):
+    """Rows with 5 % of noise tell how a kernel deals heads to tiles, and which pass goes before."""
+    known = PLANTED.replace(
+        tile_time=3e-8, depth_time=5e-9, shared_queries=shared_queries, **{cost: 3.0}
+    )
+    chip = registry.accelerator("nvidia_h100_sxm")
+    batch, new, n_head, group, head_dim = (
+        a.ravel().astype(np.float64)
+        for a in np.meshgrid([1, 16, 128], [1, 24, 500, 4000], [8, 16, 32, 64], [1, 4, 8], [64, 128])
+    )  # fmt: skip
+    planted = chip.replace(kernel={"attention_prefill": {"bf16": known}})
+    time = prefill_attention_time(planted, batch, new, 0, n_head, n_head / group, head_dim)
+    time = time * np.exp(0.05 * np.random.default_rng(0).standard_normal(new.size))
+    rows = pd.DataFrame(
+        {
+            "kernel": "attention_prefill", "format": "bf16", "batch": batch, "new": new, "cached": 0.0,
+            "n_head": n_head, "n_kv_head": n_head / group, "head_dim": head_dim, "time": time,
+        }
+    )  # fmt: skip
+    platform = registry.platform("h100_sxm_8").replace(accelerator=chip.replace(kernel={}))
+    one = refit(rows, platform, "attention_prefill", "bf16", "vllm1.0").constants
+    assert one.shared_queries == shared_queries
+    assert getattr(one, other) == 0.0
+    assert getattr(one, cost) == pytest.approx(3.0, rel=0.2)
+    assert one.tile_time == pytest.approx(known.tile_time, rel=0.1)
 
 
 def test_stated_error_is_that_of_the_noise(fitted):
@@ -274,6 +305,12 @@ def test_entries_change_only_where_they_should():
     assert (
         rewritten(text, tables, {"Tables": ["gemm bf16: new, 3 rows"]}, "[peak_flop_rate]") == text
     )
+
+
+def test_numbers_without_bound_are_written_as_such():
+    tables = {"kernel.gemm.bf16": {"sharpness": 2.0, "shared_queries": np.inf}}
+    entry = tomllib.loads(rewritten(ENTRY, tables, {}, "[peak_flop_rate]"))
+    assert entry["kernel"]["gemm"]["bf16"] == tables["kernel.gemm.bf16"]
 
 
 CHIP = """name = "{name}"

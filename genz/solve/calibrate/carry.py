@@ -38,7 +38,7 @@ def carried_over(path: Path) -> str:
     Notes
     -----
     Shares of peaks and fixed times stay as they are. Times that all cores share (per exponential; per cache tile in
-    decode) take longer with fewer or slower ones.
+    decode; per tile of queries) take longer with fewer or slower ones.
     """
     own = registry.load(path)
     tables: dict[str, Any] = {}
@@ -72,6 +72,7 @@ def _scaled(constants: Kernel, kernel: str, own: Accelerator, other: Accelerator
     if None not in cores:
         slower = cores[0] * cores[1] / (cores[2] * cores[3])  # type: ignore[operator]
         changed["exponential_time"] = constants.exponential_time * slower
+        changed["tile_time"] = constants.tile_time * slower
         if kernel == "attention_decode":
             changed["depth_time"] = constants.depth_time * slower
     if constants.wave_core and own.n_core:

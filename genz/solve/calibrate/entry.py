@@ -145,7 +145,7 @@ def _number(value: float) -> str:
     for power in (6, 9, 12):
         if 0.0 < value < 1e-4 and value * 10.0**power >= 0.999:
             return f"{value * 10.0**power:.4g}e-{power}"
-    if value == round(value) and value < 1e4:
+    if value < 1e4 and value == round(value):
         return f"{value:.1f}"
     return f"{value:.4g}" if value < 1e4 else f"{value:.4g}".replace("e+0", "e").replace("e+", "e")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,9 @@ _FURTHER: dict[str, dict[str, tuple[float, float, float]]] = {
     "attention_prefill": {
         "exponential_time": (2e-13, 1e-15, 1e-11),
         "depth_time": (5e-9, 1e-11, 1e-6),
+        "tile_time": (1e-8, 1e-11, 1e-5),
+        "side_cost": (1.0, 1e-3, 50.0),
+        "write_cost": (1.0, 1e-3, 50.0),
     },
     "attention_decode": {"depth_time": (5e-9, 1e-12, 1e-6), "padding": (0.5, 1e-3, 1.0)},
     "latent_prefill": {
@@ -55,6 +59,14 @@ _FURTHER: dict[str, dict[str, tuple[float, float, float]]] = {
         "depth_time": (1e-7, 1e-10, 1e-5),
         "stray_cost": (0.5, 1e-3, 50.0),
     },
+}
+#: Class -> what software may do, as constants that are not fitted, of which the fit takes the best: query heads have tiles
+#: of their own but for so many queries, and a pass before rotates queries or writes the cache.
+_CHOICES: dict[str, tuple[dict[str, float], ...]] = {
+    "attention_prefill": tuple(
+        {"shared_queries": n, other: 0.0}
+        for n, other in product((0.0, 1.0, float("inf")), ("write_cost", "side_cost"))
+    ),
 }
 _THROTTLED = {"throttle": (0.5, 1e-3, 5.0)}
 _DEALT = {"split_time": (2e-6, 1e-9, 1e-4), "walk_time": (5e-11, 1e-14, 1e-9)}
@@ -191,7 +203,7 @@ def _rows_of(operator: Operator, at: Any) -> Operator:
 class _Problem:
     """What is fitted: rows as one operator, and constants with their bounds, from several starts.
 
-    ``fixed`` are constants that are not fitted.
+    ``fixed`` are constants that are not fitted, ``choices`` values for some of them.
     """
 
     accelerator: Accelerator
@@ -200,6 +212,7 @@ class _Problem:
     measured: FloatArray
     starts: tuple[list[Parameter], ...]
     fixed: dict[str, float]
+    choices: tuple[dict[str, float], ...] = ({},)
 
     def time(self, values: Mapping[str, float], at: IntArray | None = None) -> FloatArray:
         """Return the time of rows under constants [s]."""
@@ -210,15 +223,21 @@ class _Problem:
     def best(self, at: IntArray) -> dict[str, float]:
         """Return the constants of the best of several searches."""
         part, measured = _rows_of(self.operator, at), self.measured[at]
-        one = _Problem(self.accelerator, self.kernel, part, measured, self.starts, self.fixed)
         found, least = {}, np.inf
-        for free in self.starts:
-            values = fit(one.time, measured, free, prior=False)
-            off = np.log(measured / one.time(values))
-            loss = float(np.mean(np.sqrt(1.0 + (off / 0.1) ** 2)))
-            if loss < least - 1e-4:
-                found, least = values, loss
-        return found | self.fixed
+        for choice in self.choices:
+            one = replace(self.choosing(choice), operator=part, measured=measured)
+            for free in one.starts:
+                values = fit(one.time, measured, free, prior=False)
+                off = np.log(measured / one.time(values))
+                loss = float(np.mean(np.sqrt(1.0 + (off / 0.1) ** 2)))
+                if loss < least - 1e-4:
+                    found, least = values | one.fixed, loss
+        return found
+
+    def choosing(self, choice: Mapping[str, float]) -> _Problem:
+        """Return the problem in which some constants are not fitted."""
+        starts = tuple([p for p in free if p.name not in choice] for free in self.starts)
+        return replace(self, starts=starts, fixed=self.fixed | dict(choice))
 
     def folds(
         self, at: IntArray, start: Mapping[str, float], rows: pd.DataFrame
@@ -226,14 +245,15 @@ class _Problem:
         """Return the residuals of rows under constants that whole other shapes gave, and which rows they are."""
         at = _thinned(at)
         part, measured = _rows_of(self.operator, at), self.measured[at]
-        one = _Problem(self.accelerator, self.kernel, part, measured, self.starts, self.fixed)
+        choice = next(c for c in self.choices if all(start[n] == value for n, value in c.items()))
+        one = replace(self.choosing(choice), operator=part, measured=measured)
         shape = np.unique(_shapes(rows, self.kernel)[at], return_inverse=True)[1]
 
         def fitted(chosen: IntArray) -> dict[str, float]:
             def times(values: Mapping[str, float]) -> FloatArray:
                 return one.time(values, chosen)
 
-            return fit(times, measured[chosen], self.starts[0], prior=False, start=start)
+            return fit(times, measured[chosen], one.starts[0], prior=False, start=start)
 
         return held_out_residuals(fitted, one.time, measured, shape, _FOLDS).residual, at
 
@@ -282,7 +302,8 @@ def _problem(
         for start in ({}, *_STARTS)
     )
     measured = chosen["time"].to_numpy(dtype=np.float64)
-    return _Problem(platform.accelerator, kernel, operator, measured, starts, fixed)
+    choices = _CHOICES.get(kernel, ({},))
+    return _Problem(platform.accelerator, kernel, operator, measured, starts, fixed, choices)
 
 
 def _parameters(
@@ -312,6 +333,10 @@ def _rounded(values: Mapping[str, float]) -> Kernel:
         "padding": 2e-3,
         "side_cost": 2e-3,
         "stray_cost": 2e-3,
+        "tile_time": 2e-11,
+        "write_cost": 2e-3,
     }
     kept = {k: float(f"{v:.3g}") for k, v in values.items() if v > small.get(k, 0.0)}
+    if "tile_time" not in kept:
+        kept.pop("shared_queries", None)
     return Kernel(**kept)
