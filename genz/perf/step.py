@@ -14,7 +14,7 @@ from genz.perf.efficiency import LIBRARY, KernelConstants
 from genz.perf.launch import launch_time, peak_rates
 from genz.perf.offload import effective_bandwidth
 from genz.perf.roofline import OperatorTime
-from genz.perf.variance import kernel_variance
+from genz.perf.spread import kernel_spread
 from genz.spec.hardware import Accelerator, Network
 from genz.spec.model import Model
 
@@ -228,10 +228,10 @@ def _variance(
     if constants is None:
         return np.zeros(1)
     launches = roofs + work.count.reshape(-1, *(1,) * (roofs.ndim - 1)) * constants.overhead
-    kind = [(o.name, o.kernel) for o in work.operators]
-    kernels = kernel_variance(constants.error, launches, kind)
-    rest = (NETWORK_ERROR * network) ** 2 + (OVERHEAD_ERROR * fixed) ** 2
-    return np.asarray((kernels + rest) / total**2)
+    kind = [(o.kernel, o.name) for o in work.operators]
+    kernels = kernel_spread(constants.error, launches, kind)
+    shares = kernels**2 + (NETWORK_ERROR * network) ** 2 + (OVERHEAD_ERROR * fixed) ** 2
+    return np.asarray(shares / total**2)
 
 
 def pipelined(

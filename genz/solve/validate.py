@@ -14,7 +14,7 @@ import pandas as pd
 from genz.core.errors import GenzError, InputError
 from genz.core.typing import BoolArray, FloatArray
 from genz.db import registry
-from genz.perf.variance import kernel_variance
+from genz.perf.spread import kernel_spread
 from genz.solve.accuracy import accuracy, coverage
 from genz.solve.measured.files import PUBLISHED, Table, platform_name, read_folder, read_table
 from genz.solve.measured.groups import deployments, sizes
@@ -325,8 +325,8 @@ def layer_error(error: FloatArray, time: FloatArray) -> FloatArray:
     ndarray, shape (n_layer,)
         Error [1].
     """
-    variance = kernel_variance(error.T, time.T, range(time.shape[1]))
-    return np.asarray(np.sqrt(variance) / time.sum(axis=1))
+    kind = [("gemm", i) for i in range(time.shape[1])]
+    return np.asarray(kernel_spread(error.T, time.T, kind) / time.sum(axis=1))
 
 
 def _runs(

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import genz
 from genz.cli.shell import main
-from genz.perf.variance import COMMON
+from genz.perf.spread import COMMON
 from genz.solve.measured import PUBLISHED, read_table, wheel
 from genz.solve.measured.operators import operator_rows
 from genz.solve.validate import COLUMNS, DATA_VARIABLE, compare, validate

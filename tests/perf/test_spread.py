@@ -6,55 +6,62 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import genz
-from genz.perf.variance import COMMON, TRANSFER, kernel_variance
+from genz.perf.spread import COMMON, TRANSFER, kernel_spread
 
 COLUMN = st.lists(st.tuples(st.floats(0.0, 0.19), st.floats(0.0, 1.0)), min_size=1, max_size=6)
 
 
-def variance(error, time, kind=None):
-    names = range(len(time)) if kind is None else kind
+def spread(error, time, name=None, kernel="gemm"):
+    names = range(len(time)) if name is None else name
     rows = (np.array(v)[:, None] for v in (error, time))
-    return kernel_variance(*rows, names)[0]
+    return kernel_spread(*rows, [(kernel, n) for n in names])[0]
 
 
 def drawn(error, time, n_sample=400_000):
-    """Return the variance of a sum whose errors are drawn: one part for all kernels, one for each."""
+    """Return the spread of a sum whose errors are drawn: one part for all kernels, one for each."""
     draw = np.random.default_rng(0)
-    all_share = np.sqrt(COMMON) * draw.standard_normal(n_sample)
+    shared = np.sqrt(COMMON) * draw.standard_normal(n_sample)
     own = np.sqrt(1.0 - COMMON) * draw.standard_normal((len(time), n_sample))
-    return np.var(np.array(error) * np.array(time) @ (all_share + own))
+    return np.std(np.array(error) * np.array(time) @ (shared + own))
 
 
 def test_draws_of_common_and_own_errors_vary_as_much():
     error, time = [0.1, 0.15, 0.05], [2.0, 1.0, 4.0]
-    assert variance(error, time) == pytest.approx(drawn(error, time), rel=0.01)
+    assert spread(error, time) == pytest.approx(drawn(error, time), rel=0.01)
 
 
 @given(COLUMN)
-def test_the_variance_lies_between_errors_apart_and_errors_together(rows):
+def test_the_spread_lies_between_errors_apart_and_errors_together(rows):
     error, time = np.array(rows).T
-    apart, together = np.sum((error * time) ** 2), np.sum(error * time) ** 2
-    assert apart * (1.0 - 1e-12) <= variance(error, time) <= together * (1.0 + 1e-12)
+    apart, together = np.sqrt(np.sum((error * time) ** 2)), np.sum(error * time)
+    assert apart * (1.0 - 1e-9) <= spread(error, time) <= together * (1.0 + 1e-9)
 
 
 def test_one_kernel_states_its_own_error():
-    assert variance([0.1], [3.0]) == pytest.approx(0.3**2)
+    assert spread([0.1], [3.0]) == pytest.approx(0.3)
 
 
 def test_a_kernel_of_several_groups_of_layers_is_one():
-    split = variance([0.1, 0.1, 0.15], [1.0, 2.0, 4.0], ["out", "out", "down"])
-    assert split == pytest.approx(variance([0.1, 0.15], [3.0, 4.0]))
+    split = spread([0.1, 0.1, 0.15], [1.0, 2.0, 4.0], ["out", "out", "down"])
+    assert split == pytest.approx(spread([0.1, 0.15], [3.0, 4.0]))
+
+
+def test_classes_go_together():
+    rows = np.array([[0.1], [0.15], [0.12]]), np.array([[1.0], [2.0], [3.0]])
+    kind = [("gemm", "out"), ("gemm", "down"), ("attention_decode", "attention")]
+    products = spread([0.1, 0.15], [1.0, 2.0])
+    assert kernel_spread(*rows, kind) == pytest.approx([products + 0.12 * 3.0])
 
 
 def test_errors_of_constants_from_another_device_go_together():
-    assert variance([TRANSFER] * 3, [1.0, 2.0, 3.0]) == pytest.approx((TRANSFER * 6.0) ** 2)
+    assert spread([TRANSFER] * 3, [1.0, 2.0, 3.0]) == pytest.approx(TRANSFER * 6.0)
 
 
 def test_cases_are_added_up_each_by_itself():
     error = np.array([[0.1, 0.3], [0.05, 0.05]])
     time = np.array([[1.0, 2.0], [3.0, 4.0]])
-    each = [variance(error[:, i], time[:, i]) for i in range(2)]
-    assert kernel_variance(error, time, "ab").tolist() == each
+    each = [spread(error[:, i], time[:, i]) for i in range(2)]
+    assert kernel_spread(error, time, [("gemm", "a"), ("gemm", "b")]).tolist() == each
 
 
 def test_splitting_the_layers_of_a_model_into_groups_keeps_the_error_of_a_step():
