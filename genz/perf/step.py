@@ -14,6 +14,7 @@ from genz.perf.efficiency import LIBRARY, KernelConstants
 from genz.perf.launch import launch_time, peak_rates
 from genz.perf.offload import effective_bandwidth
 from genz.perf.roofline import OperatorTime
+from genz.perf.spread import kernel_spread
 from genz.spec.hardware import Accelerator, Network
 from genz.spec.model import Model
 
@@ -144,7 +145,9 @@ def pass_time(
         flop=row_sum(flop),
         traffic=row_sum(traffic),
         busy_compute=row_sum(flop / peak),
-        variance=_variance(constants, roofs, network_time, overhead, roof),
+        variance=_variance(
+            work, constants, roofs, network_time, fixed, roof + network_time + overhead
+        ),
     )
 
 
@@ -209,23 +212,25 @@ def _mixed_bandwidth(
     return effective_bandwidth(fast, slow.bandwidth, share)
 
 
-#: Spread assumed of collectives and engine overheads until they are fitted.
+#: Spread assumed of collectives and of engine overheads until they are fitted.
 NETWORK_ERROR, OVERHEAD_ERROR = 0.2, 0.3
 
 
 def _variance(
+    work: Work,
     constants: KernelConstants | None,
     roofs: FloatArray,
     network: FloatArray,
-    overhead: FloatArray,
-    roof: FloatArray,
+    fixed: Num,
+    total: FloatArray,
 ) -> FloatArray:
-    """Variance of the log of the sum; errors of operators go together, the other causes apart."""
+    """Variance of the log of the sum; kernels, collectives and the engine go apart."""
     if constants is None:
         return np.zeros(1)
-    total = roof + network + overhead
-    kernels = row_sum(constants.error * roofs)
-    shares = kernels**2 + (NETWORK_ERROR * network) ** 2 + (OVERHEAD_ERROR * overhead) ** 2
+    launches = roofs + work.count.reshape(-1, *(1,) * (roofs.ndim - 1)) * constants.overhead
+    kind = [(o.kernel, o.name) for o in work.operators]
+    kernels = kernel_spread(constants.error, launches, kind)
+    shares = kernels**2 + (NETWORK_ERROR * network) ** 2 + (OVERHEAD_ERROR * fixed) ** 2
     return np.asarray(shares / total**2)
 
 

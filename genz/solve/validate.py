@@ -14,6 +14,7 @@ import pandas as pd
 from genz.core.errors import GenzError, InputError
 from genz.core.typing import BoolArray, FloatArray
 from genz.db import registry
+from genz.perf.spread import kernel_spread
 from genz.solve.accuracy import accuracy, coverage
 from genz.solve.measured.files import PUBLISHED, Table, platform_name, read_folder, read_table
 from genz.solve.measured.groups import deployments, sizes
@@ -24,7 +25,15 @@ from genz.solve.split import DEPLOYMENT, DEPLOYMENT_SHARE, PARTS, held_out
 from genz.solve.worst import worst_groups
 from genz.spec.hardware import Platform
 
-__all__ = ["COLUMNS", "DATA_VARIABLE", "Compared", "Validation", "compare", "validate"]
+__all__ = [
+    "COLUMNS",
+    "DATA_VARIABLE",
+    "Compared",
+    "Validation",
+    "compare",
+    "layer_error",
+    "validate",
+]
 
 #: Columns of the table, in order.
 COLUMNS = (
@@ -270,7 +279,7 @@ def _parts(
             group=group[own],
         )
     if {"model", "op", "tp"} <= set(rows.columns) and kernel == "gemm":
-        yield from _layers(rows, platform, number_format, engine, predicted, ideal, part)
+        yield from _layers(rows, platform, number_format, engine, times, part)
 
 
 def _layers(
@@ -278,32 +287,46 @@ def _layers(
     platform: Platform,
     number_format: str,
     engine: str,
-    predicted: FloatArray,
-    ideal: FloatArray,
+    times: tuple[FloatArray, FloatArray, FloatArray],
     part: Any,
 ) -> Iterator[Compared]:
     """Add up the products of a layer, where all of them were measured."""
-    frame = rows[["model", "tp", "m", "op", "time"]].assign(
-        predicted=predicted, ideal=ideal, part=part
-    )
-    grouped = frame.groupby(["model", "tp", "m"], sort=False)
-    whole = grouped["op"].transform("nunique") == frame["op"].nunique()
-    sums = frame[whole].groupby(["model", "tp", "m"], sort=False)
-    total = sums[["time", "predicted", "ideal"]].sum()
-    if total.empty:
+    layer, names = ["model", "tp", "m"], ("predicted", "ideal", "error")
+    frame = rows[[*layer, "op", "time"]].assign(**dict(zip(names, times, strict=True)))
+    each = frame.pivot_table(index=layer, columns="op").dropna()
+    if each.empty:
         return
+    of = {name: each.xs(name, axis=1, level=0).to_numpy() for name in ("time", *names)}
+    split = frame.assign(part=part).groupby(layer)["part"].first()
     yield Compared(
         kind="gemm_layer",
         device=platform.accelerator.name,
         format=number_format,
         engine=engine,
-        measured=total["time"].to_numpy(),
-        predicted=total["predicted"].to_numpy(),
-        ideal=total["ideal"].to_numpy(),
-        error=np.full(len(total), np.nan),
-        part=sums["part"].first().to_numpy(),
-        group=total.index.get_level_values("model").to_numpy(),
+        measured=of["time"].sum(axis=1),
+        predicted=of["predicted"].sum(axis=1),
+        ideal=of["ideal"].sum(axis=1),
+        error=layer_error(of["error"], of["predicted"]),
+        part=split.reindex(each.index).to_numpy(),
+        group=each.index.get_level_values("model").to_numpy(),
     )
+
+
+def layer_error(error: FloatArray, time: FloatArray) -> FloatArray:
+    """Return the standard deviation of the log error of sums of different products.
+
+    Parameters
+    ----------
+    error, time : ndarray, shape (n_layer, n_product)
+        What is stated of each product [1], and its time [s].
+
+    Returns
+    -------
+    ndarray, shape (n_layer,)
+        Error [1].
+    """
+    kind = [("gemm", i) for i in range(time.shape[1])]
+    return np.asarray(kernel_spread(error.T, time.T, kind) / time.sum(axis=1))
 
 
 def _runs(

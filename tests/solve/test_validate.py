@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 import genz
 from genz.cli.shell import main
+from genz.perf.spread import COMMON
 from genz.solve.measured import PUBLISHED, read_table, wheel
 from genz.solve.measured.operators import operator_rows
 from genz.solve.validate import COLUMNS, DATA_VARIABLE, compare, validate
@@ -61,7 +62,6 @@ def test_classes_over_all_devices_weigh_rows(subset):
     assert one["mape"] == pytest.approx(np.mean(np.abs(off)))
     assert one["bias"] == pytest.approx(np.mean(off))
     assert one["coverage_90"] == pytest.approx(np.mean(inside))
-    assert pooled.loc[pooled["class"] == "gemm_layer", "coverage_90"].isna().all()
 
 
 def test_published_subset_is_small_and_names_its_source():
@@ -136,6 +136,21 @@ def test_unknown_devices_are_said(tmp_path):
         median_us=[9],
     )
     assert compare(tmp_path).skipped == ("vidur_gemm.csv.gz: device z9 is not in the database",)
+
+
+def test_products_of_a_layer_are_added_up_with_their_error(tmp_path):
+    """A layer without one of its products is none; two products have part of their error in common."""
+    ops = {"op": ["a", "b", "a"], "n": [512, 4096, 512], "k": [4096, 4096, 4096]}
+    write(tmp_path, "vidur_gemm", device="a100", model="m", tp=1, m=[8, 8, 16], median_us=[9.0, 30.0, 9.0],
+          **ops)  # fmt: skip
+    products, layer = compare(tmp_path).compared
+    assert layer.kind == "gemm_layer"
+    assert layer.measured == pytest.approx([39e-6])
+    assert layer.predicted == pytest.approx([products.predicted[:2].sum()])
+    weighted = products.error[0] * products.predicted[:2]
+    common = COMMON * weighted.sum() ** 2
+    apart = (1.0 - COMMON) * (weighted**2).sum()
+    assert layer.error * layer.predicted == pytest.approx([np.sqrt(common + apart)])
 
 
 @pytest.mark.parametrize(
