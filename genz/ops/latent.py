@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from genz.core.typing import FloatArray, Num
-from genz.ops.attention import QUERY_TILE, serial_parts
+from genz.ops.attention_parts import QUERY_TILE, serial_parts
 from genz.ops.linear import gemm, heads, rotary
 from genz.ops.site import Site
 from genz.ops.stream import Stream, attended_pairs

@@ -146,11 +146,14 @@ def prefill_attention_time(
     Notes
     -----
     With :math:`A = \sum_i \min(\text{cached} + i, \text{window})` pairs of query and key: :math:`F = 4 b A h d`,
-    :math:`X = b A h` exponentials, which the special-function units take, D the keys that the last query tile walks.
+    :math:`X = b A h` exponentials, which the special-function units take, D the keys that the last query tile walks, T
+    tiles of 128 queries, a query head's or shared by those of a key-value head, and a pass before that rotates queries or
+    writes the cache.
 
-    Error in bf16 of vLLM, window excepted: A100 11.9 %, H100 10.4, H200 10.6, B200 12.5, B300 12.6, GB200 12.2,
-    L40S 17.5, RTX PRO 6000 14.1; on an fp8 cache H100 13.4 %, H200 13.1, B200 18.1, B300 19.0, GB200 17.4, L40S
-    18.8, RTX PRO 6000 15.8; fp8, TensorRT-LLM: H100 16.1 %, H200 16.9, B200 15.5, L40S 38.7.
+    Error in bf16 of vLLM, window excepted: A100 8.1 %, H100 8.4, H200 8.6, B200 7.8, B300 7.8, GB200 7.8, L40S 14.4, RTX
+    PRO 6000 10.3; on an fp8 cache H100 11.9 %, H200 11.6, B200 11.0, B300 11.9, GB200 10.4, L40S 18.5, RTX PRO 6000 15.0;
+    TensorRT-LLM in bf16 A100 3.7 %, H100 7.2, H200 7.1, B200 5.5, L40S 17.3, in fp8 H100 4.5 %, H200 4.2, B200 4.6, L40S
+    38.0.
 
     References
     ----------
@@ -210,12 +213,12 @@ def decode_attention_time(
     Notes
     -----
     :math:`F = 4 b L h d`, :math:`Q = 2 b g d (w L + 2 h / g)` with L tokens, g key-value heads and w bytes of a
-    cached value; kernels that pad read L in tiles of 128. :math:`D = b g` tiles.
+    cached value; kernels that pad read L in tiles of 128. :math:`D = b g` tiles, or where a library splits the cache
+    among cores by a rule :func:`genz.perf.split_kv.dealt_time`.
 
-    Error in bf16 of vLLM over 2 to 131072 tokens, window and warm caches excepted: A100 17.5 %, H100 7.1, H200 7.8,
-    B200 6.6, B300 5.1, GB200 6.7, L40S 14.2, RTX PRO 6000 16.0; on an fp8 cache H100 11.4 %, H200 12.1, B200 9.6,
-    B300 8.6, GB200 7.8, L40S 10.7, RTX PRO 6000 8.8; TensorRT-LLM in bf16 A100 26.2 %, H100 24.6, H200 28.8, B200
-    8.8, L40S 11.8.
+    Error in bf16 of vLLM over 2 to 131072 tokens, window and warm caches excepted: A100 6.6 %, H100 5.5, H200 6.2, B200
+    6.6, B300 5.1, GB200 6.7, L40S 6.4, RTX PRO 6000 6.2; on an fp8 cache H100 10.7 %, H200 11.6, B200 9.6, B300 8.6,
+    GB200 7.8, L40S 10.7, RTX PRO 6000 8.8; TensorRT-LLM in bf16 A100 11.0 %, H100 7.9, H200 8.1, B200 6.0, L40S 6.6.
 
     References
     ----------

@@ -129,7 +129,7 @@ def _further(
     }
     waves = [
         i for i, (o, k) in enumerate(zip(operators, kernels, strict=True))
-        if "wave_core" in present[id(k)] and "split" not in present[id(k)] and counts(o.output)
+        if "wave_core" in present[id(k)] and counts(o.output) and not counts(o.head)
     ]  # fmt: skip
     rows: dict[str, Rows] = {"padding": [], "beside": []}
     rows["idle"] = _idle(waves, operators, kernels) if waves else []
@@ -150,7 +150,7 @@ def _further(
             beside.append(k.stray_cost * o.stray / bandwidth)
         if "exponential_time" in terms and counts(o.exponential):
             beside.append(k.exponential_time * o.exponential)
-        if "split" in terms:
+        if "split" in terms and counts(o.head):
             beside.append(dealt_time(o, k))
         elif "depth_time" in terms and counts(o.depth):
             beside.append(k.depth_time * o.depth)

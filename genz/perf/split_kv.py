@@ -29,8 +29,8 @@ __all__ = [
 
 #: What :class:`genz.spec.hardware.Kernel` names by ``split``.
 FLASH, XQA, MASKED, FLASH_3 = 1.0, 2.0, 3.0, 4.0
-#: Query heads of a group that XQA takes at most. [1]
-_GROUP = 32.0
+#: Query heads of a group that XQA takes at most, and those that fill a tile of rows. [1]
+_GROUP, _ROWS = 32.0, 16.0
 #: Keys of a part at least, and waves of parts at most. [tokens], [1]
 _KEYS, _WAVES = 128.0, 8.0
 #: Parts of a request at most: the root of so many times those of 128 keys. [1]
@@ -112,7 +112,8 @@ def dealt_time(operator: Operator, kernel: Kernel) -> FloatArray:
 
     FlashAttention takes as many parts as fill the cores twice, of 128 keys or more; version 2 takes one where heads do not
     stand in for tokens. XQA takes parts of 128 keys or more, of :math:`h` such up to :math:`\sqrt{8 h}`, and at most eight
-    waves of them. Masked attention takes as many as fill the cores once, of 1024 threads with work for eight steps each.
+    waves of them; a part takes longer where its query heads need a second tile of rows. Masked attention takes as many as
+    fill the cores once, of 1024 threads with work for eight steps each.
     """
     rule = np.asarray(kernel.split, dtype=np.float64)
     core = np.asarray(kernel.wave_core, dtype=np.float64)
@@ -125,8 +126,9 @@ def dealt_time(operator: Operator, kernel: Kernel) -> FloatArray:
         [_twice(pair, most, core), _waves(pair, most, core), _once(pair, operator.walk, core)],
         1.0,
     )
+    wide = (rule == XQA) & (operator.head > _ROWS * operator.depth)
     time = (
-        kernel.depth_time * np.maximum(pair * part, core)
+        kernel.depth_time * np.maximum(pair * part, core) * (1.0 + kernel.group_cost * wide)
         + kernel.split_time * (part > 1.0)
         + kernel.walk_time * operator.walk / part
         + kernel.copy_time * ((rule == FLASH) & (swap > 1.0))

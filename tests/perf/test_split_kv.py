@@ -59,10 +59,16 @@ def test_few_requests_are_no_matter_where_no_limit_is_set():
     ],
 )
 def test_parts_of_heads_that_go_together(case, pair, part):
-    k = kernel(split=XQA, depth_time=2e-8, split_time=1e-6, walk_time=1e-11)
+    k = kernel(split=XQA, depth_time=2e-8, split_time=1e-6, walk_time=1e-11, group_cost=0.5)
     values = case[1] * 2 * 128 / part
     by_hand = 2e-8 * max(pair * part, 132) + (1e-6 if part > 1 else 0.0) + 1e-11 * values
     assert dealt_time(decode(*case), k) == pytest.approx(by_hand)
+
+
+def test_parts_that_more_than_16_heads_walk_take_longer_in_xqa():
+    k = kernel(split=XQA, depth_time=2e-8, group_cost=0.5)
+    sixteen, more = (dealt_time(decode(512, 100, n, 1), k) for n in (16, 17))
+    assert (sixteen, more) == (pytest.approx(2e-8 * 512), pytest.approx(3e-8 * 512))
 
 
 @pytest.mark.parametrize(
@@ -171,3 +177,23 @@ def test_constants_of_each_kernel_are_in_the_database():
         assert kernels_of(chip, [decode(*case)]) == [known["bf16"]]
     assert known["bf16-trtllm"].block_least == chip.n_core / 4
     assert known["bf16_fp8-trtllm"].block_least == 0.0
+
+
+def test_an_engine_of_before_flash_attention_has_a_decode_of_its_own():
+    """32 layers, each a launch that takes 1 us longer."""
+    platform, model = genz.platform("a100_sxm_1"), genz.model("llama2_7b")
+    chip = platform.accelerator
+    known = chip.kernel["attention_decode"]
+    late = known["bf16"].replace(overhead=float(known["bf16"].overhead) + 1e-6)
+    apart = chip.replace(
+        kernel=dict(chip.kernel) | {"attention_decode": dict(known) | {"bf16_paged": late}}
+    )
+    engine = genz.engine("vllm_0_15")
+    times = [
+        genz.decode(
+            model, platform.replace(accelerator=apart), batch=4, context=1000,
+            engine=engine.replace(paged_attention=paged),
+        ).time
+        for paged in (True, False)
+    ]  # fmt: skip
+    assert times[0] - times[1] == pytest.approx(32e-6)

@@ -70,7 +70,7 @@ _CHOICES: dict[str, tuple[dict[str, float], ...]] = {
 }
 _THROTTLED = {"throttle": (0.5, 1e-3, 5.0)}
 _DEALT = {"split_time": (2e-6, 1e-9, 1e-4), "walk_time": (5e-11, 1e-14, 1e-9)}
-_COPIED = {"copy_time": (5e-6, 1e-9, 1e-4)}
+_OWN = {FLASH: {"copy_time": (5e-6, 1e-9, 1e-4)}, XQA: {"group_cost": (0.5, 1e-3, 50.0)}}
 _QUANTISED = {"side_cost": (1.0, 1e-3, 50.0)}
 _BASE: dict[str, tuple[float, float]] = {
     "compute_efficiency": (0.001, 1.0),
@@ -291,7 +291,7 @@ def _problem(
     fixed = {"wave_core": float(base.wave_core)} if waves else {}
     if base.split and not variant.endswith(PAGED):
         rule = MASKED if variant.endswith(HEADS) else float(base.split)
-        more |= _DEALT | (_COPIED if rule == FLASH else {})
+        more |= _DEALT | _OWN.get(rule, {})
         fixed |= {"split": rule}
         if rule == XQA:
             fixed |= {"block_least": float(base.block_least)}
@@ -327,6 +327,7 @@ def _rounded(values: Mapping[str, float]) -> Kernel:
         "depth_time": 2e-12,
         "split_time": 1e-8,
         "copy_time": 1e-8,
+        "group_cost": 2e-3,
         "walk_time": 1e-13,
         "tile_depth": 0.2,
         "exponential_time": 2e-15,

@@ -23,7 +23,7 @@ import pandas as pd
 from genz.core.errors import GenzError
 from genz.db import registry
 from genz.db.paths import data_root
-from genz.ops.attention import PAGED
+from genz.ops.attention import HEADS, PAGED
 from genz.perf.efficiency import PRIOR, RELATIVE
 from genz.solve.calibrate import carry
 from genz.solve.calibrate.collective_fit import (
@@ -166,8 +166,10 @@ def _named(found: Sequence[Refit]) -> list[Refit]:
         named.append(replace(one, key=own))
     classes = [*PRIOR, *RELATIVE]
 
-    def alike(one: Refit) -> tuple[int, bool]:
-        return classes.index(one.kernel), one.key.endswith(PAGED)
+    def alike(one: Refit) -> tuple[int, int]:
+        return classes.index(one.kernel), [one.key.endswith(s) for s in (HEADS, PAGED, "")].index(
+            True
+        )
 
     named.sort(key=lambda r: (*alike(r), r.key))
     return [one for _, own in groupby(named, alike) for one in with_errors([*own])]
