@@ -42,12 +42,12 @@ def dealt_parts(
     alone = all(s.phase == "decode" for s in site.streams) or not site.joint_attention
     row = request * stream.beams
     swap = np.greater(query_head, kv_head) & np.equal(stream.new, 1.0)
-    lies = np.equal(kv_head, 1.0) | np.less_equal(row, 1.0)
+    copied = np.where(np.equal(kv_head, 1.0), 0.0, np.clip(row - 1.0, 0.0, 1.0))
     return {
         "head": row * query_head,
         "keys": keys,
         "walk": keys * depth,
-        "swap": np.where(swap & alone & (mixer.window is None), np.where(lies, 1.0, 2.0), 0.0),
+        "swap": np.where(swap & alone & (mixer.window is None), 1.0 + copied, 0.0),
     }
 
 

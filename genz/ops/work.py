@@ -58,7 +58,7 @@ class Operator:
         Keys that such a pair sees [tokens], and values of keys and values that it walks. [1]
     swap : array_like, shape (...)
         Whether heads of a group may stand in for query tokens in decode: 0 not, 1 as they lie in memory, 2 once they are
-        put side by side.
+        put side by side; between those in a mean over batches of one and more.
     tile, shared_tile : array_like, shape (...)
         Tiles of queries in prefill, where each query head has its own, and where those of a key-value head share them. [1]
     query : array_like, shape (...)

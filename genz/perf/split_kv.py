@@ -39,8 +39,6 @@ _ROOT = 8.0
 _WALK = 2.0 * 1024.0 * 8.0 * 8.0
 #: Rows of a tile of queries, and blocks that a core holds. [1]
 TILE, _HELD = 64.0, 2.0
-#: Share of the blocks that cores hold from which on FlashAttention does not split. [1]
-_FULL = 0.8
 
 
 def works_apart(operator: Operator, least: Num) -> BoolArray:
@@ -106,9 +104,10 @@ def dealt_time(operator: Operator, kernel: Kernel) -> FloatArray:
     Notes
     -----
     The cache of :math:`n` pairs of a request and a head is split in :math:`s` parts each. A wave of parts occupies all
-    cores :math:`C`, so that it takes :math:`\tau_d \max(n s, C)`, to which come :math:`\tau_s` if :math:`s > 1`,
-    :math:`\tau_w V / s` for the :math:`V` values of a part that one core walks, and the time to copy heads. A kernel
-    without a rule takes :math:`\tau_d n`.
+    cores :math:`C`, so that it takes :math:`\tau_d \max(n s, C)`, to which come :math:`\tau_s \min(s - 1, 1)` to put them
+    together, :math:`\tau_w V / s` for the :math:`V` values of a part that one core walks, and the time to copy heads. A
+    kernel without a rule takes :math:`\tau_d n`. Parts are not rounded: whole ones would let a step take less time for
+    more requests, and are no nearer to the tables.
 
     FlashAttention takes as many parts as fill the cores twice, of 128 keys or more; version 2 takes one where heads do not
     stand in for tokens. XQA takes parts of 128 keys or more, of :math:`h` such up to :math:`\sqrt{8 h}`, and at most eight
@@ -120,7 +119,7 @@ def dealt_time(operator: Operator, kernel: Kernel) -> FloatArray:
     swap = np.asarray(operator.swap)
     alone = (rule == MASKED) | ((rule == FLASH) & (swap == 0.0))
     pair = np.maximum(np.where(alone, operator.head, operator.depth), 1.0)
-    most = np.maximum(np.floor(operator.keys / _KEYS), 1.0)
+    most = np.maximum(operator.keys / _KEYS, 1.0)
     part = np.select(
         [(rule == FLASH_3) | ((rule == FLASH) & (swap > 0.0)), rule == XQA, rule == MASKED],
         [_twice(pair, most, core), _waves(pair, most, core), _once(pair, operator.walk, core)],
@@ -129,28 +128,25 @@ def dealt_time(operator: Operator, kernel: Kernel) -> FloatArray:
     wide = (rule == XQA) & (operator.head > _ROWS * operator.depth)
     time = (
         kernel.depth_time * np.maximum(pair * part, core) * (1.0 + kernel.group_cost * wide)
-        + kernel.split_time * (part > 1.0)
+        + kernel.split_time * np.minimum(part - 1.0, 1.0)
         + kernel.walk_time * operator.walk / part
-        + kernel.copy_time * ((rule == FLASH) & (swap > 1.0))
+        + kernel.copy_time * (rule == FLASH) * np.maximum(swap - 1.0, 0.0)
     )
     return np.asarray(np.where(rule > 0.0, time, kernel.depth_time * operator.depth))
 
 
 def _twice(pair: FloatArray, most: FloatArray, core: FloatArray) -> FloatArray:
     """Parts of a request in FlashAttention."""
-    held = _HELD * core
-    room = np.where(pair < _FULL * held, np.floor(held / pair), 1.0)
-    return np.minimum(most, np.maximum(room, 1.0))
+    return np.minimum(most, np.maximum(_HELD * core / pair, 1.0))
 
 
 def _waves(pair: FloatArray, most: FloatArray, core: FloatArray) -> FloatArray:
     """Parts of a request in XQA."""
-    part = np.minimum(most, np.round(np.sqrt(_ROOT * most)))
-    room = np.maximum(np.floor(_WAVES * core / pair), 1.0)
-    return np.asarray(np.where(pair * part > _WAVES * core, room, part))
+    room = np.maximum(_WAVES * core / pair, 1.0)
+    return np.asarray(np.minimum(np.minimum(most, np.sqrt(_ROOT * most)), room))
 
 
 def _once(pair: FloatArray, walk: Num, core: FloatArray) -> FloatArray:
     """Parts of a request in masked multi-head attention."""
-    most = np.maximum(np.ceil(walk / _WALK), 1.0)
-    return np.asarray(np.minimum(most, np.maximum(np.ceil(core / pair), 1.0)))
+    most = np.maximum(walk / _WALK, 1.0)
+    return np.asarray(np.minimum(most, np.maximum(core / pair, 1.0)))

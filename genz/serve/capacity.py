@@ -120,7 +120,11 @@ def capacity(
     ends = top * _LEAST, top
     values = cases.excess(ends[0]), cases.excess(ends[1])
     found = crossing(_Cases.excess, cases, ends, values, tolerance=_TOLERANCE)
-    return _result(cases, _settled(cases, cases.loop.at_arrivals(found.at)), values)
+    return _result(cases, _settled(cases, found.at), values)
+
+
+#: Shares of the prompts per step at which the rate tells whether it falls with more.
+_FEWER = (0.95, 0.9)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,10 +163,16 @@ class _Cases:
         return np.asarray(1.0 - 1.0 / np.maximum(self.used(load).max(axis=0), _LEAST))
 
 
-def _settled(cases: _Cases, load: Served) -> Served:
-    """Return a load in the least state at its rate; where that one breaks limits, at the greatest rate below that keeps them."""
+def _settled(cases: _Cases, arrivals: FloatArray) -> Served:
+    """Return the load of a number of prompts per step in the least state at its rate.
+
+    Where that one breaks limits it is the load at the greatest rate below that keeps them; where fewer prompts per step are
+    served faster, as crowded steps take more than their share, that at the greatest rate of all.
+    """
     shape, full = cases.loop.room.shape, cases.loop.top.rate
-    most = np.clip(load.rate, full * _LEAST, full * _NEARLY)
+    rate, *fewer = (cases.loop.at_arrivals(x * arrivals).rate for x in (1.0, *_FEWER))
+    falls = np.maximum(*fewer) > rate
+    most = np.clip(np.where(falls, full, rate), full * _LEAST, full * _NEARLY)
     at_most = cases.excess_at_rate(most)
     again = np.flatnonzero(at_most > _TOLERANCE)
     if again.size:

@@ -130,8 +130,8 @@ def test_best_gpu_map(published):
     assert (close.margin < 0.09).all()
     said = figure("melange_best_gpu").note
     assert f"Same GPU in {agree.sum()} of 60 cells" in said
-    assert ((both.margin < 0.01) & agree).sum() == 3
-    assert "in three of them by less than 1 %" in said
+    assert ((both.margin < 0.01) & agree).sum() == 1
+    assert "in one of them by less than 1 %" in said
     short = both[~agree & (both.prompt >= 1000) & (both.output <= 250)]
     h100, a100 = (
         PRICES[gpu] * per_dollar(gpu, short.prompt.to_numpy(), short.output.to_numpy(), 0.12)
@@ -147,7 +147,7 @@ def test_best_gpu_map(published):
     ("others", "h100", "agree"),
     [
         ("vllm_2023_dgx_h100", "vllm_2023_dgx_h100", 45),
-        ("vllm_2023", "vllm_2023_dgx_h100", 41),
+        ("vllm_2023", "vllm_2023_dgx_h100", 40),
     ],
 )
 def test_other_engines_agree_in_as_many_cells_as_the_note_says(others, h100, agree, published):
@@ -190,7 +190,7 @@ def test_the_long_cells_ask_more_of_the_h100_than_its_hardware_has(published):
 @pytest.mark.parametrize(
     ("name", "keys", "least"),
     [
-        ("melange_a10g_a100", (["prompt", "output"],) * 2, 33),
+        ("melange_a10g_a100", (["prompt", "output"],) * 2, 32),
         ("melange_a100_h100_70b", (["prompt", "output"],) * 2, 18),
         ("melange_slo", (["size", "ms"], ["size", "tpot_ms"]), 25),
     ],

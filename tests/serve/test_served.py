@@ -189,29 +189,34 @@ def test_more_load_is_slower(zoo, cluster):
         assert (np.diff(done.percentile(name, 0.9)) >= 0).all(), name
 
 
+@pytest.mark.parametrize("stretch", [1.0, 1.13])
 @pytest.mark.parametrize("seed", range(12))
-def test_times_never_fall_with_the_rate(seed):
-    """Also where steps jump with the batch, as the waves of a matrix unit make them, and several states are stationary."""
+def test_times_never_fall_with_the_rate(seed, stretch):
+    """Also where steps jump with the batch, as the waves of a matrix unit make them, and several states are stationary.
+
+    Where prompts stretch what they add to a step, it falls by that part of a jump of the step without them.
+    """
     draw = np.random.default_rng(seed)
     model = registry.model(draw.choice(["llama3_1_8b", "llama2_7b", "mixtral_8x7b"]))
     platform = registry.platform(draw.choice(["a100_sxm_8", "a100_sxm_8", "h100_sxm_8"]))
     work = Workload.of(int(np.exp(draw.uniform(4.0, 8.0))), int(np.exp(draw.uniform(3.0, 7.0))))
     options = {
-        "engine": registry.engine("vllm_0_19"), "precision": "bf16",
+        "engine": registry.engine("vllm_0_19").replace(stretch_prompt=stretch), "precision": "bf16",
         "parallel": Parallel(tensor=int(draw.choice([2, 4, 8]))),
     }  # fmt: skip
+    lost = stretch - 1.0
     top = float(served(model, platform, work, rate=1e-3, **options).stable_rate)
     many = top * np.concatenate([np.geomspace(1e-3, 0.3, 30), np.linspace(0.3, 0.9999, 300)])
     done = served(model, platform, work, rate=many, **options)
     assert done.converged.all()
     np.testing.assert_allclose(done.rate, many, rtol=1e-9)
-    # prompts per step over the step; a step that falls by the stretch of a jump leaves a gap between rates
+    # prompts per step over the step; a fall leaves a gap between rates
     loop = OpenLoop.of(Deployment.of(model, platform, options), work, {})
     point, _ = at_rate(loop.at, loop.load, many, loop.top)
-    np.testing.assert_allclose(point.arrivals / point.tau, many, rtol=3e-4)
+    np.testing.assert_allclose(point.arrivals / point.tau, many, rtol=1e-6 + 0.015 * lost)
     assert (np.diff(done.ttft) >= -1e-9 * done.ttft[1:]).all()
     # the chord that tells how crowded steps are may lose a jump at its far end
-    assert (np.diff(done.tpot) >= -0.04 * done.tpot[1:]).all()
+    assert (np.diff(done.tpot) >= -(0.015 + 0.3 * lost) * done.tpot[1:]).all()
     assert np.mean(np.diff(done.tpot) < -1e-9 * done.tpot[1:]) < 0.01
 
 
