@@ -160,15 +160,15 @@ def _further(
 
 
 def _empty(operator: Operator, kernel: Kernel) -> Num:
-    """Return arithmetic on empty rows, which takes its time at the peak [flop].
+    """Return arithmetic on empty rows, as if it ran at the share of the peak that decode reaches [flop].
 
-    FlashAttention 2 has a tile for each query head.
+    FlashAttention 2 has a tile for each query head, whose empty rows run at the peak itself.
     """
-    idle = operator.idle
-    if counts(kernel.split):
-        each = np.equal(kernel.split, FLASH) & np.greater(idle, 0.0)
-        idle = np.where(each, (TILE - 1.0) * operator.flop, idle)
-    return kernel.compute_efficiency * idle
+    if not counts(kernel.split):
+        return operator.idle
+    each = np.equal(kernel.split, FLASH) & np.greater(operator.idle, 0.0)
+    own = kernel.compute_efficiency * (TILE - 1.0) * operator.flop
+    return np.where(each, own, operator.idle)
 
 
 def _prompt(o: Operator, k: Kernel, terms: frozenset[str], bandwidth: Num) -> list[Num]:
