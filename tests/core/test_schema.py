@@ -114,6 +114,14 @@ def test_the_caller_keeps_its_own_array_and_table():
     assert mass.flags.writeable
 
 
+def test_derived_values_are_not_checked_again():
+    other = BIKE.derived(gears=np.array([0.5, 7.0]))
+    assert other.gears.tolist() == [0.5, 7.0]
+    assert (other.name, BIKE.gears) == ("a", 1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        other.gears = 2
+
+
 def test_replace_copies_and_leaves_the_original():
     other = BIKE.replace(gears=7, mass=10.0)
     assert (other.gears, other.mass, other.name) == (7, 10.0, "a")

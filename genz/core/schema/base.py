@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -44,9 +43,8 @@ class Record:
 
     def derived(self, **changes: Any) -> Self:
         """Return a copy with values that follow from checked ones, which are not checked again."""
-        new = copy.copy(self)
-        for name, value in changes.items():
-            object.__setattr__(new, name, value)
+        new = object.__new__(type(self))
+        vars(new).update(vars(self) | changes)
         return new
 
     def __eq__(self, other: object) -> bool:
