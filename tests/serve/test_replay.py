@@ -99,13 +99,14 @@ def test_open_loop_against_the_event_loop(use):
 
 
 @pytest.mark.parametrize(
-    ("prompt", "output", "rate"), [(404, 31, 12.0), (404, 31, 29.0), (300, 300, 11.95)]
+    ("prompt", "output", "use"), [(404, 31, 0.34), (404, 31, 0.83), (300, 300, 0.77)]
 )
-def test_steps_that_jump_with_the_batch_against_the_event_loop(prompt, output, rate):
+def test_steps_that_jump_with_the_batch_against_the_event_loop(prompt, output, use):
     """The waves of an A100: a jump between two batches is not a slope of the step."""
     model, platform = registry.model("llama3_1_8b"), registry.platform("a100_sxm_1")
     options = {"engine": registry.engine("vllm_0_19").replace(**AT_ONCE)}
     work, n = Workload.of(prompt, output), 3000
+    rate = use * float(served(model, platform, work, rate=1.0, **options).stable_rate)
     arrival = np.cumsum(np.random.default_rng(0).exponential(1.0 / rate, n))
     drawn = {"prompt": np.full(n, prompt), "output": np.full(n, output)}
     run = replay(model, platform, **drawn, arrival=arrival, **options)
