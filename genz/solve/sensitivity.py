@@ -166,7 +166,7 @@ def sensitivity(
     ...                          vary={"price": 0.5, "rate": (0.5, 1.0)}, resolution=None)
     >>> found.to_frame()[["input", "low_value", "high_value", "low", "high", "elasticity"]].round(2)
        input  low_value  high_value  low  high  elasticity
-    0   rate       22.5        90.0  6.0  18.0        0.79
+    0   rate       22.5        90.0  6.0  20.0        0.87
     1  price        1.0         3.0  5.0  15.0        1.00
     """
     if resolution is not None:
