@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -12,6 +12,7 @@ from genz.core.search import crossing
 from genz.core.typing import FloatArray, IntArray, Num
 from genz.serve.deployment import Deployment, Options
 from genz.serve.served import OpenLoop, Served
+from genz.serve.stationary import mean_step
 from genz.spec.deployment import Objective, Workload, check_choice
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
@@ -153,13 +154,14 @@ class _Cases:
 
     def excess(self, arrivals: FloatArray) -> FloatArray:
         """Return what is above zero beyond a limit, and nearly a line in the prompts per step [1]."""
-        return self._beyond(self.loop.at_arrivals(arrivals))
+        return self.beyond(self.loop.at_arrivals(arrivals))
 
     def excess_at_rate(self, rate: FloatArray) -> FloatArray:
         """Return the same in the least state at a rate [1]."""
-        return self._beyond(self.loop.at_rate(rate))
+        return self.beyond(self.loop.at_rate(rate))
 
-    def _beyond(self, load: Served) -> FloatArray:
+    def beyond(self, load: Served) -> FloatArray:
+        """Return the excess of a load [1]."""
         return np.asarray(1.0 - 1.0 / np.maximum(self.used(load).max(axis=0), _LEAST))
 
 
@@ -169,20 +171,32 @@ def _settled(cases: _Cases, arrivals: FloatArray) -> Served:
     Where that one breaks limits it is the load at the greatest rate below that keeps them; where fewer prompts per step are
     served faster, as crowded steps take more than their share, that at the greatest rate of all.
     """
-    shape, full = cases.loop.room.shape, cases.loop.top.rate
-    rate, *fewer = (cases.loop.at_arrivals(x * arrivals).rate for x in (1.0, *_FEWER))
+    loop = cases.loop
+    shape, full = loop.room.shape, loop.top.rate
+    shares = (x * arrivals for x in (1.0, *_FEWER))
+    rate, *fewer = (x / mean_step(loop.at, loop.load, x) for x in shares)
     falls = np.maximum(*fewer) > rate
     most = np.clip(np.where(falls, full, rate), full * _LEAST, full * _NEARLY)
-    at_most = cases.excess_at_rate(most)
-    again = np.flatnonzero(at_most > _TOLERANCE)
-    if again.size:
-        part, high = cases.some(shape, again), most.reshape(-1)[again]
-        values = part.excess_at_rate(high * _LEAST), at_most.reshape(-1)[again]
-        ends = high * _LEAST, high
-        found = crossing(_Cases.excess_at_rate, part, ends, values, tolerance=_TOLERANCE)
-        most = np.array(most)
-        most.reshape(-1)[again] = found.at
-    return cases.loop.at_rate(most)
+    load = loop.at_rate(most)
+    excess = cases.beyond(load)
+    again = np.flatnonzero(excess > _TOLERANCE)
+    if not again.size:
+        return load
+    part, high = cases.some(shape, again), most.reshape(-1)[again]
+    ends = high * _LEAST, high
+    values = part.excess_at_rate(ends[0]), excess.reshape(-1)[again]
+    found = crossing(_Cases.excess_at_rate, part, ends, values, tolerance=_TOLERANCE)
+    return _placed(load, part.loop.at_rate(found.at), again, shape)
+
+
+def _placed(whole: Served, part: Served, index: IntArray, shape: tuple[int, ...]) -> Served:
+    """Return a load with the rate, batch and times of others at some places of its flattened shape."""
+    changed: dict[str, Any] = {}
+    for name in ("rate", "stable_rate", "batch", "ttft", "tpot"):
+        value = np.array(np.broadcast_to(getattr(whole, name), shape))
+        value.reshape(-1)[index] = getattr(part, name)
+        changed[name] = value
+    return replace(whole, **changed)
 
 
 def _result(cases: _Cases, load: Served, values: tuple[FloatArray, FloatArray]) -> Capacity:
