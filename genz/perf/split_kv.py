@@ -1,11 +1,11 @@
 """How decode kernels split the cache of a request among cores, and which of TensorRT-LLM's two serves.
 
-The rules are those of the sources, the times are fitted. FlashAttention 2 (``csrc/flash_attn/flash_api.cpp`` of
-vllm-project/flash-attention) splits the cache only where heads of a group stand in for query tokens, FlashAttention 3
-(``hopper/heuristics.h`` there) everywhere. XQA works the query
-heads of a key-value head together, masked multi-head attention each by itself (``cpp/tensorrt_llm/kernels`` of
-NVIDIA/TensorRT-LLM: ``mayHavePerfGain`` of ``decoderXQAImplJIT.cpp``, ``computeMultiBlockCount`` of
-``decoderXQAImplCommon.h``, ``multi_block_grid_setup`` of ``decoderMaskedMultiheadAttentionLaunch.h``).
+The rules follow the sources where a comment below says no other, the times are fitted. FlashAttention 2
+(``csrc/flash_attn/flash_api.cpp`` of vllm-project/flash-attention) splits the cache only where heads of a group stand in
+for query tokens, FlashAttention 3 (``hopper/heuristics.h`` there) everywhere. XQA works the query heads of a key-value head
+together, masked multi-head attention each by itself (``cpp/tensorrt_llm/kernels`` of NVIDIA/TensorRT-LLM:
+``mayHavePerfGain`` of ``decoderXQAImplJIT.cpp``, ``computeMultiBlockCount`` of ``decoderXQAImplCommon.h``,
+``multi_block_grid_setup`` of ``decoderMaskedMultiheadAttentionLaunch.h``).
 """
 
 from __future__ import annotations
@@ -29,15 +29,18 @@ __all__ = [
 
 #: What :class:`genz.spec.hardware.Kernel` names by ``split``.
 FLASH, XQA, MASKED, FLASH_3 = 1.0, 2.0, 3.0, 4.0
-#: Query heads of a group that XQA takes at most, and those that fill a tile of rows. [1]
+#: estimate: query heads of a group that XQA takes at most, and those that fill a tile of rows; read from jumps in the
+#: tables of TensorRT-LLM 1.3 (AIConfigurator), not from the source. [1]
 _GROUP, _ROWS = 32.0, 16.0
 #: Keys of a part at least, and waves of parts at most. [tokens], [1]
 _KEYS, _WAVES = 128.0, 8.0
 #: Parts of a request at most: the root of so many times those of 128 keys. [1]
 _ROOT = 8.0
-#: Values that a part of masked attention walks at least: 1024 threads, eight steps of 8 keys and values each. [1]
+#: estimate: values that a part of masked attention walks at least: eight steps, as in the source, of a block of 1024 threads
+#: with 8 keys and values each, which is read from the tables: the time jumps at 512 keys of 128 channels. [1]
 _WALK = 2.0 * 1024.0 * 8.0 * 8.0
-#: Rows of a tile of queries, and blocks that a core holds. [1]
+#: Rows of a tile of queries (FlashAttention 2, ``run_mha_fwd_splitkv_dispatch``). estimate: blocks that a core holds, 2 from
+#: memory for version 2; for version 3 the tables fit 1 and 2 alike. [1]
 TILE, _HELD = 64.0, 2.0
 
 
