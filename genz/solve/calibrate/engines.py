@@ -15,7 +15,7 @@ from genz.db import registry
 from genz.solve.accuracy import conformal_errors
 from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals, rounded
 from genz.solve.calibrate.flags import FASTER
-from genz.solve.calibrate.runs import FittedRuns
+from genz.solve.calibrate.runs import FittedRuns, long_table
 from genz.solve.measured.files import platform_name
 from genz.solve.measured.run_times import run_times
 from genz.solve.split import DEPLOYMENT
@@ -42,6 +42,7 @@ FITTED: dict[str, tuple[float, float, float, float]] = {
     "stretch_prompt": (1.1, 1.0, 3.0, 0.3),
 }
 _TIMES = ("ttft", "tpot")
+_KEPT = (*DEPLOYMENT, "batch", "prompt", "output")
 #: Weight of a time to first token beside a time per token, whose scatter is about half. [1]
 _FIRST = 0.6
 _PRECISION = 3e-3
@@ -94,7 +95,7 @@ def fit_engine(
     if known.empty:
         msg = "no run is left to fit on: models, devices and layouts of none are known"
         raise InputError(msg)
-    long = _long(known)
+    long = long_table(known, _TIMES, _KEPT)
     measured = long["time"].to_numpy(dtype=np.float64)
     ideal = _predicted(known, registry.engine("ideal"))
     flag = np.where(measured < ideal, FASTER, "")
@@ -203,13 +204,6 @@ def _each(rows: pd.DataFrame, engine: Engine) -> FloatArray:
         for row, name in zip(out, _TIMES, strict=True):
             row[at] = getattr(times, name)
     return out
-
-
-def _long(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per measured time."""
-    kept = list(dict.fromkeys((*DEPLOYMENT, "batch", "prompt", "output")))
-    parts = [rows[kept].assign(quantity=name, time=rows[name]) for name in _TIMES]
-    return pd.concat(parts, ignore_index=True).dropna(subset=["time"]).reset_index(drop=True)
 
 
 def _weight(long: pd.DataFrame, group: Any) -> FloatArray:

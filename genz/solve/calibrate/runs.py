@@ -20,9 +20,10 @@ from genz.solve.measured.run_times import ENGINES, run_times
 from genz.spec.deployment import Engine
 from genz.spec.hardware import Accelerator, Kernel, Platform
 
-__all__ = ["FittedRuns", "fit_runs"]
+__all__ = ["FittedRuns", "fit_runs", "long_table"]
 
 _TIMES = ("ttft", "tpot", "latency")
+_KEPT = ("model", "tensor", "batch", "prompt", "output")
 #: Device: one factor for each constant of all its kernels -> (lowest, highest, spread of its log).
 _FACTORS = {
     "compute_efficiency": (0.2, 5.0, 0.25),
@@ -121,7 +122,7 @@ def fit_runs(
     problem = (
         _device(platform, engine, rows) if target == "device" else _software(platform, engine, rows)
     )
-    long = _long(rows)
+    long = long_table(rows, _TIMES, _KEPT)
     ideal = _times(rows, platform, ENGINES.get("ideal", "ideal"))
     measured = long["time"].to_numpy(dtype=np.float64)
     flag = np.where(measured < ideal, FASTER, "")
@@ -155,13 +156,20 @@ def fit_runs(
     return FittedRuns(values, error, final, software, table, folds)
 
 
-def _long(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per measured time."""
-    kept = [c for c in ("model", "tensor", "batch", "prompt", "output") if c in rows]
-    parts = [
-        rows[kept].assign(run=np.arange(len(rows)), quantity=name, time=rows[name])
-        for name in _TIMES
-    ]
+def long_table(rows: pd.DataFrame, times: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """Return one row per measured time of runs, all of one kind after another.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Runs in the own columns.
+    times : sequence of str
+        Kinds of time.
+    columns : sequence of str
+        Columns that are kept; ``run``, ``quantity`` and ``time`` [s] are added.
+    """
+    kept, run = [c for c in columns if c in rows], np.arange(len(rows))
+    parts = [rows[kept].assign(run=run, quantity=name, time=rows[name]) for name in times]
     return pd.concat(parts, ignore_index=True).dropna(subset=["time"]).reset_index(drop=True)
 
 
