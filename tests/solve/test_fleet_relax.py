@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pulp
 import pytest
 
 from genz.solve.fleet import reduce, relax
@@ -73,34 +74,27 @@ def test_the_best_of_few_kinds_never_spoils_the_proof(seed, cap, monkeypatch):
         assert case.allows(found.count)
 
 
-def clock(monkeypatch, module, tick):
-    """Let a module's time pass by a tick at each look."""
-    now = iter(np.arange(0.0, 1e4, tick))
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: float(next(now))))
-
-
-def test_rounds_end_with_the_time_and_leave_the_bound_so_far(monkeypatch):
-    """The clock shows a second more at each look, so that n + 1/2 s are n rounds; the first is the weak bound."""
-    case, given, real = drawn(0, n_row=40, n_kind=8, total=0.5), [], relax.linprog
-    monkeypatch.setattr(relax, "_GROWTH", 0.0)
-    full = relaxed(case).bound
-
-    def spied(*args, options, **fields):
-        given.append(options["time_limit"])
-        return real(*args, options=options, **fields)
-
-    monkeypatch.setattr(relax, "linprog", spied)
-    bounds = []
-    for limit in (0.5, 1.5, 2.5, 1e3):
-        given.clear()
-        clock(monkeypatch, relax, 1.0)
-        known = relaxed(case, time_limit=limit)
-        bounds.append(known.bound if known else 0.0)
-        assert given[:2] == [limit - 1.0, limit - 2.0][: int(limit)]
-    weak, two, whole = bounds[1:]
-    assert bounds[0] == 0.0
-    assert weak < two < whole
-    assert whole == pytest.approx(full)
+@pytest.mark.parametrize("seed", range(10))
+def test_it_is_that_of_a_programme_written_row_by_row(seed):
+    """The same inequalities, share by share, none left out."""
+    case = drawn(seed, n_row=6, n_kind=4, total=1.5)
+    programme = pulp.LpProblem()
+    count = [programme.add_variable(f"n{j}", 0.0) for j in range(4)]
+    programme += pulp.lpSum(p * n for p, n in zip(case.price, count, strict=True))
+    for t, demand in enumerate(case.load):
+        room = [[] for _ in count]
+        for i, loads in enumerate(demand):
+            served = []
+            for j in np.flatnonzero(np.isfinite(loads)):
+                share = programme.add_variable(f"y{t}_{i}_{j}", 0.0)
+                programme += share <= count[j]
+                served.append(share)
+                room[j].append(loads[j] * share)
+            programme += pulp.lpSum(served) == 1.0
+        for used, n in zip(room, count, strict=True):
+            programme += pulp.lpSum(used) <= n
+    programme.solve(pulp.HiGHS(msg=False))
+    assert relaxed(case).bound == pytest.approx(pulp.value(programme.objective), rel=1e-6)
 
 
 def test_a_programme_out_of_time_has_no_answer(monkeypatch):
