@@ -116,7 +116,7 @@ def capacity(
             msg = f"{name} must be a {kind.__name__}, got {value!r:.80}"
             raise InputError(msg)
     limit = {n: np.asarray(getattr(objective, n), dtype=np.float64) for n in LIMITS[:3]}
-    cases = _Cases(OpenLoop.of(at, workload, limit), limit, tpot_from)
+    cases = _Cases(OpenLoop.of(at, workload, limit).looked(), limit, tpot_from)
     top = cases.loop.top.arrivals
     ends = top * _LEAST, top
     values = cases.excess(ends[0]), cases.excess(ends[1])

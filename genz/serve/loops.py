@@ -11,7 +11,7 @@ from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.serve.deployment import Deployment
 from genz.serve.stationary import Point, Traffic, mean_step, point_at
 
-__all__ = ["Replica", "at_rate", "chord_slope", "crowded", "full", "with_clients"]
+__all__ = ["Ladder", "Replica", "at_rate", "chord_slope", "crowded", "full", "with_clients"]
 
 _TOLERANCE = 1e-10
 #: Share of the largest number of prompts per step at which a replica idles. [1]
@@ -84,7 +84,56 @@ def _filled(replica: Replica, high: FloatArray) -> tuple[Point, BoolArray]:
     return replica.point(found.at), found.converged
 
 
-def at_rate(at: Deployment, load: Traffic, rate: FloatArray, top: Point) -> tuple[Point, BoolArray]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Ladder:
+    """Points among which the least state at a rate is looked for, the same for all rates; points on the first axis.
+
+    Attributes
+    ----------
+    arrivals : ndarray, shape (n_point, ...)
+        Prompts per step, rising. [1]
+    rate : ndarray, shape (n_point, ...)
+        Rate there. [1/s]
+    """
+
+    arrivals: FloatArray
+    rate: FloatArray
+
+    @classmethod
+    def of(cls, at: Deployment, load: Traffic, top: Point) -> Ladder:
+        """Return the points up to ``top``."""
+        share = np.geomspace(_LEAST_LOOK, 1.0, _N_LOOK).reshape(-1, *(1,) * np.ndim(top.rate))
+        arrivals = np.concatenate([_IDLE * top.arrivals[None], share * top.arrivals])
+        blocks = np.array_split(arrivals, np.clip(arrivals.size // _BLOCK, 1, len(arrivals)))
+        rate = np.concatenate([part / mean_step(at, load, part) for part in blocks])
+        return cls(arrivals, rate)
+
+    def some(self, shape: tuple[int, ...], index: IntArray) -> Ladder:
+        """Return some cases, by their place in the flattened shape of all."""
+        own = (np.broadcast_to(v, (len(v), *shape)) for v in (self.arrivals, self.rate))
+        return Ladder(*(v.reshape(len(v), -1)[:, index] for v in own))
+
+    def around(self, rate: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Return the first point at which a rate is reached and the one before: arrivals of both, then rates of both."""
+        n_point, *own = self.rate.shape
+        shape = np.broadcast_shapes(np.shape(rate), tuple(own))
+        lift = (n_point, *(1,) * (len(shape) - len(own)), *own)
+        arrivals, rates = (
+            np.broadcast_to(v.reshape(lift), (n_point, *shape)) for v in (self.arrivals, self.rate)
+        )
+        reached = rates[1:-1] >= rate
+        first = np.where(reached.any(axis=0), reached.argmax(axis=0) + 1, n_point - 1)[None]
+        low, high, under, over = (
+            np.take_along_axis(v, place, axis=0)[0]
+            for v in (arrivals, rates)
+            for place in (first - 1, first)
+        )
+        return low, high, under, over
+
+
+def at_rate(
+    at: Deployment, load: Traffic, rate: FloatArray, top: Point, ladder: Ladder
+) -> tuple[Point, BoolArray]:
     r"""Point at which requests complete at a rate, below ``top``; and whether it was found.
 
     Parameters
@@ -97,6 +146,8 @@ def at_rate(at: Deployment, load: Traffic, rate: FloatArray, top: Point) -> tupl
         At most that of ``top``. [1/s]
     top : Point
         Point beyond which nothing is looked for.
+    ladder : Ladder
+        Points up to it.
 
     Returns
     -------
@@ -118,21 +169,8 @@ def at_rate(at: Deployment, load: Traffic, rate: FloatArray, top: Point) -> tupl
     ----------
     .. [1] A. Tarski, "A lattice-theoretical fixpoint theorem and its applications", Pacific J. Math. 5, 1955.
     """
-    shape = np.broadcast_shapes(np.shape(rate), np.shape(top.rate))
-    share = np.geomspace(_LEAST_LOOK, 1.0, _N_LOOK).reshape(-1, *(1,) * np.ndim(top.rate))
-    look = np.concatenate([_IDLE * top.arrivals[None], share * top.arrivals])
-    blocks = np.array_split(look, np.clip(look.size // _BLOCK, 1, len(look)))
-    rates = np.concatenate([part / mean_step(at, load, part) for part in blocks])
-    lift = (len(look), *(1,) * (len(shape) - np.ndim(top.rate)), *np.shape(top.rate))
-    look, rates = (np.broadcast_to(v.reshape(lift), (len(look), *shape)) for v in (look, rates))
-    reached = rates[1:-1] >= rate
-    first = np.where(reached.any(axis=0), reached.argmax(axis=0) + 1, len(look) - 1)[None]
-    low, high, under, over = (
-        np.take_along_axis(v, place, axis=0)[0]
-        for v in (look, rates)
-        for place in (first - 1, first)
-    )
-    target = np.broadcast_to(rate, shape)
+    low, high, under, over = ladder.around(rate)
+    target = np.broadcast_to(rate, low.shape)
     found = crossing(
         _over_rate, Replica(at, load, target), (low, high), (under / target - 1.0, over / target - 1.0),
         tolerance=_TOLERANCE, halvings=_HALVINGS,

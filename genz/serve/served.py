@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Unpack
 
 import numpy as np
@@ -13,7 +13,7 @@ from genz.core.errors import InputError
 from genz.core.typing import BoolArray, FloatArray, FloatLike, IntArray, Num
 from genz.perf.energy import idle_power, rent
 from genz.serve.deployment import Deployment, Options
-from genz.serve.loops import at_rate, chord_slope, crowded, full, with_clients
+from genz.serve.loops import Ladder, at_rate, chord_slope, crowded, full, with_clients
 from genz.serve.served_result import Served
 from genz.serve.stationary import Point, Traffic, burst_step, decode_step, point_at
 from genz.serve.traffic import door_wait, room_of, traffic_of
@@ -123,6 +123,8 @@ class OpenLoop:
         Bytes by which one request exceeds the memory of an accelerator. [B]
     top : Point
         Point at which they take all the room; beyond it a queue grows.
+    ladder : Ladder, optional
+        Points up to it, among which the state at a rate is looked for; default those of each search anew.
     """
 
     at: Deployment
@@ -130,6 +132,7 @@ class OpenLoop:
     room: FloatArray
     lack: FloatArray
     top: Point
+    ladder: Ladder | None = None
 
     @classmethod
     def of(cls, at: Deployment, workload: Workload, given: Mapping[str, FloatArray]) -> OpenLoop:
@@ -138,15 +141,22 @@ class OpenLoop:
         room, lack = room_of(at, load, shape)
         return cls(at, load, room, lack, full(at, load, np.maximum(room, 1.0)))
 
+    def looked(self) -> OpenLoop:
+        """Return the loop with the points among which states are looked for, where there are many searches to come."""
+        return replace(self, ladder=Ladder.of(self.at, self.load, self.top))
+
     def some(self, shape: tuple[int, ...], index: IntArray) -> OpenLoop:
         """Return some cases, by their place in the flattened shape of all."""
         room, lack = (np.broadcast_to(v, shape).ravel()[index] for v in (self.room, self.lack))
         at, load = self.at.some(shape, index), self.load.some(shape, index)
-        return OpenLoop(at, load, room, lack, self.top.some(shape, index))
+        ladder = None if self.ladder is None else self.ladder.some(shape, index)
+        return OpenLoop(at, load, room, lack, self.top.some(shape, index), ladder)
 
     def at_rate(self, rate: FloatArray) -> Served:
         """Return what requests experience at a rate [1/s]."""
-        point, converged = at_rate(self.at, self.load, np.minimum(rate, self.top.rate), self.top)
+        ladder = self.ladder or Ladder.of(self.at, self.load, self.top)
+        least = np.minimum(rate, self.top.rate)
+        point, converged = at_rate(self.at, self.load, least, self.top, ladder)
         return self._served(point, (rate < self.top.rate) & (self.room >= 1.0), converged)
 
     def at_arrivals(self, arrivals: FloatArray) -> Served:

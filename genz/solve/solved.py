@@ -129,7 +129,7 @@ class Solved:
         chosen = self._tied(self.bounds(rank)[1])
         if not chosen.size:
             return False
-        part = _Rates(self.loop.some((self.cases.n_case,), chosen), self.criterion)
+        part = _Rates(self.loop.some((self.cases.n_case,), chosen).looked(), self.criterion)
         rate = self.share(chosen)
         used = part.excess(rate)
         broken = np.flatnonzero(used > _OVER)

@@ -1,6 +1,7 @@
 """A replica under stationary load: the fixed point by hand, queues against a simulation, and laws of any queue."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from genz.core.errors import InputError
 from genz.db import registry
 from genz.serve.deployment import Deployment
-from genz.serve.loops import at_rate
+from genz.serve.loops import Ladder, at_rate
 from genz.serve.served import OpenLoop, served
 from genz.serve.step import mean_decode, mixed
 from genz.spec.deployment import Engine, Lengths, Objective, Parallel, Workload
@@ -212,7 +213,8 @@ def test_times_never_fall_with_the_rate(seed, stretch):
     np.testing.assert_allclose(done.rate, many, rtol=1e-9)
     # prompts per step over the step; a fall leaves a gap between rates
     loop = OpenLoop.of(Deployment.of(model, platform, options), work, {})
-    point, _ = at_rate(loop.at, loop.load, many, loop.top)
+    ladder = Ladder.of(loop.at, loop.load, loop.top)
+    point, _ = at_rate(loop.at, loop.load, many, loop.top, ladder)
     np.testing.assert_allclose(point.arrivals / point.tau, many, rtol=1e-6 + 0.015 * lost)
     assert (np.diff(done.ttft) >= -1e-9 * done.ttft[1:]).all()
     # the chord that tells how crowded steps are may lose a jump at its far end
@@ -230,23 +232,29 @@ def test_of_several_states_the_least_is_found(zoo, cluster, monkeypatch):
     at = Deployment.of(zoo["gqa"], cluster, {"engine": BUDGET})
     loop = OpenLoop.of(at, load(prompt=8), {})
     top = dataclasses.replace(loop.top, arrivals=np.asarray(4.0), rate=np.asarray(2.0))
+    ladder = Ladder.of(loop.at, loop.load, top)
     for rate, state in ((0.5, 0.5), (0.9, 0.9), (0.95, 0.95), (1.2, 2.4)):
-        point, converged = at_rate(loop.at, loop.load, np.asarray(rate), top)
+        point, converged = at_rate(loop.at, loop.load, np.asarray(rate), top, ladder)
         assert converged
         assert point.arrivals == pytest.approx(state, rel=1e-9)
 
 
-def test_a_loop_leaves_cases_out(zoo, cluster):
+@pytest.mark.parametrize("looked", [False, True])
+def test_a_loop_leaves_cases_out(looked, zoo, cluster):
     work = Workload(prompt=Lengths(mean=np.array([[32.0], [128.0]])), output=Lengths(mean=40))
     faster = cluster.replace(
         memory_bandwidth=cluster.accelerator.memory_bandwidth * np.arange(1, 4)
     )
     loop = OpenLoop.of(Deployment.of(zoo["gqa"], faster, {"engine": BUDGET}), work, {})
-    whole = loop.at_arrivals(loop.top.arrivals / 3.0)
+    loop = loop.looked() if looked else loop
     index = np.array([4, 0, 5, 4])
     some = loop.some((2, 3), index)
-    part = some.at_arrivals(some.top.arrivals / 3.0)
-    for name in ("rate", "ttft", "tpot", "ttft_std", "power", "stable_rate"):
+    pairs = [
+        (loop.at_arrivals(loop.top.arrivals / 3.0), some.at_arrivals(some.top.arrivals / 3.0)),
+        (loop.at_rate(loop.top.rate / 2.0), some.at_rate(some.top.rate / 2.0)),
+    ]
+    names = ("rate", "ttft", "tpot", "ttft_std", "power", "stable_rate")
+    for (whole, part), name in itertools.product(pairs, names):
         assert (getattr(part, name) == getattr(whole, name).ravel()[index]).all(), name
 
 

@@ -19,7 +19,7 @@ from genz.spec.precision import Precision
 
 __all__ = ["Columns", "Option", "predicted"]
 
-_BLOCK = 8192  # cases at once: the fixed cost of a call hardly counts, nor does memory
+_BLOCK = 16384  # cases at once: beyond, what calls cost hardly counts, but the memory that they take grows
 
 
 @dataclass(frozen=True, slots=True)
