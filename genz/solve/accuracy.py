@@ -72,7 +72,9 @@ def coverage(log_residual: FloatArray, error: float | FloatArray) -> float:
     return float(np.mean(np.abs(log_residual) <= Z_90 * np.asarray(error)))
 
 
-def conformal_error(log_residual: FloatArray, group: IntArray | None = None) -> float:
+def conformal_error(
+    log_residual: FloatArray, group: IntArray | None = None, *, by_row: bool = False
+) -> float:
     r"""Return the error whose normal 90 % interval holds 90 % of further rows [1].
 
     Parameters
@@ -82,12 +84,14 @@ def conformal_error(log_residual: FloatArray, group: IntArray | None = None) -> 
     group : ndarray of int, shape (n_row,), optional
         Number of the shape, size or deployment of each row, where further rows belong to further ones: residuals of one
         group are alike, and only groups can be exchanged. Default: each row by itself.
+    by_row : bool, default False
+        Whether further rows are judged all together, so that groups count by their rows; else groups count the same.
 
     Returns
     -------
     float
         Split-conformal quantile of the absolute residuals over 1.645: the least one up to which lie
-        :math:`0.9 (1 + 1/k)` of them, each of the k groups counting the same; for single rows the
+        :math:`0.9 (1 + 1/k)` of them, with k groups; for single rows the
         :math:`\lceil 0.9 (n+1) \rceil`-th smallest of n [1]_ [2]_. The largest where that is more than all. NaN without
         rows.
 
@@ -110,8 +114,9 @@ def conformal_error(log_residual: FloatArray, group: IntArray | None = None) -> 
         return float("nan")
     number = np.arange(n_row) if group is None else np.unique(group, return_inverse=True)[1]
     count = np.bincount(number)
+    share = np.full(n_row, 1.0 / n_row) if by_row else 1.0 / (count[number] * len(count))
     order = np.argsort(np.abs(log_residual), kind="stable")
-    below = np.cumsum(1.0 / count[number[order]]) / (len(count) + 1)
+    below = np.cumsum(share[order]) * len(count) / (len(count) + 1)
     place = min(int(np.searchsorted(below, COVERAGE - _ROUNDING)), n_row - 1)
     return float(np.abs(log_residual[order[place]]) / Z_90)
 
@@ -128,8 +133,8 @@ def conformal_errors(
     group : sequence of ndarray of int, shape (n_row,)
         Number of the shape or size of each row, from 0 in each table.
     by_row : bool, default True
-        Whether rows count by themselves where there are fewer than nine groups in all, which no level of 90 % can be told
-        from; else each table states its own largest residual.
+        Whether further rows are judged all together. Where there are fewer than nine groups in all, which no level of 90 %
+        can be told from, rows then count by themselves; else each table states its own largest residual.
 
     Returns
     -------
@@ -152,8 +157,8 @@ def conformal_errors(
     number = np.concatenate(numbers)
     few = len(np.unique(number)) < FEWEST
     least = 0 if few and not by_row else _MANY
-    tail = conformal_error(np.concatenate(scaled), None if few else number)
+    tail = conformal_error(np.concatenate(scaled), None if few else number, by_row=by_row)
     return [
-        conformal_error(r, g) if len(np.unique(g)) >= least else tail * s
+        conformal_error(r, g, by_row=by_row) if len(np.unique(g)) >= least else tail * s
         for r, g, s in zip(log_residual, group, scale, strict=True)
     ]

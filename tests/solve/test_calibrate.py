@@ -401,6 +401,28 @@ def test_conformal_error_counts_shapes_alike():
     assert conformal_error(each, np.arange(30)) == conformal_error(each)
 
 
+def test_conformal_errors_by_row_cover_rows_where_large_shapes_do_better():
+    """Shapes of 4 or 60 rows, the small ones twice as far off: of the rows of further shapes 90 % are inside, not more."""
+    rng, inside, alike = np.random.default_rng(11), [], []
+    for _ in range(200):
+        many = np.where(rng.random((2, 60)) < 0.5, 4, 60)
+        off = rng.normal(0.0, np.where(many == 4, 0.2, 0.1))
+        seen, later = (
+            np.repeat(o, n) + rng.normal(0.0, 0.02, n.sum()) for o, n in zip(off, many, strict=True)
+        )
+        group = np.repeat(np.arange(60), many[0])
+        inside.append(coverage(later, conformal_error(seen, group, by_row=True)))
+        alike.append(coverage(later, conformal_error(seen, group)))
+    assert 0.88 <= np.mean(inside) <= 0.93
+    assert np.mean(alike) > 0.95
+
+
+def test_conformal_error_by_row_by_hand():
+    """Nine shapes of one row and one of 91: 0.9 (1 + 1/10) of the rows are 99 of 100, all but the largest."""
+    residual, group = np.r_[np.arange(1.0, 10.0), np.full(91, 0.5)], np.r_[np.arange(9), [9] * 91]
+    assert conformal_error(residual, group, by_row=True) * Z_90 == pytest.approx(8.0)
+
+
 def test_tables_share_the_tail_of_their_residuals():
     rng, share = np.random.default_rng(7), np.array([0.05, 0.2, 0.1])
     inside = []
