@@ -147,7 +147,9 @@ class Formula:
         """Some of the cases, as :class:`genz.serve.served.OpenLoop` gives them; their load is the rate itself."""
         assert shape == (self.n_case,)
         at = functools.partial(self.served, index)
-        return SimpleNamespace(at_rate=at, at_arrivals=at)
+        loop = SimpleNamespace(at_rate=at, at_arrivals=at)
+        loop.looked = lambda: loop
+        return loop
 
     def served(self, chosen, rate):
         stable = np.asarray(rate < self.stable[chosen])
