@@ -337,6 +337,7 @@ RUN = {"model": "llama3_8b", "batch": 1, "prompt": 10, "output": 10, "ttft": 1.0
     [
         (GEMM | {"kernel": "conv"}, r"^measurements: 1 fault: kernel must be one of gemm, .*, got 'conv'$"),
         ({k: v for k, v in GEMM.items() if k != "n"}, r"1 fault: missing column 'n' of gemm$"),
+        ({k: v for k, v in GEMM.items() if k != "time"} | {"seconds": 1e-5}, r"1 fault: missing column 'time'$"),
         (GEMM | {"time": 0.0}, r"time must be > 0, got .*0\.0.* in row 0$"),
         (GEMM | {"m": "many"}, r"m must be > 0, got 'many' in row 0$"),
         (RUN | {"ttft": -1.0}, r"ttft must be > 0, got .*-1\.0.* in row 0$"),
@@ -366,6 +367,10 @@ def test_bad_arguments(gemms, h100, unknown, tmp_path):
         ((tmp_path / "no.json", h100), {}, r"^cannot read .*no\.json: No such file"),
         ((gemms.assign(time=1e-12), unknown), {}, r"^no row of gemm bf16 is left to fit on: faster than"),
         ((run.assign(ttft=1e-9), h100), {}, r"^no run is left to fit on: faster than the ideal bound$"),
+        ((run.assign(ttft=1e-9, device="h100_sxm"),), {}, r"^no run is left to fit on: faster than the ideal bound$"),
+        ((gemms.assign(time=1e3 * gemms["time"]), unknown), {}, r"^time must be in seconds, got a median of gemm bf16 that is [\d,]+ times the prediction$"),
+        ((run.assign(ttft=20.0), h100), {}, r"^time must be in seconds, got a median of runs that is \d+ times the prediction$"),
+        ((run.assign(ttft=20.0, device="h100_sxm"),), {}, r"^time must be in seconds, got a median of runs "),
     ]  # fmt: skip
     for arguments, keywords, message in cases:
         with pytest.raises(genz.InputError, match=message):

@@ -72,7 +72,8 @@ def calibrate(
     Raises
     ------
     InputError
-        If a file cannot be read or is no table, nothing is left to fit on, or an argument breaks its rule.
+        If a file cannot be read or is no table, nothing is left to fit on, times are not in seconds, or an argument
+        breaks its rule.
     SchemaError
         If columns are missing or hold values that break their rules.
     UnknownNameError

@@ -14,7 +14,7 @@ from genz.core.typing import FloatArray, IntArray
 from genz.db import registry
 from genz.solve.accuracy import conformal_errors
 from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals, rounded
-from genz.solve.calibrate.flags import FASTER
+from genz.solve.calibrate.flags import FASTER, check_seconds
 from genz.solve.calibrate.runs import FittedRuns, long_table
 from genz.solve.measured.files import platform_name
 from genz.solve.measured.run_times import run_times
@@ -84,7 +84,7 @@ def fit_engine(
     Raises
     ------
     InputError
-        If no row is left to fit on.
+        If no row is left to fit on, or times are not in seconds.
 
     Notes
     -----
@@ -100,6 +100,10 @@ def fit_engine(
     ideal = _predicted(known, registry.engine("ideal"))
     flag = np.where(measured < ideal, FASTER, "")
     used = np.flatnonzero(flag == "")
+    if len(used) == 0:
+        msg = f"no run is left to fit on: {FASTER}"
+        raise InputError(msg)
+    check_seconds(measured[used], _predicted(known, engine)[used], "runs")
     group = np.asarray(pd.factorize(pd.MultiIndex.from_frame(long[list(DEPLOYMENT)]))[0])
     weight = _weight(long, group)
     parameters = [Parameter(n, *FITTED[n]) for n in fields or told(known)]

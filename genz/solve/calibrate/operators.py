@@ -15,7 +15,7 @@ from genz.db import registry
 from genz.perf.efficiency import kernel_of
 from genz.solve.accuracy import conformal_error
 from genz.solve.calibrate.fit import Folds, Parameter, fit, held_out_residuals, rounded
-from genz.solve.calibrate.flags import flags
+from genz.solve.calibrate.flags import check_seconds, flags
 from genz.solve.measured.operators import COLLECTIVES, SHAPES
 from genz.solve.measured.predict import ideal_time, predicted_time
 from genz.solve.measured.work import format_on, unit_of_format, variant_of
@@ -131,7 +131,7 @@ def fit_class(
     Raises
     ------
     InputError
-        If no row is left to fit on.
+        If no row is left to fit on, or times are not in seconds.
     """
     kernel, number_format = str(rows["kernel"].iloc[0]), str(rows["format"].iloc[0])
     if kernel not in COLLECTIVES:
@@ -150,6 +150,7 @@ def fit_class(
         raise InputError(msg)
     own = rows.iloc[used].reset_index(drop=True)
     measured = own["time"].to_numpy(dtype=np.float64)
+    check_seconds(measured, before[used], f"{kernel} {number_format}")
 
     def predict(values: Mapping[str, float], part: pd.DataFrame = own) -> FloatArray:
         return predicted_time(part, model.at(values))

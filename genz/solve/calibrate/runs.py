@@ -14,7 +14,7 @@ from genz.core.typing import FloatArray, IntArray
 from genz.perf.efficiency import PRIOR
 from genz.solve.accuracy import conformal_error
 from genz.solve.calibrate.fit import Folds, Parameter, fit, held_out_residuals, rounded
-from genz.solve.calibrate.flags import FASTER
+from genz.solve.calibrate.flags import FASTER, check_seconds
 from genz.solve.calibrate.operators import start_kernel
 from genz.solve.measured.run_times import ENGINES, run_times
 from genz.spec.deployment import Engine
@@ -117,7 +117,7 @@ def fit_runs(
     Raises
     ------
     InputError
-        If no row is left to fit on, or a layout fits neither model nor platform.
+        If no row is left to fit on, times are not in seconds, or a layout fits neither model nor platform.
     """
     problem = (
         _device(platform, engine, rows) if target == "device" else _software(platform, engine, rows)
@@ -133,6 +133,9 @@ def fit_runs(
 
     def predict(values: Mapping[str, float]) -> FloatArray:
         return _times(rows, *problem.at(values))[used]
+
+    before = {p.name: p.start for p in problem.parameters}
+    check_seconds(measured[used], predict(before), "runs")
 
     def fitted(at: IntArray, start: Mapping[str, float] | None = None) -> dict[str, float]:
         own = measured[used][at]
