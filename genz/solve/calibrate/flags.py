@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from genz.core.errors import InputError
-from genz.core.typing import BoolArray, FloatArray
+from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.perf.efficiency import PRIOR
 
-__all__ = ["FASTER", "LAUNCH", "check_seconds", "flags", "plateau"]
+__all__ = ["FASTER", "LAUNCH", "check_seconds", "flags", "plateau", "usable_runs"]
 
 FASTER = "faster than the ideal bound"
 LAUNCH = "launch-bound: time stands still while work grows"
@@ -68,6 +68,27 @@ def flags(rows: pd.DataFrame, kernel: str, ideal: FloatArray) -> Any:
     text[plateau(time, ideal, fixed)] = LAUNCH
     text[time < ideal] = FASTER
     return text
+
+
+def usable_runs(time: FloatArray, ideal: FloatArray) -> tuple[Any, IntArray]:
+    """Return what is wrong with each time of whole runs, empty where nothing is, and the places of those in order.
+
+    Parameters
+    ----------
+    time, ideal : ndarray, shape (n_row,)
+        Measured and least possible time. [s]
+
+    Raises
+    ------
+    InputError
+        If none is in order.
+    """
+    flag = np.where(time < ideal, FASTER, "")
+    used: IntArray = np.flatnonzero(flag == "")
+    if len(used) == 0:
+        msg = f"no run is left to fit on: {FASTER}"
+        raise InputError(msg)
+    return flag, used
 
 
 def plateau(time: FloatArray, ideal: FloatArray, fixed: float) -> BoolArray:
