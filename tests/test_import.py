@@ -42,6 +42,22 @@ def test_a_prediction_needs_neither_frames_nor_solvers():
     assert not set(run(code)) & set(HEAVY)
 
 
+def test_an_estimate_in_the_terminal_needs_no_more():
+    """Three quarters of its second went into modules of sizings and their figures."""
+    code = (
+        "import sys\n"
+        "from genz.cli.shell import main\n"
+        "try:\n"
+        "    main(['estimate', 'llama3_8b', '--platform', 'h100_sxm_8', '--prompt', '9', '--output', '9'])\n"
+        "finally:\n"
+        "    print('MODULES', *{name.partition('.')[0] for name in sys.modules})"
+    )
+    said = run(code)
+    found = set(said[said.index("MODULES") :])
+    assert "click" in found
+    assert not found & {"pandas", "scipy", "plotly", "pulp"}
+
+
 @pytest.mark.parametrize("name", genz.__all__)
 def test_every_public_name_resolves(name):
     assert getattr(genz, name) is not None

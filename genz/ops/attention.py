@@ -34,9 +34,7 @@ def attention(
     kv_head = heads(mixer.n_kv_head, site.tensor)
     query = query_head * mixer.head_dim
     key_value = kv_head * stored_width(mixer)
-    projected = query * (2 if mixer.output_gate else 1) + key_value
-    if mixer.value_is_key:
-        projected = projected - kv_head * mixer.value_width
+    projected = projected_width(mixer, site.tensor)
     out = query_head * mixer.value_width
 
     operators = [gemm(site, "qkv", "mixer", group, count, row, width, projected)]
@@ -48,7 +46,8 @@ def attention(
     ]
     operators.append(gemm(site, "out", "mixer", group, count, row, out, width))
     if site.adapter is not None and site.adapter.mixer:
-        operators += lora(site, "qkv", group, count, row, width, projected)
+        several = n_projection(mixer)
+        operators += lora(site, "qkv", group, count, row, width, projected, several=several)
         operators += lora(site, "out", group, count, row, out, width)
 
     messages = [
@@ -61,6 +60,20 @@ def attention(
 def stored_width(mixer: Attention) -> int:
     """Values that a key-value head adds to the cache per token."""
     return 0 if mixer.shared_cache else mixer.head_dim + mixer.value_width
+
+
+def projected_width(mixer: Attention, tensor: FloatArray) -> Num:
+    """Channels of query, key and value, and of the gate where there is one, that a tensor rank projects."""
+    query = heads(mixer.n_head, tensor) * mixer.head_dim * (2 if mixer.output_gate else 1)
+    own = (0, mixer.head_dim, mixer.head_dim + mixer.value_width)
+    return query + heads(mixer.n_kv_head, tensor) * own[n_projection(mixer) - 1]
+
+
+def n_projection(mixer: Attention) -> int:
+    """Matrices that project the input: query, key and value, but for those that a layer does not have."""
+    if mixer.shared_cache:
+        return 1
+    return 2 if mixer.value_is_key else 3
 
 
 def attention_core(

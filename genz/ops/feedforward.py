@@ -22,7 +22,7 @@ def dense(
     operators = _dense(site, part.width, group, count, "", gated=part.gated)
     if site.adapter is not None and site.adapter.feed_forward:
         inner, up = shard(part.width, site.tensor), 2 if part.gated else 1
-        operators += lora(site, "up", group, count, row, width, up * inner)
+        operators += lora(site, "up", group, count, row, width, up * inner, several=up)
         operators += lora(site, "down", group, count, row, inner, width)
     size = site.residual
     return operators, [Message("down", "all_reduce", group, count, size, site.tensor)]

@@ -114,15 +114,18 @@ def lora(
     row: FloatArray,
     inner: Num,
     outer: Num,
+    *,
+    several: int = 1,
 ) -> list[Operator]:
     """Return the low-rank detour of a projection, or nothing without adapters.
 
-    The wide side of each factor is cut over the tensor ranks, as its projection is.
+    The wide side of each factor is cut over the tensor ranks, as its projection is. ``several`` projections of one
+    input, which engines compute as one product, have a first factor each.
     """
     adapter = site.adapter
     if adapter is None:
         return []
-    weight = adapter.rank * (inner + outer)
+    weight = adapter.rank * (several * inner + outer)
     return [
         Operator(
             name=f"{name}_lora",
@@ -132,7 +135,7 @@ def lora(
             count=count,
             flop=2.0 * row * weight,
             weight=site.precision.weight_width("norm") * adapter.n_adapter * weight,
-            activation=site.act * row * (inner + outer + 2.0 * adapter.rank),
+            activation=site.act * row * (inner + outer + 2.0 * several * adapter.rank),
             depth=np.minimum(inner, SERIAL_DEPTH),
         )
     ]

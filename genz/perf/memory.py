@@ -9,6 +9,7 @@ import numpy as np
 
 from genz.core.numberformat import BITS
 from genz.core.typing import BoolArray, FloatArray, Num
+from genz.ops.attention import n_projection, projected_width
 from genz.ops.linear import heads
 from genz.ops.matrices import Degrees, Matrix, first_matrices, last_matrices, layer_matrices
 from genz.ops.recurrent import state_values
@@ -170,19 +171,19 @@ def weight_footprint(
 def _adapter_weight(
     model: Model, group: LayerGroup, parallel: Parallel, adapter: Adapter | None
 ) -> Num:
-    """Bytes of the adapters of one layer on one accelerator."""
+    """Bytes of the adapters of one layer on one accelerator; each projection has two factors of its own."""
     if adapter is None:
         return 0.0
     at = Degrees.of(parallel)
     ends: Num = 0.0
     mixer, part = group.mixer, group.feed_forward
     if adapter.mixer and isinstance(mixer, Attention):
-        query = heads(mixer.n_head, at.tensor) * mixer.head_dim
-        stored = heads(mixer.n_kv_head, at.tensor) * (mixer.head_dim + mixer.value_width)
         out = heads(mixer.n_head, at.tensor) * mixer.value_width
-        ends = ends + 2 * model.width + query + stored + out
+        ends = ends + n_projection(mixer) * model.width + projected_width(mixer, at.tensor)
+        ends = ends + out + model.width
     if adapter.feed_forward and isinstance(part, Dense):
-        ends = ends + 2 * model.width + (3 if part.gated else 2) * shard(part.width, at.tensor)
+        n_matrix = 3 if part.gated else 2
+        ends = ends + n_matrix * (model.width + shard(part.width, at.tensor))
     loaded = adapter.n_adapter if adapter.n_loaded is None else adapter.n_loaded
     return 2.0 * adapter.rank * loaded * ends
 

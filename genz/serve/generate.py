@@ -238,10 +238,12 @@ def _stretches(model: Model, first: Num, last: Num) -> Iterator[tuple[Num, Num]]
         yield first, last
         return
     chunk = min(chunks)
-    while np.any(first <= last):
+    more = True
+    while more:
         end = np.minimum(last, (np.floor(first / chunk) + 1.0) * chunk - 1.0)
         yield first, end
         first = np.maximum(end + 1.0, first)
+        more = bool(np.any(first <= last))
 
 
 def _quadrature(
@@ -289,12 +291,15 @@ def prompt_steps(at: Deployment, batch: Num, prompt: Num, cached: Num) -> dict[s
     together = np.clip(np.floor(budget / new), 1.0, batch)
     n_step = np.floor(batch / together)
     rest = batch - n_step * together
-    chunks = [(together, n_step), (np.maximum(rest, 1.0), np.minimum(rest, 1.0))]
+    chunks = [(together, n_step)]
+    if np.any(rest > 0.0):
+        chunks.append((np.maximum(rest, 1.0), np.minimum(rest, 1.0)))
     n_chunk = np.ceil(new / budget)
     few = n_chunk <= _MANY
+    # no cases at all have one step, of no shape
     steps: list[tuple[Num, Num]] = [
         (few.astype(float), index * budget)
-        for index in range(int(np.max(np.where(few, n_chunk, 0.0))))
+        for index in range(int(np.max(np.where(few, n_chunk, 0.0), initial=float(np.all(few)))))
     ]
     if not np.all(few):  # the chunks of a long prompt differ by their cache alone
         count = np.where(few, 0.0, new / budget)
@@ -307,7 +312,6 @@ def prompt_steps(at: Deployment, batch: Num, prompt: Num, cached: Num) -> dict[s
         [
             _chunk(at, requests, prompt, cached, times * share, done, budget)
             for requests, times in chunks
-            if np.any(times > 0.0)
             for share, done in steps
         ]
     )

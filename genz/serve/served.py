@@ -246,7 +246,11 @@ def _variances(
     step = np.where(load.output > 1.0, beside + prompts, 0.0) * spread
     length = load.output_variation
     decode = load.further**2 * step * (1.0 + length) + (load.further * point.tau) ** 2 * length
-    return point.residual**2 / 3.0 + queue + slow, step, decode
+    found = (
+        point.running * (1.0 - point.running) * point.idle_step**2
+    )  # some find no step in progress
+    residual = np.where(point.residual > 0.0, point.residual**2 + found, 0.0) / 3.0
+    return residual + queue + slow, step, decode
 
 
 def _burst(at: Deployment, load: Traffic, point: Point, clients: FloatArray) -> FloatArray:

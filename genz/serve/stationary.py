@@ -101,6 +101,8 @@ class Point:
     engine, residual, queue, own : ndarray
         Time of a prompt in the engine's software, its wait for the step in progress and for the prompts before it,
         and its own steps. [s]
+    running : ndarray
+        Probability that others decode when a prompt comes, so that it finds a step in progress. [1]
     service : ndarray
         Time of one prompt where steps are full. [s]
     idle_step : ndarray
@@ -119,6 +121,7 @@ class Point:
     residual: FloatArray
     queue: FloatArray
     own: FloatArray
+    running: FloatArray
     service: FloatArray
     idle_step: FloatArray
     power: FloatArray
@@ -178,12 +181,14 @@ def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
 
     .. math:: \tau = (1 - q) T(b, 0) + q T(b, x), \qquad \lambda = a / \tau .
 
-    In an open loop prompts wait for a step in progress, :math:`T(b,0)/2` and more where a step passes several prompts,
-    and for the prompts before them, :math:`\rho S (1 + c^2) / (2 (1 - \rho))` with :math:`S = T(b, C) L u / C`,
-    :math:`\rho = \lambda S`: M/G/1 with vacations [1]_, of prompts with coefficient of variation :math:`c`. In a closed
-    loop a client sends its next prompt when a step has given it the last token: a long step brings no more prompts
-    than a short one, so what prompts find before them is the same queue counted in steps,
-    :math:`\rho = (a L u / C) (N-1)/N`; and no step is in progress, unless the engine takes its time first. A prompt's own chunks take :math:`n T(b, L u (1 + a) / n)`.
+    In an open loop prompts wait for a step in progress, :math:`(1 - e^{-b}) T(b,0)/2`, as nobody decodes with the
+    probability :math:`e^{-b}` of a Poisson number, and more where a step passes several prompts, and for the prompts
+    before them, :math:`\rho S (1 + c^2) / (2 (1 - \rho))` with :math:`S = T(b, C) L u / C`, :math:`\rho = \lambda S`:
+    M/G/1 with vacations [1]_, of prompts with coefficient of variation :math:`c`. In a closed loop a client sends its
+    next prompt when a step has given it the last token: a long step brings no more prompts than a short one, so what
+    prompts find before them is the same queue counted in steps, :math:`\rho = (a L u / C) (N-1)/N`; and no step is in
+    progress, unless the engine takes its time first and one of the other clients decodes. A prompt's own chunks take
+    :math:`n T(b, L u (1 + a) / n)`.
 
     References
     ----------
@@ -205,7 +210,8 @@ def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
     closed = np.isfinite(load.client)
     several = np.where(closed, load.others, np.maximum(1.0 - load.new / load.budget, 0.0))
     seen = np.minimum(share * busy / tau, 1.0)
-    residual = base / 2.0 + seen * several * np.maximum(busy - base, 0.0) / 2.0
+    running = _running(load, arrivals * load.further)
+    residual = running * base / 2.0 + seen * several * np.maximum(busy - base, 0.0) / 2.0
     engine = first_token_time(at, load.new, tau)
     met = np.where(closed, arrivals / load.most * load.others, rho)
     with np.errstate(divide="ignore"):
@@ -215,11 +221,19 @@ def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
     return Point(
         arrivals=arrivals, batch=arrivals * load.further, tau=tau, rate=rate, share=share, busy=rho,
         engine=engine,
-        residual=np.where(closed & (engine <= 0.0), 0.0, residual), queue=queue, own=n_chunk * own, service=service,
-        idle_step=base, power=power,
+        residual=np.where(closed & (engine <= 0.0), 0.0, residual), queue=queue, own=n_chunk * own,
+        running=running, service=service, idle_step=base, power=power,
         log_error=np.where(heavy, steps.log_error[0], idle.log_error),
         bound_index=np.where(heavy, steps.bound_index[0], idle.bound_index),
     )  # fmt: skip
+
+
+def _running(load: Traffic, batch: FloatArray) -> FloatArray:
+    """Return the probability that another request decodes: of a Poisson number, or of all other clients [1]."""
+    each = np.minimum(batch / load.client, 1.0)
+    with np.errstate(invalid="ignore"):
+        closed = 1.0 - (1.0 - each) ** (load.client - 1.0)
+    return np.where(np.isfinite(load.client), closed, -np.expm1(-batch))
 
 
 def mean_step(at: Deployment, load: Traffic, arrivals: FloatArray) -> FloatArray:

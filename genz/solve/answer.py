@@ -242,6 +242,6 @@ class Sizing:
         Path
             The file.
         """
-        from genz.solve.report import written
+        from genz.solve.report.sizing import written
 
         return written(self, Path(path))

@@ -125,17 +125,23 @@ class _Asked:
         return float(np.where(keeps, value, np.inf).min())
 
     def closest(self) -> tuple[str, dict[str, float]]:
-        """Return the candidate whose limits on times are least broken within the caps, and by how much."""
+        """Return the candidate whose limits on times are least broken within the caps, and by how much.
+
+        Where a cap forbids even one machine, one counts, and the cap is broken.
+        """
         caps, best = frozenset(self.names()) & _CAPS, (np.inf, "none", dict[str, float]())
         for one in self.solved:
             load = _slowest(one, caps)
             over = np.asarray(_rate(one, caps) / np.maximum(load.stable_rate, 1e-300))
+            capped = _first_machine(one, caps)
             worst = np.where(load.stable, one.criterion.ratio(load), _UNSTABLE * over)
+            worst = np.maximum.reduce([worst, *capped.values()])
             case = int(np.argmin(worst))
             if worst[case] < best[0]:
                 broken = {"rate": float(over[case])}
                 if load.stable[case]:
                     broken = {n: float(r[case]) for n, r in one.criterion.ratios(load).items()}
+                broken |= {n: float(share[case]) for n, share in capped.items()}
                 best = (
                     float(worst[case]),
                     _named(one.cases, case),
@@ -160,7 +166,7 @@ def _taken(one: Solved, fewest: Solved, name: str) -> FloatArray:
         cost = one.renting.cost(machines)
         share = np.where(np.isnan(cost), np.inf, cost) / one.renting.budget
     elif name == "availability":
-        share = one.renting.accelerators(machines) / np.maximum(one.renting.most, 1e-300)
+        share = _of_available(one, machines)
     else:
         share, some = np.full(alive.shape, np.inf), np.flatnonzero(alive)
         if some.size:
@@ -169,11 +175,29 @@ def _taken(one: Solved, fewest: Solved, name: str) -> FloatArray:
     return np.where(alive, share, np.inf)
 
 
+def _first_machine(one: Solved, names: frozenset[str]) -> dict[str, FloatArray]:
+    """Return the share of the named caps on machines that a single one takes; infinite without a price [1]."""
+    renting, shares = one.renting, {}
+    machine = np.ones((1, *renting.machine.shape))
+    if "budget" in names:
+        cost = renting.cost(machine)
+        shares["budget"] = np.where(np.isnan(cost), np.inf, cost) / renting.budget
+    if "availability" in names:
+        shares["availability"] = _of_available(one, machine)
+    return shares
+
+
+def _of_available(one: Solved, machines: FloatArray) -> FloatArray:
+    """Return the share of the accelerators that can be had which machines take; infinite where there are none [1]."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(one.renting.accelerators(machines) / one.renting.most)
+
+
 def _rate(one: Solved, names: frozenset[str]) -> FloatArray:
-    """Return the least rate of a replica that the named caps allow; far too large where they allow no machine [1/s]."""
+    """Return the least rate of a replica that the named caps allow, or one machine where they allow none [1/s]."""
     renting = one.renting
     most = renting.capped(budget="budget" in names, availability="availability" in names)
-    return np.maximum(renting.peak / (np.maximum(most, 1e-9) * renting.replica), _IDLE)
+    return np.maximum(renting.peak / (np.maximum(most, 1.0) * renting.replica), _IDLE)
 
 
 def _slowest(one: Solved, names: frozenset[str]) -> Served:

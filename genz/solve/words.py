@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import floor
+from math import floor, inf
 from typing import TYPE_CHECKING, Any
 
 from genz.core.unit import GB
@@ -275,6 +275,8 @@ def _broken(violates: Mapping[str, float]) -> str:
 
 
 def _by(factor: float) -> str:
+    if factor == inf:
+        return "altogether"
     return f"by {100 * (factor - 1):.3g} %" if factor < 10.0 else f"{factor:,.0f} times"
 
 
@@ -313,7 +315,11 @@ def _conflict(answer: Sizing, why: Infeasible) -> str:
     for name in why.conflict:
         least = why.least[name]
         if name == "availability":
-            texts.append(f"availability {least:.3g} times as large")
+            texts.append(
+                f"availability {least:.3g} times as large"
+                if least < inf
+                else "availability above 0"
+            )
         elif name in ("ttft", "tpot", "latency"):
             texts.append(
                 f"{name} {duration(least)} (asked {duration(float(getattr(answer.objective, name)))})"

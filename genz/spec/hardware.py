@@ -14,6 +14,7 @@ from typing import Any, Self
 from genz.core import schema
 from genz.core.errors import InputError, UnknownNameError, UnsupportedFormatError
 from genz.core.schema import Record
+from genz.core.schema.fields import own_fields
 from genz.core.typing import Num
 from genz.spec.kernel import Collective, Kernel
 from genz.spec.source import Source
@@ -220,6 +221,11 @@ class Platform(Record):
         if chip:
             changes["accelerator"] = changes.get("accelerator", self.accelerator).replace(**chip)
         return super().replace(**changes)
+
+    @classmethod
+    def _changeable(cls) -> list[str]:
+        chip = (f.name for f in own_fields(Accelerator))
+        return list(dict.fromkeys((*super()._changeable(), *chip, *_LINK_FIELDS)))
 
 
 _LINK_FIELDS = {"link_bandwidth": "bandwidth", "link_latency": "latency"}

@@ -138,12 +138,15 @@ def test_sparse_index_reads_its_own_queries(zoo, decode_of, operator_of):
 def test_adapters_by_hand(zoo, decode_of, operator_of):
     adapter = Adapter(rank=3, n_adapter=5)
     work = decode_of(zoo["gqa"], batch=7, adapter=adapter)
-    # query 128, key and value 32 each
-    for name, ends in (("qkv", 64 + 192), ("out", 128 + 64), ("up", 64 + 320), ("down", 160 + 64)):
+    # query 128, key and value 32 each; projections of one input share what they read, but not their first factor
+    for name, inner, outer in (
+        ("qkv", 64, (128, 32, 32)), ("out", 128, (64,)), ("up", 64, (160, 160)), ("down", 160, (64,))
+    ):  # fmt: skip
         lora = operator_of(work, f"{name}_lora")
+        ends = sum(inner + each for each in outer)
         assert lora.flop == 2 * 7 * 3 * ends
         assert lora.weight == 5 * 3 * ends * 2
-        assert lora.activation == 7 * (ends + 2 * 3) * 2
+        assert lora.activation == 7 * (inner + sum(outer) + 2 * 3 * len(outer)) * 2
     names = {o.name for o in decode_of(zoo["gqa"], adapter=adapter.replace(mixer=False)).operators}
     assert {n for n in names if n.endswith("_lora")} == {"up_lora", "down_lora"}
     names = {

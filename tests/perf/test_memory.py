@@ -195,10 +195,23 @@ def test_adapters_take_memory_while_they_are_loaded(zoo):
     model = zoo["gqa"]
     plain = weights(model).sum()
     adapter = Adapter(rank=4, n_adapter=3, n_loaded=10)
-    ends = (64 + 192) + (128 + 64) + (64 + 320) + (160 + 64)
+    dense = (64 + 160) + (64 + 160) + (160 + 64)
+    ends = (64 + 128) + (64 + 32) + (64 + 32) + (128 + 64) + dense
     assert weights(model, adapter=adapter).sum() - plain == 2 * 2 * 4 * 10 * ends
     some = adapter.replace(n_loaded=None, mixer=False)
-    assert weights(model, adapter=some).sum() - plain == 2 * 2 * 4 * 3 * ((64 + 320) + (160 + 64))
+    assert weights(model, adapter=some).sum() - plain == 2 * 2 * 4 * 3 * dense
+
+
+def test_adapters_have_the_weights_of_their_tensors():
+    """Rank 16 on all seven projections of Llama 3 8B; shapes as PEFT saves them, ``q_proj.lora_A`` (16, 4096) and so on."""
+    model = registry.model("llama3_8b")
+    width, key_value, inner = 4096, 1024, 14336
+    ends = [(width, width), (width, key_value), (width, key_value), (width, width)]
+    ends += [(width, inner), (width, inner), (inner, width)]
+    n_weight = 32 * sum(16 * (before + after) for before, after in ends)
+    assert n_weight == 41_943_040
+    found = weights(model, adapter=Adapter(rank=16)).sum() - weights(model).sum()
+    assert found == 2 * n_weight
 
 
 def test_degrees_may_be_arrays(zoo):

@@ -236,3 +236,15 @@ def test_results_are_not_views_of_arguments(zoo, cluster):
     done = generate(zoo["gqa"], cluster, batch=load, prompt=9, output=3)
     done.batch[0] = 77.0
     assert load.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("engine", [IDEAL, IDEAL.replace(max_token=16)], ids=["whole", "budget"])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("load", LOADS)
+def test_no_cases_have_no_results(load, name, engine, zoo, cluster):
+    function, given = LOADS[load]
+    for argument in ("batch", "prompt", "output", "context", "prefill_tokens", "decode_batch"):
+        if argument in given:
+            one = {k: v if isinstance(v, str) else np.max(v) for k, v in given.items()}
+            found = function(zoo[name], cluster, **one | {argument: []}, engine=engine)
+            assert {np.shape(v) for v in public(found).values()} == {(0,)}

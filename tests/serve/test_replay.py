@@ -98,6 +98,24 @@ def test_open_loop_against_the_event_loop(use):
     assert mean.ttft == pytest.approx(run.ttft[inner].mean(), rel=0.08)
 
 
+@pytest.mark.parametrize("use", [0.001, 0.01, 0.03])
+@pytest.mark.parametrize(
+    ("device", "prompt", "output"),
+    [("l4_1", 200, 50), ("a100_sxm_1", 300, 300), ("h100_sxm_1", 2000, 200)],
+)
+def test_nobody_waits_for_a_step_of_an_idle_replica(device, prompt, output, use):
+    """A step of the L4 takes as long as two thirds of the prompt's own: who comes alone waits for none."""
+    model, platform = registry.model("llama3_1_8b"), registry.platform(device)
+    options = {"engine": registry.engine("vllm_0_19").replace(**AT_ONCE)}
+    work, n = Workload.of(prompt, output), 1000
+    rate = use * float(served(model, platform, work, rate=1e-3, **options).stable_rate)
+    arrival = np.cumsum(np.random.default_rng(3).exponential(1.0 / rate, n))
+    drawn = {"prompt": np.full(n, prompt), "output": np.full(n, output)}
+    run = replay(model, platform, **drawn, arrival=arrival, **options)
+    mean = served(model, platform, work, rate=rate, **options)
+    assert mean.ttft == pytest.approx(run.ttft.mean(), rel=0.08)
+
+
 @pytest.mark.parametrize(
     ("prompt", "output", "use"), [(404, 31, 0.34), (404, 31, 0.83), (300, 300, 0.77)]
 )

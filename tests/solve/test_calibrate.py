@@ -90,6 +90,14 @@ def test_generation_is_the_start_of_a_device_without_constants(h100):
     assert start.error >= 0.2
 
 
+def test_rules_and_cores_of_a_start_are_no_means():
+    device = genz.accelerator("nvidia_a100_sxm").replace(
+        kernel={}
+    )  # its generation has 56 to 108 cores
+    assert start_kernel(device, "gemm", "bf16").wave_core == 108.0
+    assert start_kernel(device, "attention_decode", "bf16").split == 1.0  # FlashAttention 2
+
+
 def test_folds_hold_out_whole_shapes():
     shape = np.repeat(np.arange(11), 7)
     fold = fold_of(shape, 4)
@@ -122,11 +130,12 @@ def test_no_plateau_among_few_rows_or_short_times():
     assert plateau(20.0 * time, ideal, 5e-6).all()
 
 
-@pytest.mark.parametrize("name", ["attention_prefill", "attention_decode", "experts"])
-def test_other_classes_come_back(name, unknown):
+def shapes(name):
+    """Shapes of a class, without times."""
     heads = {"n_head": 32.0, "n_kv_head": 8.0, "head_dim": 128.0}
     grow = 2.0 ** np.arange(4, 14)
     frames = {
+        "gemm": [pd.DataFrame({"m": grow}).assign(n=n, k=4096.0) for n in (1024.0, 8192.0)],
         "attention_prefill": [pd.DataFrame({"new": grow}).assign(batch=b, **heads) for b in (1.0, 4.0)],
         "attention_decode": [pd.DataFrame({"context": grow}).assign(batch=b, **heads) for b in (4.0, 64.0)],
         "experts": [
@@ -134,11 +143,31 @@ def test_other_classes_come_back(name, unknown):
             for i in (1024.0, 4096.0)
         ],
     }  # fmt: skip
-    rows = pd.concat(frames[name], ignore_index=True).assign(kernel=name, format="bf16", time=1.0)
+    return pd.concat(frames[name], ignore_index=True).assign(kernel=name, format="bf16", time=1.0)
+
+
+@pytest.mark.parametrize("name", ["attention_prefill", "attention_decode", "experts"])
+def test_other_classes_come_back(name, unknown):
+    rows = shapes(name)
     true = with_kernel(unknown, name, "bf16", kernel())
     rows["time"] = predicted_time(rows, true)
     done = calibrate(rows, unknown, prior=False)
     assert done.to_frame()["mape"].iloc[0] < 0.02
+
+
+@pytest.mark.parametrize("device", ["a100_sxm_8", "h100_sxm_8", "l40s_8"])
+@pytest.mark.parametrize("name", ["gemm", "attention_prefill", "attention_decode", "experts"])
+@pytest.mark.parametrize("slower", [1.0, 1.3])
+def test_fitted_devices_are_fitted_anew(name, device, slower):
+    # what its constants describe already, or a device just like it that is slower throughout
+    place, rows = genz.platform(device), shapes(name)
+    before = place.accelerator.kernel[name]["bf16"]
+    rows["time"] = slower * predicted_time(rows, place)
+    done = calibrate(rows, place)
+    after = done.accelerator.kernel[name]["bf16"]
+    assert done.to_frame()["mape"].iloc[0] < (0.03 if slower > 1.0 else 0.001)
+    rules = ("split", "wave_core", "block_least", "shared_queries")
+    assert [getattr(after, n) for n in rules] == [getattr(before, n) for n in rules]
 
 
 def test_links_come_back(unknown):
@@ -308,6 +337,7 @@ RUN = {"model": "llama3_8b", "batch": 1, "prompt": 10, "output": 10, "ttft": 1.0
     [
         (GEMM | {"kernel": "conv"}, r"^measurements: 1 fault: kernel must be one of gemm, .*, got 'conv'$"),
         ({k: v for k, v in GEMM.items() if k != "n"}, r"1 fault: missing column 'n' of gemm$"),
+        ({k: v for k, v in GEMM.items() if k != "time"} | {"seconds": 1e-5}, r"1 fault: missing column 'time'$"),
         (GEMM | {"time": 0.0}, r"time must be > 0, got .*0\.0.* in row 0$"),
         (GEMM | {"m": "many"}, r"m must be > 0, got 'many' in row 0$"),
         (RUN | {"ttft": -1.0}, r"ttft must be > 0, got .*-1\.0.* in row 0$"),
@@ -337,6 +367,10 @@ def test_bad_arguments(gemms, h100, unknown, tmp_path):
         ((tmp_path / "no.json", h100), {}, r"^cannot read .*no\.json: No such file"),
         ((gemms.assign(time=1e-12), unknown), {}, r"^no row of gemm bf16 is left to fit on: faster than"),
         ((run.assign(ttft=1e-9), h100), {}, r"^no run is left to fit on: faster than the ideal bound$"),
+        ((run.assign(ttft=1e-9, device="h100_sxm"),), {}, r"^no run is left to fit on: faster than the ideal bound$"),
+        ((gemms.assign(time=1e3 * gemms["time"]), unknown), {}, r"^time must be in seconds, got a median of gemm bf16 that is [\d,]+ times the prediction$"),
+        ((run.assign(ttft=20.0), h100), {}, r"^time must be in seconds, got a median of runs that is \d+ times the prediction$"),
+        ((run.assign(ttft=20.0, device="h100_sxm"),), {}, r"^time must be in seconds, got a median of runs "),
     ]  # fmt: skip
     for arguments, keywords, message in cases:
         with pytest.raises(genz.InputError, match=message):

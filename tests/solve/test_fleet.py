@@ -210,11 +210,10 @@ class TestOrder:
         case = draw(5000 + seed, 6, 4)
         found = solved(*case, cap={"p1": 1.0})
         start = greedy(found.problem)
-        if start is not None:
-            assert found.problem.allows(start.count)
-            assert (used_by(found.problem, start.share) <= start.count + 1e-9).all()
-            assert start.share.sum(axis=2) == pytest.approx(1.0)
-            assert found.cost <= start.certificate.value * (1 + 1e-9)
+        assert found.problem.allows(start.count)
+        assert (used_by(found.problem, start.share) <= start.count + 1e-9).all()
+        assert start.share.sum(axis=2) == pytest.approx(1.0)
+        assert found.cost <= start.certificate.value * (1 + 1e-9)
 
     def test_headroom_is_a_larger_load(self):
         spare = example(headroom=0.25)

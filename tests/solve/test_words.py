@@ -69,6 +69,23 @@ def test_caps_have_their_units():
         assert said in answer.explain()
 
 
+def test_a_cap_below_one_machine_is_what_breaks():
+    """One machine would do, and costs half as much again as there is; of machines that cannot be had there is no multiple."""
+    price = genz.platform("h100_sxm_1").price
+    goal, one = genz.Objective(rate=1.0, tpot=0.05), {"parallel": genz.Parallel()}
+    poor = _sized("h100_sxm_1", goal.replace(budget=price / 1.5), **one)
+    assert poor.infeasible.violates == pytest.approx({"budget": 1.5})
+    assert "Closest: h100_sxm_1 TP1 in bf16; it breaks budget by 50 %." in poor.explain()
+    none = _sized("h100_sxm_1", goal, available={"h100_sxm_1": 0}, **one)
+    assert none.explain().endswith("the least that any reaches: availability above 0.")
+    two = ["a100_sxm_1", "h100_sxm_1"]
+    other = genz.size(
+        "llama3_8b", WORKLOAD, goal, platforms=two, available={"a100_sxm_1": 0}, **one
+    )
+    assert other.shortfall.platform == "a100_sxm_1"
+    assert "breaks availability altogether." in other.explain()
+
+
 def test_steep_slopes_are_whole_numbers():
     """At a thousandth of a request per second nothing but the very step time asks for more machines."""
     text = _sized("h100_sxm_8", GOAL.replace(rate=1e-3, ttft=1.0)).explain()

@@ -46,7 +46,8 @@ def test_new_capacity_is_all_usable(device):
     [
         ({"memory_bandwidth": 2000}, "memory_bandwidth must be in [1e+09, 1e+18] B/s, got 2000"),
         ({"memory_bandwidth": [1e12, 0.0]}, "memory_bandwidth must be in [1e+09, 1e+18] B/s, got 0 at index (1,)"),
-        ({"memory_bandwith": 2e12}, "Platform has no field 'memory_bandwith'"),
+        ({"memory_bandwith": 2e12}, "Platform has no field 'memory_bandwith'; did you mean 'memory_bandwidth'"),
+        ({"link_bandwith": 2e12}, "Platform has no field 'link_bandwith'; did you mean 'link_bandwidth'"),
         ({"power": -1}, "power must be in [1, 1e+06] W, got -1"),
         ({"link_latency": 2.0}, "latency must be in [0, 1] s, got 2"),
         ({"link_bandwidth": np.nan}, "bandwidth must be a number, got nan"),

@@ -38,8 +38,13 @@ class Record:
         known = [f.name for f in own_fields(type(self))]
         for name in changes:
             if name not in known:
-                raise InputError(_unknown_field(type(self).__name__, name, known))
+                raise InputError(_unknown_field(type(self).__name__, name, self._changeable()))
         return type(self)(**{name: getattr(self, name) for name in known} | changes)
+
+    @classmethod
+    def _changeable(cls) -> list[str]:
+        """Return the names that :meth:`replace` takes."""
+        return [f.name for f in own_fields(cls)]
 
     def derived(self, **changes: Any) -> Self:
         """Return a copy with values that follow from checked ones, which are not checked again."""

@@ -55,8 +55,9 @@ def calibrate(
         Whether the constants before the fit pull: the device's own, else the mean of its generation, else those of
         unmeasured devices, each as firmly as its error says. Without, few rows may give odd constants.
     target : {"device", "engine"}, optional
-        What whole runs fit: factors on all kernel constants of the device, or the overheads of the engine; default
-        the device if it has no constants yet, else the engine.
+        What whole runs fit: one factor each on the shares of the peaks and on the fixed times of all kernels of the
+        device, and on the share of its links; or the overheads of the engine. Default the device if it has no
+        constants yet, else the engine.
     n_fold : int, default 5
         Folds for the error outside the fit; whole shapes, runs or, without a platform, deployments are held out.
     split : bool, default False
@@ -72,7 +73,8 @@ def calibrate(
     Raises
     ------
     InputError
-        If a file cannot be read or is no table, nothing is left to fit on, or an argument breaks its rule.
+        If a file cannot be read or is no table, nothing is left to fit on, times are not in seconds, or an argument
+        breaks its rule.
     SchemaError
         If columns are missing or hold values that break their rules.
     UnknownNameError

@@ -14,7 +14,7 @@ from genz.core.typing import FloatArray, IntArray
 from genz.db import registry
 from genz.solve.accuracy import conformal_errors
 from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals, rounded
-from genz.solve.calibrate.flags import FASTER
+from genz.solve.calibrate.flags import check_seconds, usable_runs
 from genz.solve.calibrate.runs import FittedRuns, long_table
 from genz.solve.measured.files import platform_name
 from genz.solve.measured.run_times import run_times
@@ -84,7 +84,7 @@ def fit_engine(
     Raises
     ------
     InputError
-        If no row is left to fit on.
+        If no row is left to fit on, or times are not in seconds.
 
     Notes
     -----
@@ -98,8 +98,8 @@ def fit_engine(
     long = long_table(known, _TIMES, _KEPT)
     measured = long["time"].to_numpy(dtype=np.float64)
     ideal = _predicted(known, registry.engine("ideal"))
-    flag = np.where(measured < ideal, FASTER, "")
-    used = np.flatnonzero(flag == "")
+    flag, used = usable_runs(measured, ideal)
+    check_seconds(measured[used], _predicted(known, engine)[used], "runs")
     group = np.asarray(pd.factorize(pd.MultiIndex.from_frame(long[list(DEPLOYMENT)]))[0])
     weight = _weight(long, group)
     parameters = [Parameter(n, *FITTED[n]) for n in fields or told(known)]

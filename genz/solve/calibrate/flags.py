@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genz.core.typing import BoolArray, FloatArray
+from genz.core.errors import InputError
+from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.perf.efficiency import PRIOR
 
-__all__ = ["FASTER", "LAUNCH", "flags", "plateau"]
+__all__ = ["FASTER", "LAUNCH", "check_seconds", "flags", "plateau", "usable_runs"]
 
 FASTER = "faster than the ideal bound"
 LAUNCH = "launch-bound: time stands still while work grows"
@@ -19,6 +20,30 @@ _LEVEL = 1.3  # times above the floor that still count as the floor
 _SHARE = 0.15  # of the rows
 _GROWTH = 4.0  # of the work along the floor
 _SLOW = 4.0  # floor over the fixed time of a kernel of its class
+_OTHER_UNIT = (
+    100.0  # median of measured over predicted time; milliseconds taken for seconds are a thousand
+)
+
+
+def check_seconds(time: FloatArray, predicted: FloatArray, what: str) -> None:
+    """Refuse times that are not in seconds.
+
+    Parameters
+    ----------
+    time, predicted : ndarray, shape (n_row,)
+        Measured time, and that before the fit. [s]
+    what : str
+        What was measured.
+
+    Raises
+    ------
+    InputError
+        If half of the rows take more than a hundred times as long as predicted.
+    """
+    ratio = float(np.median(time / predicted))
+    if ratio > _OTHER_UNIT:
+        msg = f"time must be in seconds, got a median of {what} that is {ratio:,.0f} times the prediction"
+        raise InputError(msg)
 
 
 def flags(rows: pd.DataFrame, kernel: str, ideal: FloatArray) -> Any:
@@ -43,6 +68,27 @@ def flags(rows: pd.DataFrame, kernel: str, ideal: FloatArray) -> Any:
     text[plateau(time, ideal, fixed)] = LAUNCH
     text[time < ideal] = FASTER
     return text
+
+
+def usable_runs(time: FloatArray, ideal: FloatArray) -> tuple[Any, IntArray]:
+    """Return what is wrong with each time of whole runs, empty where nothing is, and the places of those in order.
+
+    Parameters
+    ----------
+    time, ideal : ndarray, shape (n_row,)
+        Measured and least possible time. [s]
+
+    Raises
+    ------
+    InputError
+        If none is in order.
+    """
+    flag = np.where(time < ideal, FASTER, "")
+    used: IntArray = np.flatnonzero(flag == "")
+    if len(used) == 0:
+        msg = f"no run is left to fit on: {FASTER}"
+        raise InputError(msg)
+    return flag, used
 
 
 def plateau(time: FloatArray, ideal: FloatArray, fixed: float) -> BoolArray:

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from genz.core.errors import InputError
-from genz.core.typing import FloatArray, IntArray
+from genz.core.typing import FloatArray, IntArray, Num
 from genz.db import registry
 from genz.perf.efficiency import kernel_of
 from genz.solve.accuracy import conformal_error
 from genz.solve.calibrate.fit import Folds, Parameter, fit, held_out_residuals, rounded
-from genz.solve.calibrate.flags import flags
+from genz.solve.calibrate.flags import check_seconds, flags
 from genz.solve.measured.operators import COLLECTIVES, SHAPES
 from genz.solve.measured.predict import ideal_time, predicted_time
 from genz.solve.measured.work import format_on, unit_of_format, variant_of
@@ -61,7 +61,7 @@ class Fitted:
 
 
 def start_kernel(accelerator: Accelerator, kernel: str, number_format: str) -> Kernel:
-    """Return the constants before a fit: the device's own, its generation's, or the prior.
+    """Return the constants before a fit: the device's own, the mean of its generation, or the prior.
 
     Parameters
     ----------
@@ -72,18 +72,28 @@ def start_kernel(accelerator: Accelerator, kernel: str, number_format: str) -> K
     """
     if accelerator.kernel.get(kernel):
         return kernel_of(accelerator, kernel, unit_of_format(number_format), number_format)
-    found = []
-    for name in registry.list_accelerators():
-        other = registry.accelerator(name)
-        if other.generation == accelerator.generation and number_format in other.kernel.get(
-            kernel, ()
-        ):
-            found.append(other.kernel[kernel][number_format])
-    if not found:
+    relatives = [
+        other
+        for other in map(registry.accelerator, registry.list_accelerators())
+        if other.generation == accelerator.generation
+        and number_format in other.kernel.get(kernel, ())
+    ]
+    if not relatives:
         return kernel_of(accelerator, kernel, unit_of_format(number_format), number_format)
-    names = [n for n in Kernel.__dataclass_fields__ if all(_number(getattr(k, n)) for k in found)]
-    means = {n: float(np.mean([getattr(k, n) for k in found])) for n in names}
-    return found[0].replace(**(means | {"error": max(means["error"], 0.2)}))
+    cores = accelerator.n_core or 0.0
+    relatives.sort(key=lambda other: abs(float(other.n_core or 0.0) - cores))
+    return _mean([other.kernel[kernel][number_format] for other in relatives], cores)
+
+
+def _mean(found: Sequence[Kernel], core: Num) -> Kernel:
+    """Return the mean of constants; rules, which have none, are those of the first, that of waves for so many cores."""
+    known = [n for n in Kernel.__dataclass_fields__ if n not in _RULES]
+    names = [n for n in known if all(_number(getattr(k, n)) for k in found)]
+    means: dict[str, Num] = {n: float(np.mean([getattr(k, n) for k in found])) for n in names}
+    means["error"] = max(means["error"], 0.2)
+    if found[0].wave_core and core:
+        means["wave_core"] = core
+    return found[0].replace(**means)
 
 
 def _number(value: Any) -> bool:
@@ -121,7 +131,7 @@ def fit_class(
     Raises
     ------
     InputError
-        If no row is left to fit on.
+        If no row is left to fit on, or times are not in seconds.
     """
     kernel, number_format = str(rows["kernel"].iloc[0]), str(rows["format"].iloc[0])
     if kernel not in COLLECTIVES:
@@ -140,6 +150,7 @@ def fit_class(
         raise InputError(msg)
     own = rows.iloc[used].reset_index(drop=True)
     measured = own["time"].to_numpy(dtype=np.float64)
+    check_seconds(measured, before[used], f"{kernel} {number_format}")
 
     def predict(values: Mapping[str, float], part: pd.DataFrame = own) -> FloatArray:
         return predicted_time(part, model.at(values))
@@ -200,11 +211,13 @@ def _kernel(platform: Platform, kernel: str, name: str) -> _Constants:
     parameters = []
     for field, info in Kernel.__dataclass_fields__.items():
         value, spec = getattr(start, field), info.metadata["spec"]
-        if field.startswith("error") or not _number(value) or (field not in _BASE and value <= 0.0):
+        if field.startswith("error") or field in _RULES or not _number(value):
+            continue
+        if field not in _BASE and value <= 0.0:
             continue
         spread = _SPREAD.get(field, _OTHER_SPREAD) * max(float(start.error), 0.1)
-        low = max(spec.low, _LOWEST.get(field, 1e-9))
-        high = min(spec.high, _HIGHEST.get(field, np.inf), 1e15)
+        low = max(spec.low, _LOWEST.get(field, _LEAST * value))
+        high = min(spec.high, _HIGHEST.get(field, np.inf))
         parameters.append(Parameter(field, max(float(value), low), low, high, spread))
 
     def at(values: Mapping[str, float]) -> Platform:
@@ -221,6 +234,10 @@ _LOWEST = {
     "sharpness": 1.0,
 }
 _HIGHEST = {"sharpness": 30.0}
+#: Share of itself that a further constant keeps at least; some are 1e-13 s, so that no bound in seconds holds for all. [1]
+_LEAST = 1e-3
+#: What software does, and the cores that it deals work to: rules and counts, which no fit changes.
+_RULES = frozenset({"split", "wave_core", "block_least", "shared_queries"})
 
 
 def _links(platform: Platform) -> _Constants:

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genz.core.errors import InputError
 from genz.core.typing import FloatArray, IntArray
 from genz.perf.efficiency import PRIOR
 from genz.solve.accuracy import conformal_error
 from genz.solve.calibrate.fit import Folds, Parameter, fit, held_out_residuals, rounded
-from genz.solve.calibrate.flags import FASTER
+from genz.solve.calibrate.flags import check_seconds, usable_runs
 from genz.solve.calibrate.operators import start_kernel
 from genz.solve.measured.run_times import ENGINES, run_times
 from genz.spec.deployment import Engine
@@ -24,7 +23,7 @@ __all__ = ["FittedRuns", "fit_runs", "long_table"]
 
 _TIMES = ("ttft", "tpot", "latency")
 _KEPT = ("model", "tensor", "batch", "prompt", "output")
-#: Device: one factor for each constant of all its kernels -> (lowest, highest, spread of its log).
+#: Device: constant of which all its kernels take one factor -> (lowest, highest, spread of its log).
 _FACTORS = {
     "compute_efficiency": (0.2, 5.0, 0.25),
     "memory_efficiency": (0.2, 5.0, 0.2),
@@ -117,7 +116,7 @@ def fit_runs(
     Raises
     ------
     InputError
-        If no row is left to fit on, or a layout fits neither model nor platform.
+        If no row is left to fit on, times are not in seconds, or a layout fits neither model nor platform.
     """
     problem = (
         _device(platform, engine, rows) if target == "device" else _software(platform, engine, rows)
@@ -125,14 +124,13 @@ def fit_runs(
     long = long_table(rows, _TIMES, _KEPT)
     ideal = _times(rows, platform, ENGINES.get("ideal", "ideal"))
     measured = long["time"].to_numpy(dtype=np.float64)
-    flag = np.where(measured < ideal, FASTER, "")
-    used = np.flatnonzero(flag == "")
-    if len(used) == 0:
-        msg = f"no run is left to fit on: {FASTER}"
-        raise InputError(msg)
+    flag, used = usable_runs(measured, ideal)
 
     def predict(values: Mapping[str, float]) -> FloatArray:
         return _times(rows, *problem.at(values))[used]
+
+    before = {p.name: p.start for p in problem.parameters}
+    check_seconds(measured[used], predict(before), "runs")
 
     def fitted(at: IntArray, start: Mapping[str, float] | None = None) -> dict[str, float]:
         own = measured[used][at]

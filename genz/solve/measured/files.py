@@ -180,16 +180,13 @@ def read_measurements(source: Any, **fields: Any) -> pd.DataFrame:
     place, frame = _opened(source)
     missing = {k: v for k, v in fields.items() if v is not None and k not in frame}
     frame = frame.assign(**missing)
-    if is_operator_table(list(frame.columns)):
-        return _own(operator_rows(frame, place), frame)
-    return run_rows(frame, place)
-
-
-def _own(rows: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    columns = list(frame.columns)
+    if not is_operator_table(columns) and ("kernel" not in columns or is_run_table(columns)):
+        return run_rows(frame, place)
+    rows = operator_rows(frame, place)
     if rows.empty:
         msg = "measurements must hold at least one row, got none"
         raise InputError(msg)
-    del frame
     return rows
 
 

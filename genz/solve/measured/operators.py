@@ -95,6 +95,8 @@ def operator_rows(frame: pd.DataFrame, place: object = "measurements") -> pd.Dat
     for needed, convert in _LAYOUTS:
         if set(needed) <= columns:
             return _finished(convert(frame))
+    if "kernel" in columns:
+        return _checked(frame, place)
     msg = f"{place}: layout not recognised, columns {', '.join(map(str, frame.columns))}"
     raise InputError(msg)
 
@@ -118,7 +120,7 @@ def _checked(frame: pd.DataFrame, place: object) -> pd.DataFrame:
     rows = frame.copy()
     if "format" not in rows:
         rows["format"] = "bf16"
-    faults = []
+    faults = [] if "time" in rows else ["missing column 'time'"]
     for kernel in dict.fromkeys(rows["kernel"].astype(str)):
         if kernel not in SHAPES:
             faults.append(f"kernel must be one of {', '.join(SHAPES)}, got {kernel!r:.60}")
@@ -129,8 +131,8 @@ def _checked(frame: pd.DataFrame, place: object) -> pd.DataFrame:
             for c in SHAPES[kernel]
             if c not in rows and c not in OPTIONAL
         ]
-        numeric = [c for c in SHAPES[kernel] if c in rows and c != "cache_format"]
-        faults += [f for c in ("time", *numeric) for f in _bad(rows, own, c)]
+        numeric = [c for c in ("time", *SHAPES[kernel]) if c in rows and c != "cache_format"]
+        faults += [f for c in numeric for f in _bad(rows, own, c)]
     if faults:
         raise SchemaError(place, list(dict.fromkeys(faults)))
     return rows

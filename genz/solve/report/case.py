@@ -7,10 +7,9 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from genz.api import decode, default_engine, generate, memory, prefill
 from genz.core.words import plural
@@ -23,6 +22,9 @@ from genz.spec.deployment import Engine, Parallel
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
 from genz.spec.precision import Precision
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Case", "case"]
 
@@ -196,6 +198,8 @@ class Case:
 
     def operators(self) -> pd.DataFrame:
         """Return one row per phase and operator: work and time of one accelerator in one step."""
+        import pandas as pd
+
         parts = [getattr(self, phase).operators() for phase in ("prefill", "decode")]
         frame: pd.DataFrame = pd.concat(parts, ignore_index=True).drop(columns="case")
         frame.insert(0, "phase", np.repeat(["prefill", "decode"], [len(p) for p in parts]))
@@ -235,6 +239,8 @@ class Case:
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row: :meth:`to_dict` without its nesting."""
+        import pandas as pd
+
         row = self.to_dict()
         row["parallel"] = self.parallel.label
         ends = row.pop("interval")
