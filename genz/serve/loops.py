@@ -11,7 +11,16 @@ from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.serve.deployment import Deployment
 from genz.serve.stationary import Point, Traffic, mean_step, point_at
 
-__all__ = ["Ladder", "Replica", "at_rate", "chord_slope", "crowded", "full", "with_clients"]
+__all__ = [
+    "Ladder",
+    "Replica",
+    "at_rate",
+    "batch_variation",
+    "chord_slope",
+    "crowded",
+    "full",
+    "with_clients",
+]
 
 _TOLERANCE = 1e-10
 #: Share of the largest number of prompts per step at which a replica idles. [1]
@@ -194,8 +203,33 @@ def chord_slope(at: Deployment, load: Traffic, point: Point) -> FloatArray:
     return np.where(load.output > 1.0, slope, 0.0)
 
 
+def batch_variation(point: Point, slope: FloatArray) -> FloatArray:
+    r"""Return the variance of the requests that decode over their mean, in an open loop [1].
+
+    Parameters
+    ----------
+    point : Point
+        Operating point.
+    slope : ndarray, shape (...)
+        See :func:`chord_slope`. [s]
+
+    Returns
+    -------
+    ndarray, shape (...)
+        At least 1, that of a Poisson number. [1]
+
+    Notes
+    -----
+    :math:`v = (1 - \epsilon)^{-3/2}`, with :math:`\epsilon` the elasticity of the step: as more requests make steps, and so
+    stays, longer. That lies between a birth-death process (exponent 1) and stays that all stretch alike (2), as an event
+    loop has it.
+    """
+    stretch = np.minimum(slope * point.batch / point.tau, _CROWDED)
+    return np.asarray((1.0 - stretch) ** -1.5)
+
+
 def crowded(
-    at: Deployment, load: Traffic, point: Point, slope: FloatArray, most: FloatArray
+    at: Deployment, load: Traffic, point: Point, variation: FloatArray, most: FloatArray
 ) -> FloatArray:
     r"""Return the mean step of a request in an open loop, where most meet a large batch [s].
 
@@ -207,8 +241,8 @@ def crowded(
         Requests.
     point : Point
         Operating point.
-    slope : ndarray, shape (...)
-        See :func:`chord_slope`. [s]
+    variation : ndarray, shape (...)
+        See :func:`batch_variation`. [1]
     most : ndarray, shape (...)
         Prompts per step of a full replica; no request meets more. [1]
 
@@ -219,11 +253,7 @@ def crowded(
 
     Notes
     -----
-    The number of requests that decode varies by :math:`v b`, :math:`v = (1 - \epsilon)^{-3/2}`, with :math:`\epsilon` the
-    elasticity of the step: as more of them make steps, and so stays, longer. That lies between a birth-death process
-    (exponent 1) and stays that all stretch alike (2), as an event loop has it. The mean request meets :math:`v`, not
-    one, beside itself, and takes the step at :math:`b + v - 1`.
+    The mean request meets :math:`v`, not one, beside itself, and takes the step at :math:`b + v - 1`.
     """
-    stretch = np.minimum(slope * point.batch / point.tau, _CROWDED)
-    met = 1.0 + ((1.0 - stretch) ** -1.5 - 1.0) / point.batch
+    met = 1.0 + (variation - 1.0) / point.batch
     return mean_step(at, load, np.minimum(point.arrivals * met, np.maximum(most, point.arrivals)))

@@ -13,7 +13,9 @@ from genz.core.errors import InputError
 from genz.core.typing import BoolArray, FloatArray, FloatLike, IntArray, Num
 from genz.perf.energy import idle_power, rent
 from genz.serve.deployment import Deployment, Options
-from genz.serve.loops import Ladder, at_rate, chord_slope, crowded, full, with_clients
+from genz.serve.loops import (
+    Ladder, at_rate, batch_variation, chord_slope, crowded, full, with_clients,
+)  # fmt: skip
 from genz.serve.served_result import Served
 from genz.serve.stationary import Point, Traffic, burst_step, decode_step, point_at
 from genz.serve.traffic import door_wait, room_of, traffic_of
@@ -208,8 +210,9 @@ def _open_waits(loop: OpenLoop, point: Point) -> _Waits:
     at, load = loop.at, loop.load
     door = door_wait(load, point, np.maximum(loop.room, 1.0))
     slope = chord_slope(at, load, point)
-    step = crowded(at, load, point, slope, loop.top.arrivals)
-    ttft, tpot, decode = _variances(at, load, point, slope, 1.0)
+    variation = batch_variation(point, slope)
+    step = crowded(at, load, point, variation, loop.top.arrivals)
+    ttft, tpot, decode = _variances(at, load, point, slope, variation)
     return _Waits(door, np.zeros(()), step, door**2 + ttft, tpot, decode)
 
 

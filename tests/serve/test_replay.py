@@ -167,3 +167,20 @@ def test_errors(zoo, cluster, given, text):
     load = {"prompt": [4, 4], "output": [2, 2]} | given
     with pytest.raises(InputError, match=text):
         replay(zoo["gqa"], cluster, engine=BUDGET, **load)
+
+
+@pytest.mark.parametrize("use", [0.6, 0.8])
+@pytest.mark.parametrize(("prompt", "output"), [(2000, 200), (500, 500)])
+def test_percentiles_of_the_time_per_token_against_the_event_loop(prompt, output, use):
+    """Crowds last: what a request meets varies by more than a Poisson number of others."""
+    model, platform = registry.model("llama3_1_8b"), registry.platform("h100_sxm_1")
+    options = {"engine": registry.engine("vllm_0_19").replace(**AT_ONCE)}
+    work, n = Workload.of(prompt, output), 4000
+    rate = use * float(served(model, platform, work, rate=1.0, **options).stable_rate)
+    arrival = np.cumsum(np.random.default_rng(4).exponential(1.0 / rate, n))
+    drawn = {"prompt": np.full(n, prompt), "output": np.full(n, output)}
+    run = replay(model, platform, **drawn, arrival=arrival, **options)
+    mean = served(model, platform, work, rate=rate, **options)
+    times = run.tpot[n // 5 :]
+    assert mean.percentile("tpot", 0.9) == pytest.approx(np.quantile(times, 0.9), rel=0.06)
+    assert mean.tpot_std == pytest.approx(times.std(), rel=0.25)
