@@ -14,7 +14,13 @@ from genz.core.typing import BoolArray, FloatArray, FloatLike, IntArray, Num
 from genz.perf.energy import idle_power, rent
 from genz.serve.deployment import Deployment, Options
 from genz.serve.loops import (
-    Ladder, at_rate, batch_variation, chord_slope, crowded, full, with_clients,
+    Ladder,
+    at_rate,
+    batch_variation,
+    chord_slope,
+    crowded,
+    full,
+    with_clients,
 )  # fmt: skip
 from genz.serve.served_result import Served
 from genz.serve.stationary import Point, Traffic, burst_step, decode_step, point_at
