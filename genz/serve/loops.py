@@ -16,6 +16,7 @@ __all__ = [
     "Replica",
     "at_rate",
     "batch_variation",
+    "breeding_variance",
     "chord_slope",
     "crowded",
     "full",
@@ -29,6 +30,8 @@ _IDLE = 1e-15
 _MOST = 1.0 - 1e-9
 #: Elasticity of the step in an open loop beyond which its feedback is not evaluated. [1]
 _CROWDED = 0.9
+#: Least share of a step that a prompt adds, and greatest of the time for prompts, where variances are asked for. [1]
+_SLIGHT, _MOST_BUSY = 1e-6, 0.99
 #: Share of the batch over which the slope of the step is taken, from below. [1]
 _CHORD = 0.75
 #: Where the least state is looked for: so many points, down to this share of a full replica, and halvings from there. [1]
@@ -226,6 +229,54 @@ def batch_variation(point: Point, slope: FloatArray) -> FloatArray:
     """
     stretch = np.minimum(slope * point.batch / point.tau, _CROWDED)
     return np.asarray((1.0 - stretch) ** -1.5)
+
+
+def breeding_variance(load: Traffic, point: Point) -> FloatArray:
+    r"""Return the variance of the wait of a prompt and its own step where prompts arrive at random times [s^2].
+
+    Parameters
+    ----------
+    load : Traffic
+        Requests of an open loop.
+    point : Point
+        Operating point.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Variance. [s^2]
+
+    Notes
+    -----
+    All prompts that come during a step pass in the next one: of :math:`N` prompts it takes :math:`X' = T + N s`, and
+    :math:`N` is a Poisson number of mean :math:`\lambda X`, so that a long step is followed by a long one. In units of
+    :math:`s`, with :math:`\rho = \lambda s` and a mean of :math:`a` prompts, the variance and the third cumulant of a step
+    are
+
+    .. math:: \kappa_2 = \frac{a}{1 - \rho^2} , \qquad \kappa_3 = \frac{a + 3 \rho^2 \kappa_2}{1 - \rho^3} .
+
+    A prompt comes in a step :math:`X^*` of :math:`E[X^{*k}] = E[X^{k+1}] / E[X]`, at a place :math:`U` that is uniform in it,
+    and shares the next with a Poisson number of mean :math:`\lambda X^*`:
+
+    .. math:: \operatorname{Var}[(U + \rho) X^*] + \rho E[X^*] .
+
+    This is the gated queue with vacations [1]_ whose vacation is the decoding step. :math:`s` is what a prompt adds
+    to a full step, as it does to the long ones; where lengths vary, steps vary by :math:`1 + c^2` as much.
+
+    References
+    ----------
+    .. [1] H. Takagi, "Queueing Analysis", vol. 1, 1991, section 2.4.
+    """
+    each = point.service - point.idle_step / load.most
+    each = np.maximum(each, _SLIGHT * point.tau)
+    mean, varied = point.tau / each, 1.0 + load.variation
+    rho = np.minimum(point.arrivals / mean, _MOST_BUSY)
+    second = point.arrivals * varied / (1.0 - rho**2)
+    third = (point.arrivals * varied + 3.0 * rho**2 * second) / (1.0 - rho**3)
+    met = (second + mean**2) / mean
+    met_square = (third + 3.0 * second * mean + mean**3) / mean
+    wait = met_square * (1.0 / 3.0 + rho + rho**2) - (met * (0.5 + rho)) ** 2
+    return np.asarray((wait + rho * varied * met) * each**2)
 
 
 def crowded(

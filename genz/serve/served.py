@@ -17,6 +17,7 @@ from genz.serve.loops import (
     Ladder,
     at_rate,
     batch_variation,
+    breeding_variance,
     chord_slope,
     crowded,
     full,
@@ -219,6 +220,7 @@ def _open_waits(loop: OpenLoop, point: Point) -> _Waits:
     variation = batch_variation(point, slope)
     step = crowded(at, load, point, variation, loop.top.arrivals)
     ttft, tpot, decode = _variances(at, load, point, slope, variation)
+    ttft = np.maximum(ttft, breeding_variance(load, point)) + _slow(at, load, point)
     return _Waits(door, np.zeros(()), step, door**2 + ttft, tpot, decode)
 
 
@@ -229,7 +231,7 @@ def _closed_waits(
     door = np.maximum(load.client - point.inside, 0.0) / point.rate
     spread = np.maximum(1.0 - point.batch / load.client, 0.0)
     ttft, tpot, decode = _variances(at, load, point, chord_slope(at, load, point), spread)
-    ttft = ttft + door**2 * load.output_variation
+    ttft = ttft + _slow(at, load, point) + door**2 * load.output_variation
     if n_request is None:
         return _Waits(door, np.zeros(()), point.tau, ttft, tpot, decode)
     share, admitted = load.client / n_request, np.minimum(load.client, most)
@@ -242,11 +244,10 @@ def _closed_waits(
 def _variances(
     at: Deployment, load: Traffic, point: Point, slope: FloatArray, spread: Num
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Variances over requests of ttft inside the replica, of the mean step, and of the time to decode [s^2].
+    """Variances over requests of the wait inside the replica, of the mean step, and of the time to decode [s^2].
 
     ``spread`` is the variance of the requests that decode over their mean.
     """
-    slow = (point.own + at.engine.overhead_token * load.new) ** 2 * load.variation
     free = np.maximum(1.0 - point.busy, 1e-9)
     queue = point.queue**2 + point.busy * point.service**2 / (3.0 * free)
     queue = np.where(point.queue > 0.0, queue, 0.0)
@@ -255,11 +256,16 @@ def _variances(
     step = np.where(load.output > 1.0, beside + prompts, 0.0) * spread
     length = load.output_variation
     decode = load.further**2 * step * (1.0 + length) + (load.further * point.tau) ** 2 * length
-    found = (
-        point.running * (1.0 - point.running) * point.idle_step**2
-    )  # some find no step in progress
+    # some find no step in progress
+    found = point.running * (1.0 - point.running) * point.idle_step**2
     residual = np.where(point.residual > 0.0, point.residual**2 + found, 0.0) / 3.0
-    return residual + queue + slow, step, decode
+    return residual + queue, step, decode
+
+
+def _slow(at: Deployment, load: Traffic, point: Point) -> FloatArray:
+    """Variance over requests of the time that their own prompts take [s^2]."""
+    own = point.own + at.engine.overhead_token * load.new
+    return np.asarray(own**2 * load.variation)
 
 
 def _burst(at: Deployment, load: Traffic, point: Point, clients: FloatArray) -> FloatArray:

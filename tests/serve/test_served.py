@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from genz.core.errors import InputError
 from genz.db import registry
 from genz.serve.deployment import Deployment
-from genz.serve.loops import Ladder, at_rate
+from genz.serve.loops import Ladder, at_rate, breeding_variance
 from genz.serve.served import OpenLoop, served
 from genz.serve.step import mean_decode, mixed
 from genz.spec.deployment import Engine, Lengths, Objective, Parallel, Workload
@@ -338,3 +339,24 @@ def test_errors_of_the_answers(zoo, cluster):
         done.interval(0)
     with pytest.raises(InputError, match=r"workload must be a Workload or a name, got 'chat'"):
         served(zoo["gqa"], cluster, "chat", n_client=4)
+
+
+@pytest.mark.parametrize("rate", [2.0, 10.0, 15.0])
+def test_steps_breed_steps_as_drawn_one_by_one(rate):
+    """Steps of 10 ms and 50 ms for each prompt of the one before: what prompts wait and pass varies as in 6 million of them."""
+    idle, each, rng = 0.01, 0.05, np.random.default_rng(1)
+    last, moments = np.full(20_000, idle), np.zeros(3)
+    for drawn in range(350):
+        came = rng.poisson(rate * last)
+        step = idle + each * came
+        square = last**2 / 3.0 + last * step + step**2  # a prompt comes anywhere in the last
+        if drawn >= 50:
+            moments += [came.sum(), (came * (last / 2.0 + step)).sum(), (came * square).sum()]
+        last = step
+    mean = idle / (1.0 - rate * each)
+    point = SimpleNamespace(
+        arrivals=rate * mean, tau=mean, service=each + idle / 8.0, idle_step=idle
+    )
+    load = SimpleNamespace(most=8.0, variation=0.0)
+    varied = moments[2] / moments[0] - (moments[1] / moments[0]) ** 2
+    assert breeding_variance(load, point) == pytest.approx(varied, rel=0.03)
