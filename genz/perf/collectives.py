@@ -266,7 +266,7 @@ def message_time(
         return _neighbour_time(message, network, ideal=ideal)
     parts = split_ranks(network, message.n_rank, message.stride)
     if message.collective == "all_reduce":
-        active = [(n, d) for n, d in zip(parts, network, strict=True) if n.max() > 1.0]
+        active = [(n, d) for n, d in zip(parts, network, strict=True) if n.max(initial=1.0) > 1.0]
         whole = sum(
             collective_time("all_reduce", message.size, n, d, ideal=ideal, library=library)
             for n, d in active
@@ -291,7 +291,7 @@ def _nested(
     """Gather or scatter dimension by dimension; outer dimensions carry the smaller shards."""
     total: Num = 0.0
     for n, dimension in zip(parts, network, strict=True):
-        if n.max() > 1.0:
+        if n.max(initial=1.0) > 1.0:
             total = total + collective_time(collective, size, n, dimension, ideal=ideal)
             size = size / n
     return np.asarray(total)

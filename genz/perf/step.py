@@ -180,7 +180,7 @@ def _message_times(
     for m in messages:
         key = (m.collective, id(m.size), id(m.n_rank), id(m.stride))
         if key not in known:
-            alone = not network or np.asarray(m.n_rank).max() <= 1.0
+            alone = not network or np.max(m.n_rank, initial=1.0) <= 1.0
             known[key] = (
                 _NOTHING if alone else message_time(m, network, ideal=ideal, library=library)
             )
@@ -268,7 +268,7 @@ def pipelined(
     :math:`T + (M-1) t` from an empty pipeline; in steady state a step follows the last one after
     :math:`\max(T, M t)`.
     """
-    if micro_batch.max() <= 1.0:
+    if micro_batch.max(initial=1.0) <= 1.0:
         return np.ones(1)
     total = passed.total
     slowest = _slowest_stage(model, work, passed, pipeline, overhead)

@@ -253,7 +253,7 @@ class _Uses:
 
 def _joined(parts: list[tuple[BoolArray, FloatArray]], shape: tuple[int, ...]) -> FloatArray:
     """Put the stages of cases with different pipeline degrees into one array, missing ones zero."""
-    most = max(len(stages) for _, stages in parts)
+    most = max((len(stages) for _, stages in parts), default=1)
     out = np.zeros((most, *shape))
     for mask, stages in parts:
         lifted = stages.reshape(

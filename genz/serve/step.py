@@ -332,7 +332,7 @@ def _work(at: Deployment, streams: tuple[Stream, ...], pipeline: Num, stage: Num
         paged_attention=at.engine.paged_attention,
     )
     work = forward(site)
-    if pipeline.max() <= 1.0:
+    if pipeline.max(initial=1.0) <= 1.0:
         return work
     size = site.act * site.row * at.model.width
     send = Message("stage", "send", LAST, pipeline - 1.0, size, pipeline, stage)

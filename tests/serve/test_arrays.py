@@ -248,3 +248,13 @@ def test_no_cases_have_no_results(load, name, engine, zoo, cluster):
             one = {k: v if isinstance(v, str) else np.max(v) for k, v in given.items()}
             found = function(zoo[name], cluster, **one | {argument: []}, engine=engine)
             assert {np.shape(v) for v in public(found).values()} == {(0,)}
+
+
+@pytest.mark.parametrize("degree", ["tensor", "pipeline", "data", "sequence"])
+@pytest.mark.parametrize("load", LOADS)
+def test_no_layouts_have_no_results(load, degree, zoo, cluster):
+    function, given = LOADS[load]
+    one = {k: v if isinstance(v, str) else np.max(v) for k, v in given.items()}
+    none = Parallel(**{degree: np.array([], dtype=int)})
+    found = function(zoo["gqa"], cluster, **one, parallel=none, engine=IDEAL)
+    assert {np.shape(v) for v in public(found).values()} == {(0,)}
