@@ -12,8 +12,11 @@ from genz.core import check
 from genz.core.typing import BoolArray, FloatArray, FloatLike, Num
 from genz.serve.deployment import Deployment, Options, case_shape
 from genz.serve.memory import memory
+from genz.serve.served_result import TIMES
 from genz.serve.software import first_token_time
+from genz.serve.spread import interval_of, stated_error
 from genz.serve.step import BOUNDS, decode, prefill
+from genz.spec.deployment import check_choice
 from genz.spec.hardware import Platform
 from genz.spec.model import Attention, Model
 
@@ -49,8 +52,8 @@ class Generation:
         Whether the batch fits into memory at its longest.
     bound_index : ndarray
         Index into ``BOUNDS`` of the largest part of the decode time.
-    log_error : ndarray
-        Standard deviation of the log of measured over predicted latency. [1]
+    ttft_error, tpot_error : ndarray
+        Standard deviation of the log of measured over predicted time. [1]
     """
 
     ttft: FloatArray
@@ -62,12 +65,44 @@ class Generation:
     n_accelerator: FloatArray
     fits: BoolArray
     bound_index: FloatArray
-    log_error: FloatArray
+    ttft_error: FloatArray
+    tpot_error: FloatArray
 
     @property
     def latency(self) -> FloatArray:
         """Time to the last token [s]."""
         return self.ttft + (self.output - 1.0) * self.tpot
+
+    @property
+    def latency_error(self) -> FloatArray:
+        """Standard deviation of the log of measured over predicted latency; the parts err together [1]."""
+        share = self.ttft / self.latency
+        return share * self.ttft_error + (1.0 - share) * self.tpot_error
+
+    def interval(
+        self, coverage: float = 0.9, name: str = "latency"
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the interval that holds a real time with the given probability.
+
+        Parameters
+        ----------
+        coverage : float
+            Probability in (0, 1). [1]
+        name : {"ttft", "tpot", "latency"}
+            Which time.
+
+        Returns
+        -------
+        low, high : ndarray
+            Ends. [s]
+
+        Raises
+        ------
+        InputError
+            If ``coverage`` is not in (0, 1), or ``name`` is none of the times.
+        """
+        check_choice("name", name, TIMES)
+        return interval_of(getattr(self, name), getattr(self, f"{name}_error"), coverage)
 
     @property
     def throughput(self) -> FloatArray:
@@ -174,8 +209,6 @@ def generate(
         **at.options,
     )
     ttft = first["time"] + first_token_time(at, new, step["time"])
-    share = ttft / (ttft + further * step["time"])
-    error = share * first["log_error"] + (1.0 - share) * step["log_error"]
 
     def fit(value: Num) -> Num:
         return np.array(np.broadcast_to(value, shape))[()]
@@ -193,7 +226,8 @@ def generate(
         n_accelerator=fit(size),
         fits=fit(held.fits),
         bound_index=fit(np.argmax(np.stack([step[name] for name in BOUNDS]), axis=0)),
-        log_error=fit(error),
+        ttft_error=fit(stated_error(at.engine.ttft_error, first["log_error"])),
+        tpot_error=fit(stated_error(at.engine.tpot_error, step["log_error"])),
     )
 
 

@@ -24,6 +24,7 @@ from genz.serve.loops import (
     with_clients,
 )  # fmt: skip
 from genz.serve.served_result import Served
+from genz.serve.spread import stated_error
 from genz.serve.stationary import Point, Traffic, burst_step, decode_step, point_at
 from genz.serve.traffic import door_wait, room_of, traffic_of
 from genz.spec.deployment import Workload
@@ -332,12 +333,8 @@ def _result(
         output=fit(load.output),
         n_accelerator=fit(size),
         bound_index=fit(point.bound_index),
-        ttft_error=fit(_error(engine.ttft_error, point)),
-        tpot_error=fit(_error(engine.tpot_error, point)),
+        ttft_error=fit(stated_error(engine.ttft_error, point.log_error)),
+        tpot_error=fit(stated_error(engine.tpot_error, point.log_error)),
         _least=time(point.engine + point.own),
         _formats=at.precision.label,
     )
-
-
-def _error(fitted: Num, point: Point) -> FloatArray:
-    return np.where(np.asarray(fitted) > 0.0, fitted, point.log_error)

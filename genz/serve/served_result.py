@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genz.core import check
 from genz.core.typing import BoolArray, FloatArray
 from genz.core.unit import GB
-from genz.serve.spread import Spread, over_error
+from genz.serve.spread import Spread, inside, interval_of, over_error
 from genz.serve.step import BOUNDS
 from genz.spec.deployment import Objective, check_choice
 
@@ -167,7 +166,7 @@ class Served:
         InputError
             If ``name`` is none of the times, or ``q`` is not in (0, 1).
         """
-        return self._spread(name).percentile(NormalDist().inv_cdf(_inside("q", q)))[()]
+        return self._spread(name).percentile(NormalDist().inv_cdf(inside("q", q)))[()]
 
     def probability(self, objective: Objective, name: str | None = None) -> FloatArray:
         """Return the probability that a request meets the limits of an objective.
@@ -221,9 +220,7 @@ class Served:
             If ``coverage`` is not in (0, 1), or ``name`` is none of the times.
         """
         check_choice("name", name, TIMES)
-        z = NormalDist().inv_cdf(0.5 + _inside("coverage", coverage) / 2.0)
-        value, spread = getattr(self, name), np.exp(z * getattr(self, f"{name}_error"))
-        return value / spread, value * spread
+        return interval_of(getattr(self, name), getattr(self, f"{name}_error"), coverage)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per case."""
@@ -237,9 +234,3 @@ class Served:
         mean = np.asarray(getattr(self, name))
         least = np.asarray(self._least) if name == "ttft" else np.zeros(mean.shape)
         return Spread(least, mean, np.asarray(getattr(self, f"{name}_std")))
-
-
-def _inside(name: str, value: float) -> float:
-    number = check.number(name, value)
-    ok = np.asarray((number > 0.0) & (number < 1.0))
-    return float(check.require(ok, number, name, "must be in (0, 1)"))

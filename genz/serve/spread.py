@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import erf
+from statistics import NormalDist
 
 import numpy as np
 
+from genz.core import check
 from genz.core.typing import FloatArray, Num
 
-__all__ = ["Spread"]
+__all__ = ["Spread", "inside", "interval_of", "over_error", "stated_error"]
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
@@ -65,3 +67,44 @@ def over_error(log_error: FloatArray, probability: Num) -> FloatArray:
     for node, weight in zip(_NODES, _WEIGHTS, strict=True):
         total = total + weight * probability(np.exp(node * log_error))
     return np.asarray(total)
+
+
+def stated_error(fitted: Num, step: FloatArray) -> FloatArray:
+    """Return the error that an engine states of a time under load, else that of its steps [1]."""
+    return np.where(np.asarray(fitted) > 0.0, fitted, step)
+
+
+def interval_of(
+    time: FloatArray, error: FloatArray, coverage: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return the interval of a time that holds the real one with a probability.
+
+    Parameters
+    ----------
+    time : ndarray, shape (...)
+        Predicted time. [s]
+    error : ndarray, shape (...)
+        Standard deviation of the log of measured over predicted time. [1]
+    coverage : float
+        Probability in (0, 1). [1]
+
+    Returns
+    -------
+    low, high : ndarray
+        Ends; both are the time itself where the error is 0. [s]
+
+    Raises
+    ------
+    InputError
+        If ``coverage`` is not in (0, 1).
+    """
+    z = NormalDist().inv_cdf(0.5 + inside("coverage", coverage) / 2.0)
+    factor = np.exp(z * error)
+    return time / factor, time * factor
+
+
+def inside(name: str, value: float) -> float:
+    """Return a probability; an error if it is not in (0, 1) [1]."""
+    number = check.number(name, value)
+    ok = np.asarray((number > 0.0) & (number < 1.0))
+    return float(check.require(ok, number, name, "must be in (0, 1)"))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genz.core import check
 from genz.core.typing import FloatArray, IntArray, Num
 from genz.ops.work import Work
 from genz.perf.energy import energy, rent
 from genz.perf.step import PassTime
 from genz.serve.deployment import Deployment
+from genz.serve.spread import interval_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,11 +93,7 @@ class Step:
         InputError
             If ``coverage`` is not in (0, 1).
         """
-        value = check.number("coverage", coverage)
-        ok = (value > 0.0) & (value < 1.0)
-        share = float(check.require(np.asarray(ok), value, "coverage", "must be in (0, 1)"))
-        spread = np.exp(NormalDist().inv_cdf(0.5 + share / 2.0) * self.log_error)
-        return self.time / spread, self.time * spread
+        return interval_of(self.time, self.log_error, coverage)
 
     def operators(self) -> pd.DataFrame:
         """Return one row per operator and case: work and time of one accelerator, launches summed up."""

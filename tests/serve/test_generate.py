@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from genz.core.errors import InputError
 from genz.serve.generate import generate
 from genz.serve.step import BOUNDS, decode, prefill
 from genz.spec.deployment import Engine, Parallel
@@ -167,10 +168,30 @@ def test_memory_is_that_of_the_longest_context(zoo, cluster):
     assert fits.tolist() == [True, False]
 
 
-def test_log_error_is_between_that_of_its_parts(zoo, cluster, calibrated):
+def test_errors_are_those_of_the_steps_or_what_the_engine_states(zoo, cluster, calibrated):
     engine = calibrated.replace(max_token=None)
     done = generate(zoo["gqa"], cluster, batch=4, prompt=100, output=50, engine=engine)
     first = prefill(zoo["gqa"], cluster, batch=4, prompt=100, engine=engine)
     later = decode(zoo["gqa"], cluster, batch=4, context=125, engine=engine)
-    ends = sorted((first.log_error, later.log_error))
-    assert ends[0] * 0.99 <= done.log_error <= ends[1] * 1.01
+    assert done.ttft_error == pytest.approx(float(first.log_error), rel=0.01)
+    assert done.tpot_error == pytest.approx(float(later.log_error), rel=0.01)
+    fitted = engine.replace(ttft_error=0.3, tpot_error=0.1)
+    done = generate(zoo["gqa"], cluster, batch=4, prompt=100, output=50, engine=fitted)
+    assert (done.ttft_error, done.tpot_error) == (0.3, 0.1)
+    share = done.ttft / done.latency
+    assert done.latency_error == pytest.approx(0.3 * share + 0.1 * (1.0 - share))
+
+
+def test_intervals_by_hand(zoo, cluster, calibrated):
+    """A standard deviation of 0.2 of the log: 90 % lie within exp(0.329)."""
+    engine = calibrated.replace(ttft_error=0.2, tpot_error=0.2)
+    done = generate(zoo["gqa"], cluster, batch=[1, 4], prompt=100, output=50, engine=engine)
+    for name in ("ttft", "tpot", "latency"):
+        low, high = done.interval(0.9, name)
+        np.testing.assert_allclose(high / getattr(done, name), 1.3896, rtol=1e-4)
+        np.testing.assert_allclose(low * high, getattr(done, name) ** 2)
+    np.testing.assert_array_equal(done.interval(), done.interval(0.9, "latency"))
+    with pytest.raises(InputError, match=r"name must be one of .*, got 'itl'"):
+        done.interval(0.9, "itl")
+    with pytest.raises(InputError, match=r"coverage must be in \(0, 1\), got 1"):
+        done.interval(1)

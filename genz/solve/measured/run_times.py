@@ -14,6 +14,8 @@ from genz.db import registry
 from genz.serve.generate import generate
 from genz.serve.replay import replay
 from genz.serve.served import served
+from genz.serve.served_result import TIMES
+from genz.serve.spread import stated_error
 from genz.spec.deployment import Engine, Lengths, Parallel, Routing, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
@@ -26,6 +28,7 @@ ENGINES = {"vllm": "vllm_0_19", "sglang": "sglang", "trtllm": "tensorrt_llm"}
 #: Options of a server that runs may differ in: fields of the engine.
 OPTIONS = ("max_token", "max_sequence", "memory_fraction", "batch_wait")
 _NO_LIMIT = 2.0**30
+_NAMES = (*TIMES, *(f"{name}_error" for name in TIMES))
 _GROUP = ("model", "tensor", "pipeline", "data", "expert", "precision", "load", "skew")
 
 
@@ -82,8 +85,7 @@ def run_times(
         If a model or the engine is unknown.
     """
     software = registry.engine(ENGINES.get(engine, engine) if isinstance(engine, str) else engine)
-    names = [f"{n}{end}" for end in ("", "_error") for n in ("ttft", "tpot", "latency")]
-    out = {n: np.full(len(rows), np.nan) for n in names}
+    out = {n: np.full(len(rows), np.nan) for n in _NAMES}
     kind = np.full(len(rows), "unknown", dtype=object)
     skipped: list[str] = []
     place = pd.Series(np.arange(len(rows)), rows.index)
@@ -152,26 +154,12 @@ def _times(
     if case["load"] == "static":
         whole: dict[str, Any] = {n: np.round(v) for n, v in load.items()}
         done = generate(model, platform, **whole, **options)
-        return {
-            "ttft": done.ttft,
-            "tpot": done.tpot,
-            "latency": done.latency,
-            **_errors(engine, done.log_error),
-        }
+        return {n: getattr(done, n) for n in _NAMES}
     if case["load"] == "open":
         return _open(model, platform, rows, options)
     wanted = rows["n_request"].to_numpy(dtype=np.float64) if "n_request" in rows else np.nan
     load["n_request"] = np.broadcast_to(wanted, len(rows))
     return _closed(model, platform, load, options)
-
-
-def _errors(engine: Engine, step: FloatArray) -> dict[str, FloatArray]:
-    """Errors that an engine states, else that of its steps; a latency is mostly decoding."""
-    stated = {
-        n: np.where(np.asarray(getattr(engine, n)) > 0.0, getattr(engine, n), step)
-        for n in ("ttft_error", "tpot_error")
-    }
-    return stated | {"latency_error": stated["tpot_error"]}
 
 
 def _open(
@@ -186,8 +174,10 @@ def _open(
         arrival=rows["arrival"].to_numpy(),
         **options,
     )
-    times = {"ttft": done.ttft, "tpot": done.tpot, "latency": done.latency}
-    return times | _errors(options["engine"], np.full(len(rows), np.nan))
+    unknown, engine = np.full(len(rows), np.nan), options["engine"]
+    ttft, tpot = (stated_error(e, unknown) for e in (engine.ttft_error, engine.tpot_error))
+    errors = {"ttft_error": ttft, "tpot_error": tpot, "latency_error": tpot}  # mostly decoding
+    return {n: getattr(done, n) for n in TIMES} | errors
 
 
 def _closed(
@@ -200,11 +190,4 @@ def _closed(
         {} if np.isnan(load["n_request"]).any() else {"n_request": np.round(load["n_request"])}
     )
     done = served(model, platform, work, n_client=client, **run, **options)
-    return {
-        "ttft": done.ttft,
-        "tpot": done.tpot,
-        "latency": done.ttft + (load["output"] - 1.0) * done.tpot,
-        "ttft_error": done.ttft_error,
-        "tpot_error": done.tpot_error,
-        "latency_error": done.latency_error,
-    }
+    return {n: getattr(done, n) for n in _NAMES}

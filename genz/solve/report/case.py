@@ -16,6 +16,7 @@ from genz.core.words import plural
 from genz.db import registry
 from genz.serve.generate import Generation
 from genz.serve.memory import Memory
+from genz.serve.served_result import TIMES
 from genz.serve.step import Step
 from genz.solve.formats import origin
 from genz.spec.deployment import Engine, Parallel
@@ -30,7 +31,6 @@ __all__ = ["Case", "case"]
 
 #: Probability that the real time lies in an interval.
 COVERAGE = 0.9
-_TIMES = ("ttft", "tpot", "latency")
 _DEGREES = ("tensor", "pipeline", "data", "expert", "sequence", "micro_batch")
 
 
@@ -188,13 +188,8 @@ class Case:
     @cached_property
     def interval(self) -> dict[str, tuple[float, float]]:
         """Intervals that hold the real times with :data:`COVERAGE` [s]."""
-        ends: dict[str, list[float]] = {}
-        for name, step in (("ttft", self.prefill), ("tpot", self.decode)):
-            time = float(getattr(self.generation, name))
-            ends[name] = [time * float(end / step.time) for end in step.interval(COVERAGE)]
-        further = self.output - 1.0
-        ends["latency"] = [t + further * d for t, d in zip(ends["ttft"], ends["tpot"], strict=True)]
-        return {name: (low, high) for name, (low, high) in ends.items()}
+        ends = ((name, self.generation.interval(COVERAGE, name)) for name in TIMES)
+        return {name: (float(low), float(high)) for name, (low, high) in ends}
 
     def operators(self) -> pd.DataFrame:
         """Return one row per phase and operator: work and time of one accelerator in one step."""
@@ -221,7 +216,7 @@ class Case:
             "prompt": int(self.prompt),
             "output": int(self.output),
             "cached": int(self.cached),
-            **{name: float(getattr(done, name)) for name in (*_TIMES, "throughput")},
+            **{name: float(getattr(done, name)) for name in (*TIMES, "throughput")},
             "cost_per_hour": self.cost_per_hour,
             "cost_per_million_token": None if cost is None else 1e6 * float(cost),
             "energy_per_token": float(done.energy_per_token),
@@ -245,7 +240,7 @@ class Case:
         row["parallel"] = self.parallel.label
         ends = row.pop("interval")
         held = row.pop("memory")
-        for name in _TIMES:
+        for name in TIMES:
             row[f"{name}_low"], row[f"{name}_high"] = ends[name]
         row |= {f"memory_{name}": value for name, value in held.items() if name != "fits"}
         frame = pd.DataFrame([row | {"fits": held["fits"]}])
@@ -273,7 +268,7 @@ def _unit(name: str) -> str:
     }
     if name in known:
         return known[name]
-    if name.split("_", maxsplit=1)[0] in _TIMES:
+    if name.split("_", maxsplit=1)[0] in TIMES:
         return "s"
     if name in ("prompt", "output", "cached"):
         return "tokens"
