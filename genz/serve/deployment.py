@@ -22,7 +22,7 @@ from genz.spec.deployment import (
     check_choice,
 )
 from genz.spec.hardware import Platform
-from genz.spec.model import Model
+from genz.spec.model import LatentAttention, Model
 from genz.spec.precision import Precision
 
 __all__ = ["IDEAL", "Deployment", "Options", "case_shape", "formats_of", "layout_rules"]
@@ -110,7 +110,7 @@ class Deployment:
             engine=engine,
             calibrated=efficiency == "calibrated",
             routing=_typed(options, "routing", Routing, _ROUTING),
-            adapter=_typed(options, "adapter", Adapter, None),
+            adapter=_adapter(model, options),
             offload=_typed(options, "offload", Offload, None),
         )
 
@@ -157,6 +157,15 @@ def _typed(options: Any, name: str, kind: Any, default: Any) -> Any:
         msg = f"{name} must be a {kind.__name__}, got {value!r:.80}"
         raise InputError(msg)
     return value
+
+
+def _adapter(model: Model, options: Any) -> Adapter | None:
+    adapter: Adapter | None = _typed(options, "adapter", Adapter, None)
+    latent = any(isinstance(g.mixer, LatentAttention) for g in model.groups)
+    if adapter is not None and adapter.mixer and latent:
+        msg = f"adapter.mixer must be False, adapters of the latent attention of {model.name} are not modelled, got True"
+        raise InputError(msg)
+    return adapter
 
 
 def formats_of(model: Model, precision: Precision | str) -> Precision:

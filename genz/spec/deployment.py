@@ -106,7 +106,9 @@ class Adapter(Record):
     n_loaded: Num | None = schema.count(
         "adapters held in memory; none: those of a batch", default=None
     )
-    mixer: bool = schema.flag("adapts the projections of attention", default=True)
+    mixer: bool = schema.flag(
+        "adapts the projections of attention, other than latent", default=True
+    )
     feed_forward: bool = schema.flag("adapts dense feed-forward parts", default=True)
 
 

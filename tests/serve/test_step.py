@@ -7,7 +7,7 @@ from genz.core.errors import InputError, UnknownNameError, UnsupportedFormatErro
 from genz.serve.generate import generate
 from genz.serve.memory import memory
 from genz.serve.step import BOUNDS, decode, mixed, prefill
-from genz.spec.deployment import Engine, Offload, Parallel, Routing
+from genz.spec.deployment import Adapter, Engine, Offload, Parallel, Routing
 from genz.spec.model import Dense
 from genz.spec.precision import Precision
 
@@ -231,3 +231,15 @@ def test_price_is_optional(zoo, cluster):
     step = decode(zoo["gqa"], cluster, context=9, parallel=Parallel(tensor=2))
     assert step.cost == pytest.approx(2 * step.time * 3.6 / 3600)
     assert decode(zoo["gqa"], cluster.replace(price=None), context=9).cost is None
+
+
+def test_adapters_of_latent_attention_are_refused(zoo, cluster):
+    with pytest.raises(
+        InputError, match=r"adapter\.mixer must be False, adapters of the latent .* got True"
+    ):
+        decode(zoo["latent"], cluster, context=9, adapter=Adapter(rank=4))
+    plain = decode(zoo["latent"], cluster, context=9, engine=IDEAL)
+    more = decode(
+        zoo["latent"], cluster, context=9, engine=IDEAL, adapter=Adapter(rank=4, mixer=False)
+    )
+    assert more.traffic > plain.traffic
