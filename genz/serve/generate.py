@@ -15,6 +15,7 @@ from genz.serve.memory import memory
 from genz.serve.served_result import TIMES
 from genz.serve.software import first_token_time
 from genz.serve.spread import interval_of, stated_error
+from genz.serve.stationary import stretched_time
 from genz.serve.step import BOUNDS, decode, prefill
 from genz.spec.deployment import check_choice
 from genz.spec.hardware import Platform
@@ -369,9 +370,10 @@ def _chunk(
     upto = np.minimum(before + budget, prompt)
     step = prefill(at.model, at.platform, batch=batch, prompt=upto, cached=before, **at.options)
     here = times * (cached + done < prompt)
-    parts = {"time": here * step.time, "energy": here * step.energy}
+    time = stretched_time(at, step, 0.0)
+    parts = {"time": here * time, "energy": here * step.energy}
     parts["log_error"] = parts["time"] * step.log_error
-    return parts if step.cost is None else parts | {"cost": here * step.cost}
+    return parts if step.cost is None else parts | {"cost": here * step.cost * time / step.time}
 
 
 def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 
 from genz.core.errors import InputError
 from genz.db import registry
+from genz.serve.generate import generate
 from genz.serve.replay import replay
 from genz.serve.served import served
 from genz.serve.step import mean_decode, mixed
@@ -188,3 +189,16 @@ def test_percentiles_against_the_event_loop(prompt, output, use):
     # one prompt more or less in a step makes two humps, which no smooth distribution has
     assert mean.percentile("ttft", 0.9) == pytest.approx(np.quantile(ttft, 0.9), rel=0.2)
     assert mean.percentile("ttft", 0.99) == pytest.approx(np.quantile(ttft, 0.99), rel=0.2)
+
+
+@pytest.mark.parametrize("prompt", [300, 5000, 20_000])
+def test_one_request_alone_is_a_generation(prompt):
+    """The event loop's first request finds nobody; chunks of a long prompt and the stretch of prompts are the same."""
+    model, platform = registry.model("llama3_1_8b"), registry.platform("h100_sxm_1")
+    engine = registry.engine("vllm_0_19").replace(**AT_ONCE, stretch_prompt=1.2)
+    run = replay(model, platform, prompt=[prompt], output=[8], arrival=[0.0], engine=engine)
+    done = generate(model, platform, prompt=prompt, output=8, engine=engine)
+    # a step of the loop launches decode attention too, 11 us in each of 32 layers
+    n_step = np.ceil(prompt / 8192)
+    assert run.ttft[0] - done.ttft == pytest.approx(n_step * 32 * 11e-6, rel=0.1)
+    assert run.tpot[0] == pytest.approx(float(done.tpot), rel=1e-3)
