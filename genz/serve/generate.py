@@ -12,12 +12,10 @@ from genz.core import check
 from genz.core.typing import BoolArray, FloatArray, FloatLike, Num
 from genz.serve.deployment import Deployment, Options, case_shape
 from genz.serve.memory import memory
-from genz.serve.served_result import TIMES
 from genz.serve.software import first_token_time
-from genz.serve.spread import interval_of, stated_error
+from genz.serve.spread import Timed, stated_error
 from genz.serve.stationary import stretched_time
 from genz.serve.step import BOUNDS, decode, prefill
-from genz.spec.deployment import check_choice
 from genz.spec.hardware import Platform
 from genz.spec.model import Attention, Model
 
@@ -32,7 +30,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Generation:
+class Generation(Timed):
     """A batch served by one replica, alone; every field has the shape of the cases.
 
     Attributes
@@ -79,31 +77,6 @@ class Generation:
         """Standard deviation of the log of measured over predicted latency; the parts err together [1]."""
         share = self.ttft / self.latency
         return share * self.ttft_error + (1.0 - share) * self.tpot_error
-
-    def interval(
-        self, coverage: float = 0.9, name: str = "latency"
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return the interval that holds a real time with the given probability.
-
-        Parameters
-        ----------
-        coverage : float
-            Probability in (0, 1). [1]
-        name : {"ttft", "tpot", "latency"}
-            Which time.
-
-        Returns
-        -------
-        low, high : ndarray
-            Ends. [s]
-
-        Raises
-        ------
-        InputError
-            If ``coverage`` is not in (0, 1), or ``name`` is none of the times.
-        """
-        check_choice("name", name, TIMES)
-        return interval_of(getattr(self, name), getattr(self, f"{name}_error"), coverage)
 
     @property
     def throughput(self) -> FloatArray:

@@ -10,20 +10,18 @@ import numpy as np
 
 from genz.core.typing import BoolArray, FloatArray
 from genz.core.unit import GB
-from genz.serve.spread import Spread, inside, interval_of, over_error
+from genz.serve.spread import TIMES, Spread, Timed, inside, over_error
 from genz.serve.step import BOUNDS
 from genz.spec.deployment import Objective, check_choice
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TIMES", "Served"]
-
-TIMES = ("ttft", "tpot", "latency")
+__all__ = ["Served"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Served:
+class Served(Timed):
     """A replica under stationary load; every field has the shape of the cases.
 
     Attributes
@@ -196,31 +194,6 @@ class Served:
         met = over_error(error, lambda factor: spread.below(limit / factor))
         value = np.where(self.stable, np.where(np.isinf(limit), 1.0, met), 0.0)
         return np.asarray(value)[()]
-
-    def interval(
-        self, coverage: float = 0.9, name: str = "latency"
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return the interval that holds the real mean of a time with the given probability.
-
-        Parameters
-        ----------
-        coverage : float
-            Probability in (0, 1). [1]
-        name : {"ttft", "tpot", "latency"}
-            Which time.
-
-        Returns
-        -------
-        low, high : ndarray
-            Ends. [s]
-
-        Raises
-        ------
-        InputError
-            If ``coverage`` is not in (0, 1), or ``name`` is none of the times.
-        """
-        check_choice("name", name, TIMES)
-        return interval_of(getattr(self, name), getattr(self, f"{name}_error"), coverage)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per case."""

@@ -10,8 +10,11 @@ import numpy as np
 
 from genz.core import check
 from genz.core.typing import FloatArray, Num
+from genz.spec.deployment import check_choice
 
-__all__ = ["Spread", "inside", "interval_of", "over_error", "stated_error"]
+__all__ = ["TIMES", "Spread", "Timed", "inside", "interval_of", "over_error", "stated_error"]
+
+TIMES = ("ttft", "tpot", "latency")
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
@@ -108,3 +111,34 @@ def inside(name: str, value: float) -> float:
     number = check.number(name, value)
     ok = np.asarray((number > 0.0) & (number < 1.0))
     return float(check.require(ok, number, name, "must be in (0, 1)"))
+
+
+class Timed:
+    """Results with the times of a request, ``ttft``, ``tpot`` and ``latency``, and the error of each."""
+
+    __slots__ = ()
+
+    def interval(
+        self, coverage: float = 0.9, name: str = "latency"
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the interval that holds the real time, or its mean over requests, with the given probability.
+
+        Parameters
+        ----------
+        coverage : float
+            Probability in (0, 1). [1]
+        name : {"ttft", "tpot", "latency"}
+            Which time.
+
+        Returns
+        -------
+        low, high : ndarray
+            Ends. [s]
+
+        Raises
+        ------
+        InputError
+            If ``coverage`` is not in (0, 1), or ``name`` is none of the times.
+        """
+        check_choice("name", name, TIMES)
+        return interval_of(getattr(self, name), getattr(self, f"{name}_error"), coverage)

@@ -10,7 +10,8 @@ from statistics import NormalDist
 import numpy as np
 
 from genz.core.typing import FloatArray, Num
-from genz.serve.served_result import TIMES, Served
+from genz.serve.served_result import Served
+from genz.serve.spread import TIMES
 from genz.spec.deployment import Objective
 
 __all__ = ["LIMITS", "Criterion"]

@@ -99,6 +99,18 @@ def test_open_loop_against_the_event_loop(use):
     assert mean.ttft == pytest.approx(run.ttft[inner].mean(), rel=0.08)
 
 
+def judged(device, prompt, output, use, *, n, seed):
+    """Requests of one size at a share of the stable rate, each by the event loop, and in the mean."""
+    model, platform = registry.model("llama3_1_8b"), registry.platform(device)
+    options = {"engine": registry.engine("vllm_0_19").replace(**AT_ONCE)}
+    work = Workload.of(prompt, output)
+    rate = use * float(served(model, platform, work, rate=1.0, **options).stable_rate)
+    arrival = np.cumsum(np.random.default_rng(seed).exponential(1.0 / rate, n))
+    drawn = {"prompt": np.full(n, prompt), "output": np.full(n, output)}
+    run = replay(model, platform, **drawn, arrival=arrival, **options)
+    return run, served(model, platform, work, rate=rate, **options)
+
+
 @pytest.mark.parametrize("use", [0.001, 0.01, 0.03])
 @pytest.mark.parametrize(
     ("device", "prompt", "output"),
@@ -106,14 +118,7 @@ def test_open_loop_against_the_event_loop(use):
 )
 def test_nobody_waits_for_a_step_of_an_idle_replica(device, prompt, output, use):
     """A step of the L4 takes as long as two thirds of the prompt's own: who comes alone waits for none."""
-    model, platform = registry.model("llama3_1_8b"), registry.platform(device)
-    options = {"engine": registry.engine("vllm_0_19").replace(**AT_ONCE)}
-    work, n = Workload.of(prompt, output), 1000
-    rate = use * float(served(model, platform, work, rate=1e-3, **options).stable_rate)
-    arrival = np.cumsum(np.random.default_rng(3).exponential(1.0 / rate, n))
-    drawn = {"prompt": np.full(n, prompt), "output": np.full(n, output)}
-    run = replay(model, platform, **drawn, arrival=arrival, **options)
-    mean = served(model, platform, work, rate=rate, **options)
+    run, mean = judged(device, prompt, output, use, n=1000, seed=3)
     assert mean.ttft == pytest.approx(run.ttft.mean(), rel=0.08)
 
 
@@ -122,15 +127,8 @@ def test_nobody_waits_for_a_step_of_an_idle_replica(device, prompt, output, use)
 )
 def test_steps_that_jump_with_the_batch_against_the_event_loop(prompt, output, use):
     """The waves of an A100: a jump between two batches is not a slope of the step."""
-    model, platform = registry.model("llama3_1_8b"), registry.platform("a100_sxm_1")
-    options = {"engine": registry.engine("vllm_0_19").replace(**AT_ONCE)}
-    work, n = Workload.of(prompt, output), 3000
-    rate = use * float(served(model, platform, work, rate=1.0, **options).stable_rate)
-    arrival = np.cumsum(np.random.default_rng(0).exponential(1.0 / rate, n))
-    drawn = {"prompt": np.full(n, prompt), "output": np.full(n, output)}
-    run = replay(model, platform, **drawn, arrival=arrival, **options)
-    mean = served(model, platform, work, rate=rate, **options)
-    assert mean.tpot == pytest.approx(run.tpot[n // 5 :].mean(), rel=0.08)
+    run, mean = judged("a100_sxm_1", prompt, output, use, n=3000, seed=0)
+    assert mean.tpot == pytest.approx(run.tpot[600:].mean(), rel=0.08)
 
 
 @pytest.mark.skipif("GENZ_DATA" not in os.environ, reason="GENZ_DATA names no measurements")
@@ -174,15 +172,8 @@ def test_errors(zoo, cluster, given, text):
 @pytest.mark.parametrize(("prompt", "output"), [(2000, 200), (500, 500)])
 def test_percentiles_against_the_event_loop(prompt, output, use):
     """Crowds last, and long steps breed long ones: times vary by more than a Poisson number of others."""
-    model, platform = registry.model("llama3_1_8b"), registry.platform("h100_sxm_1")
-    options = {"engine": registry.engine("vllm_0_19").replace(**AT_ONCE)}
-    work, n = Workload.of(prompt, output), 4000
-    rate = use * float(served(model, platform, work, rate=1.0, **options).stable_rate)
-    arrival = np.cumsum(np.random.default_rng(4).exponential(1.0 / rate, n))
-    drawn = {"prompt": np.full(n, prompt), "output": np.full(n, output)}
-    run = replay(model, platform, **drawn, arrival=arrival, **options)
-    mean = served(model, platform, work, rate=rate, **options)
-    tpot, ttft = run.tpot[n // 5 :], run.ttft[n // 5 :]
+    run, mean = judged("h100_sxm_1", prompt, output, use, n=4000, seed=4)
+    tpot, ttft = run.tpot[800:], run.ttft[800:]
     assert mean.percentile("tpot", 0.9) == pytest.approx(np.quantile(tpot, 0.9), rel=0.06)
     assert mean.tpot_std == pytest.approx(tpot.std(), rel=0.25)
     assert mean.ttft_std == pytest.approx(ttft.std(), rel=0.2)

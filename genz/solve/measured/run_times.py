@@ -14,8 +14,7 @@ from genz.db import registry
 from genz.serve.generate import generate
 from genz.serve.replay import replay
 from genz.serve.served import served
-from genz.serve.served_result import TIMES
-from genz.serve.spread import stated_error
+from genz.serve.spread import TIMES, stated_error
 from genz.spec.deployment import Engine, Lengths, Parallel, Routing, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model

@@ -16,7 +16,7 @@ from genz.core.words import plural
 from genz.db import registry
 from genz.serve.generate import Generation
 from genz.serve.memory import Memory
-from genz.serve.served_result import TIMES
+from genz.serve.spread import TIMES
 from genz.serve.step import Step
 from genz.solve.formats import origin
 from genz.spec.deployment import Engine, Parallel
