@@ -260,12 +260,13 @@ def breeding_variance(load: Traffic, point: Point) -> FloatArray:
 
     .. math:: \operatorname{Var}[(U + \rho) X^*] + \rho E[X^*] .
 
-    This is the gated queue with vacations [1]_ whose vacation is the decoding step. :math:`s` is what a prompt adds
-    to a full step, as it does to the long ones; where lengths vary, steps vary by :math:`1 + c^2` as much.
+    Own derivation, checked by drawing steps: the gated queue with vacations [1]_ whose vacation is the decoding step.
+    :math:`s` is what a prompt adds to a full step, as it does to the long ones; where lengths vary, steps vary by
+    :math:`1 + c^2` as much.
 
     References
     ----------
-    .. [1] H. Takagi, "Queueing Analysis", vol. 1, 1991, section 2.4.
+    .. [1] H. Takagi, "Queueing Analysis", vol. 1: vacation and priority systems, 1991.
     """
     each = point.service - point.idle_step / load.most
     each = np.maximum(each, _SLIGHT * point.tau)

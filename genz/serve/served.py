@@ -22,7 +22,7 @@ from genz.serve.loops import (
     crowded,
     full,
     with_clients,
-)  # fmt: skip
+)
 from genz.serve.served_result import Served
 from genz.serve.spread import stated_error
 from genz.serve.stationary import Point, Traffic, burst_step, decode_step, point_at

@@ -1,4 +1,4 @@
-"""A non-negative time that varies: shifted log-normal with given mean and variance."""
+"""How far times vary over requests, a shifted log-normal, and how far predictions of them may be off."""
 
 from __future__ import annotations
 

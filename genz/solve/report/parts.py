@@ -68,8 +68,8 @@ def times(found: Case) -> Markup:
         step = getattr(found, phase)
         low, high = step.interval(0.9)
         text = (
-            f"One {phase} step: {what}; {duration(float(step.time))}, with 90 % probability "
-            f"{duration(float(low))} to {duration(float(high))}. It is bound by {step.bound}."
+            f"One {phase} step: {what}; {duration(float(step.time))}, by the errors of its kernels "
+            f"{duration(float(low))} to {duration(float(high))} with 90 % probability. It is bound by {step.bound}."
         )
         if float(low) == float(high):
             text = f"One {phase} step: {what}; {duration(float(step.time))}, the physical bound."
