@@ -66,12 +66,13 @@ class PrefillPool:
 
     @cached_property
     def together(self) -> FloatArray:
-        """Prompts that may pass together, shape (n_together, 1)."""
-        engine = self.cases.options["engine"]
-        budget = float(BUDGET if engine.max_token is None else engine.max_token)
-        most = int(np.clip(budget / self.new, 1.0, _MOST_TOGETHER))
-        found: FloatArray = np.exp2(np.arange(int(np.log2(most)) + 1.0))
-        return found[:, np.newaxis]
+        """Prompts that may pass together: powers of two within the budget of a case, shape (n_together, n_case)."""
+        engine = self.cases.engines
+        budget = BUDGET if engine.max_token is None else engine.max_token
+        most = np.clip(np.floor(budget / self.new), 1.0, _MOST_TOGETHER)
+        power = np.broadcast_to(np.floor(np.log2(most)), (self.cases.n_case,))
+        tried = np.arange(power.max() + 1.0)[:, np.newaxis]
+        return np.asarray(np.exp2(np.minimum(tried, power)))
 
     @property
     def new(self) -> float:
@@ -143,7 +144,9 @@ class PrefillPool:
         engine, replica = self.cases.engines, self.replica
         chunk = np.inf if engine.max_token is None else engine.max_token
         stage = self.cases.degrees["pipeline"]
-        pieces = np.ceil(self.cases.model.n_layer / stage) * max(np.ceil(self.new / chunk), 1.0)
+        pieces = np.ceil(self.cases.model.n_layer / stage) * np.maximum(
+            np.ceil(self.new / chunk), 1.0
+        )
         hit = 1.0 - self.new / _mean(self.cases.workload.prompt)
         sent = replica.most * self.moved
         return np.asarray(
