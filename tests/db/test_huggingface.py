@@ -28,17 +28,21 @@ TOTALS = {
     "gemma3_4b": 3_880_263_168,
     "gemma4_26b_a4b": 25_233_141_790,
     "glm4_5_air": 106_852_251_264,
+    "glm4_7_flash": 29_943_393_920,
     "glm5": 743_911_218_432,
     "gpt2_xl": 1_557_611_200,
     "gpt_oss_20b": 20_914_757_184,
     "jamba_v0_1": 51_570_323_328,
     "kimi_k2": 1_026_408_232_448,
+    "kimi_k2_5": 1_026_408_232_448,
     "llama4_scout": 107_769_861_120,
     "mamba2_130m": 128_989_632,
     "mamba_130m": 129_135_360,
     "mimo_v2_flash": 308_778_780_864,
     "minimax_m2_5": 228_689_764_864,
     "minimax_text_01": 456_089_655_296,
+    "ministral3_8b": 8_489_553_920,
+    "mistral_small_4": 118_972_826_624,
     "mixtral_8x7b": 46_702_792_704,
     "nemotron3_nano_30b_a3b": 31_577_940_288,
     "nemotron_h_56b": 56_324_350_464,
@@ -52,6 +56,7 @@ TOTALS = {
     "qwen3_5_35b_a3b": 34_660_610_688,
     "qwen3_next_80b_a3b": 79_674_391_296,
     "qwen3_vl_8b": 8_190_735_360,
+    "smollm3_3b": 3_075_098_624,
     "starcoder2_7b": 7_173_923_840,
 }
 LLAMA = {
@@ -106,7 +111,15 @@ def test_importer_and_database_agree(stem):
 
 @pytest.mark.parametrize(
     "stem",
-    ["deepseek_v3", "deepseek_v3_2", "gpt_oss_20b", "kimi_k2", "mimo_v2_flash", "minimax_m2_5"],
+    [
+        "deepseek_v3",
+        "deepseek_v3_2",
+        "gpt_oss_20b",
+        "kimi_k2",
+        "kimi_k2_5",
+        "mimo_v2_flash",
+        "minimax_m2_5",
+    ],
 )
 def test_importer_and_database_agree_on_formats(stem):
     found = model_from_huggingface(CONFIGS / f"{stem}.json").precision
@@ -347,6 +360,22 @@ def test_gemma_4_full_layers():
     assert (experts.n_expert, experts.n_active, experts.shared_width) == (128, 8, 2112)
 
 
+def test_context_that_the_files_of_gemma_3_leave_out():
+    """131072 tokens by default (Gemma3TextConfig of transformers); the card says 128K."""
+    data = config("gemma3_4b")
+    assert read(data).max_context == 131_072
+    short = data["text_config"] | {"max_position_embeddings": 32_768}
+    assert read(data, text_config=short).max_context == 32_768
+
+
+def test_mimo_v2_5_is_read_as_its_predecessor():
+    older = config("mimo_v2_flash")
+    newer = older | {"model_type": "mimo_v2", "attention_projection_layout": "fused_qkv"}
+    newer |= {"hybrid_block_size": None, "processor_config": {"fps": 1.0}, "audio_config": {}}
+    newer["quantization_config"] = older["quantization_config"] | {"store_dtype": "fp8"}
+    assert read(newer).replace(family="mimo_v2_flash") == read(older)
+
+
 def test_mimo_has_other_heads_in_its_windows():
     mixers = {group.mixer for group in read(config("mimo_v2_flash")).groups}
     assert {(m.n_kv_head, m.window, m.sink, m.value_dim) for m in mixers} == {
@@ -518,6 +547,13 @@ def test_experts_alone_are_quantised_where_the_rest_is_ignored():
     ignore.append(r"re:.*mlp\.(gate|up|gate_up|down)_proj.*")
     found = formats(compressed(GROUP, ignore=ignore), "kimi_k2")
     assert found == ("bf16", "bf16", "bf16", None, "int4", 32, 16)
+
+
+def test_down_projections_to_latents_are_too_small_to_tell_what_mixers_have():
+    """Mistral Large 3 keeps them at 16 bits in every layer, and nothing else of its attention."""
+    kept = ["lm_head", "re:.*kv_a_proj_with_mqa$", "re:.*q_a_proj$", "re:.*gate$"]
+    found = formats(compressed(FLOAT8, FLOAT8, ignore=kept), "deepseek_v3")
+    assert found[:5] == ("fp8", "fp8", "bf16", None, None)
 
 
 def test_exceptions_in_few_layers_change_nothing():

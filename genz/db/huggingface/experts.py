@@ -252,9 +252,11 @@ def glm4_moe(f: Fields) -> Model:
 
 
 def mimo_v2_flash(f: Fields) -> Model:
-    """MiMo-V2-Flash: windows with sink logits and other head counts than the full layers."""
+    """MiMo-V2-Flash and V2.5: windows with sink logits and other head counts than the full layers."""
     f.fixed(n_shared_experts=0, attention_bias=False)
     f.skip("sliding_window_size", "attention_chunk_size")  # the window again
+    f.fixed(attention_projection_layout=("fused_qkv", "split"), hybrid_block_size=None)
+    f.skip("processor_config")  # of images and sound
     full = attention(
         f,
         value_dim=f.count("v_head_dim"),
@@ -287,6 +289,7 @@ READERS = {
     "granitemoe": granitemoe,
     "llama4": llama4,
     "llama4_text": llama4,
+    "mimo_v2": mimo_v2_flash,
     "mimo_v2_flash": mimo_v2_flash,
     "minimax": minimax,
     "minimax_text_01": minimax,
