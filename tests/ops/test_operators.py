@@ -217,3 +217,33 @@ def test_a_token_costs_two_flop_per_active_weight(name, decode_of, sum_of):
         used += model.vocabulary * (model.embedding_width or model.width)
     products = sum_of(work, "flop", lambda o: o.kernel in ("gemm", "experts"))
     assert products == pytest.approx(2 * used, rel=0.03)
+
+
+@pytest.mark.paper
+def test_products_of_a_token_of_kimi_k2_are_the_published_ones(decode_of, sum_of):
+    """Weights that one token multiplies with, as counted from the files' headers in a public audit of 2026."""
+    work = decode_of(registry.model("kimi_k2"), context=1000)
+    assert sum_of(work, "flop", lambda o: o.kernel in ("gemm", "experts")) == 2 * 31_686_066_176
+
+
+#: Flop of a token of Qwen 3.5 397B after 8192 others, by kind of work: public notes of 2026 on the code of transformers,
+#: every product counted with its shapes from the files' headers.
+QWEN_TOKEN = {
+    ("gemm", "experts"): 32_658_391_040,
+    ("attention_decode",): 4_027_023_360,
+}
+
+
+@pytest.mark.paper
+@pytest.mark.parametrize(("kernels", "published"), QWEN_TOKEN.items())
+def test_work_of_a_token_of_qwen_3_5_is_the_published_one(kernels, published, decode_of, sum_of):
+    work = decode_of(registry.model("qwen3_5_397b_a17b"), context=8192)
+    assert sum_of(work, "flop", lambda o: o.kernel in kernels) == published
+
+
+@pytest.mark.paper
+def test_convolution_and_state_of_qwen_3_5_are_the_published_ones(decode_of, operator_of):
+    """The notes count products alone, six flop per value of the state; its decay, one more, they call no product."""
+    work = decode_of(registry.model("qwen3_5_397b_a17b"), context=8192)
+    assert operator_of(work, "convolution").flop * 45 == 4_423_680
+    assert operator_of(work, "scan").flop * 45 == 283_115_520 * 7 / 6

@@ -65,6 +65,17 @@ def test_cache_of_windows_is_the_published_one(context, published):
     assert cache(registry.model("gemma4_31b"), context).sum() == published
 
 
+@pytest.mark.paper
+def test_cache_and_states_of_qwen_3_5_are_the_published_ones():
+    """After 8193 tokens, in the public notes that tests/ops has the work of a token from: keys and values, states in fp32.
+
+    Convolutions keep the last inputs besides: three of four in fp32 here, four of four in bf16 there.
+    """
+    model = registry.model("qwen3_5_397b_a17b")
+    inputs = 45 * (2 * 16 * 128 + 64 * 128) * 3 * 4
+    assert cache(model, 8193).sum() == 251_688_960 + 188_743_680 + inputs
+
+
 @pytest.mark.parametrize("name", registry.list_models())
 def test_cache_is_linear_below_the_window(name):
     model = registry.model(name)
