@@ -1,5 +1,6 @@
 """Operators that are no plain contraction, and messages, by hand."""
 
+import numpy as np
 import pytest
 
 from genz.db import registry
@@ -127,7 +128,36 @@ def test_sparse_index_bounds_the_keys(tiny, decode_of, operator_of):
         assert attention.flop == 2 * kept * 8 * (24 + 20)
         assert attention.cache == kept * 24 * 2
         assert index.flop == 2 * (context + 1) * 2 * 6
-        assert index.cache == (context + 2) * 6 * 2
+        assert index.cache == (context + 2) * (6 + 4)  # FP8 and a scale
+
+
+def test_prompts_with_a_sparse_index_take_the_way_that_multiplies_less(
+    zoo, prefill_of, operator_of
+):
+    # 8 heads; expanded 16 + 10 wide with every key, absorbed 24 + 20 wide with the 7 that the index keeps
+    new, cached = np.array([1, 3, 12, 100, 5]), np.array([0, 0, 0, 0, 95])
+    whole = [sum(range(c + 1, c + n + 1)) for n, c in zip(new, cached, strict=True)]
+    kept = [
+        sum(min(k, 7) for k in range(c + 1, c + n + 1)) for n, c in zip(new, cached, strict=True)
+    ]
+    work = prefill_of(zoo["indexed"], prompt=new + cached, cached=cached)
+    core, up = (operator_of(work, name) for name in ("attention_prefill", "latent_up"))
+    dense, sparse = np.array(whole) * (16 + 10), np.array(kept) * (24 + 20)
+    assert list(dense < sparse) == [True, True, True, False, False]
+    assert list(core.flop) == list(2 * 8 * np.minimum(dense, sparse))
+    assert list(core.cache) == [0, 0, 0, 100 * 24 * 2, 100 * 24 * 2]
+    # expansions of every key, or the foldings of the new queries and outputs
+    assert list(up.flop) == list(2 * np.array([1, 3, 12, 100, 5]) * 20 * 8 * (12 + 10))
+
+
+def test_a_long_prompt_of_deepseek_v3_2_is_576_and_512_wide(prefill_of, operator_of):
+    """FlashMLA's README of 2025-09-29: sparse prefill runs as multi-query attention, keys 576 and values 512 wide."""
+    prompt = 131_072
+    core = operator_of(
+        prefill_of(registry.model("deepseek_v3_2"), prompt=prompt), "attention_prefill"
+    )
+    pairs = 2048 * 2049 // 2 + (prompt - 2048) * 2048
+    assert core.flop == 2 * 128 * pairs * (576 + 512)
 
 
 def test_sparse_index_reads_its_own_queries(zoo, decode_of, operator_of):
