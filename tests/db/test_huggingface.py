@@ -22,6 +22,7 @@ TOTALS = {
     "deepseek_v2_lite": 15_706_484_224,
     "deepseek_v3": 671_026_419_200,
     "deepseek_v3_2": 671_877_944_064,
+    "ernie4_5_21b_a3b": 21_825_437_888,
     "falcon_7b": 6_921_720_704,
     "falcon_mamba_7b": 7_272_665_088,
     "gemma2_27b": 27_227_128_320,
@@ -32,6 +33,7 @@ TOTALS = {
     "glm5": 743_911_218_432,
     "gpt2_xl": 1_557_611_200,
     "gpt_oss_20b": 20_914_757_184,
+    "granite4_h_small": 32_207_337_984,
     "jamba_v0_1": 51_570_323_328,
     "kimi_k2": 1_026_408_232_448,
     "kimi_k2_5": 1_026_408_232_448,
@@ -384,6 +386,34 @@ def test_mimo_has_other_heads_in_its_windows():
     }
 
 
+def test_granite_4_without_experts_or_state_space():
+    """Granite 4.0 H Micro, as the published code counts it, and layers of attention alone."""
+    micro = {
+        "num_local_experts": 0, "num_experts_per_tok": 0, "hidden_size": 2048,
+        "shared_intermediate_size": 8192, "mamba_n_heads": 64, "mamba_d_head": "auto",
+    }  # fmt: skip
+    model = read(config("granite4_h_small"), **micro)
+    assert model.n_parameter == 3_191_396_096
+    assert {type(g.feed_forward) for g in model.groups} == {Dense}
+    dense = read(config("granite4_h_small"), **micro, layer_types=["attention"] * 40)
+    assert [type(g.mixer) for g in dense.groups] == [Attention]
+
+
+@pytest.mark.parametrize(
+    ("given", "sparse"),
+    [
+        ({"moe_layer_end_index": -1}, range(1, 28)),
+        ({"moe_layer_end_index": None}, range(1, 28)),
+        ({"moe_layer_start_index": 3, "moe_layer_end_index": 20}, range(3, 21)),
+        ({"moe_layer_interval": 2}, range(1, 28, 2)),
+    ],
+)
+def test_ernie_routes_between_two_layers(given, sparse):
+    model = read(config("ernie4_5_21b_a3b"), **given)
+    holds = by_layer(model, lambda group: isinstance(group.feed_forward, Experts))
+    assert [i for i, yes in enumerate(holds) if yes] == list(sparse)
+
+
 def test_hybrid_layers():
     kinds = by_layer(read(config("qwen3_next_80b_a3b")), lambda group: type(group.mixer))
     assert kinds == [*([LinearAttention] * 3), Attention] * 12
@@ -703,6 +733,18 @@ def test_refusals_name_file_field_rule_and_value(changes, message):
         ("deepseek_v3", {"moe_layer_freq": [1, 0]}, "moe_layer_freq must hold 0 or 1 for each of"),
         ("deepseek_v3", {"num_experts_per_tok": 300}, "n_active must be <= n_expert, got 300"),
         ("jamba_v0_1", {"sliding_window": 8}, "sliding_window must be null"),
+        ("granite4_h_small", {"mamba_d_head": 32}, "mamba_d_head must be 8192 / mamba_n_heads"),
+        (
+            "granite4_h_small",
+            {"layer_types": ["chunked_attention"] * 40},
+            "layer_types must hold only attention and mamba",
+        ),
+        ("ernie4_5_21b_a3b", {"use_bias": True}, "use_bias must be false"),
+        (
+            "ernie4_5_21b_a3b",
+            {"moe_layer_end_index": 28},
+            r"moe_layer_end_index must be a whole number in \[-1, 27\], got 28",
+        ),
         ("mamba_130m", {"time_step_rank": "half"}, "time_step_rank must be a whole number >= 1"),
         ("mamba2_130m", {"attn_layer_idx": [3]}, "attn_layer_idx must be empty"),
         ("mimo_v2_flash", {"hybrid_layer_pattern": [0] * 48 + [1]}, "hybrid_layer_pattern must"),
