@@ -53,7 +53,8 @@ def experts(
     experts are dense. The operator is that of the busiest group.
     """
     width, row = site.model.width, site.row
-    router = gemm(site, "router", "norm", group, count, row, width, part.n_expert)
+    scores = part.n_expert + (1 if part.shared_gate else 0)  # the shared experts' gate is one more
+    router = gemm(site, "router", "norm", group, count, row, width, scores)
     inner = shard(part.width, site.stage / site.expert)
     routed = routed_experts(
         site, group, count, width, inner, part.n_expert, part.n_active, gated=part.gated
