@@ -124,7 +124,8 @@ def _expert_messages(site: Site, part: Experts, group: int, count: float) -> lis
     sent = size / site.tensor * groups * (site.stage / site.expert)
     return [
         reduce,
-        Message("dispatch", "all_to_all", group, apart, sent, site.stage),
+        # Tokens go out in the format of the experts' inputs, and come back summed.
+        Message("dispatch", "all_to_all", group, apart, sent * site.act / site.carried, site.stage),
         Message("combine", "all_to_all", group, apart, sent, site.stage),
         Message("gather", "all_gather", group, apart, size, site.tensor),
     ]

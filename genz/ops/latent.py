@@ -208,10 +208,10 @@ def _sequence_messages(
     messages = []
     for s in site.streams:
         if s.phase == "prefill":
-            size = site.act * s.batch * s.new * (mixer.kv_rank + mixer.rope_dim)
+            size = site.carried * s.batch * s.new * (mixer.kv_rank + mixer.rope_dim)
             kind, name = "all_gather", "keys"
         else:
-            size = site.act * s.batch * s.beams * s.new * head * mixer.kv_rank
+            size = site.carried * s.batch * s.beams * s.new * head * mixer.kv_rank
             kind, name = "all_reduce", "partial"
         messages.append(Message(name, kind, group, count, size, site.sequence, site.tensor))
     return messages

@@ -38,7 +38,9 @@ def state_space(
         low = mixer.step_rank + 2.0 * mixer.state
         operators.append(gemm(site, "maps", "mixer", group, count, row, inner, low))
         operators.append(gemm(site, "step", "mixer", group, count, row, mixer.step_rank, inner))
-        messages.append(Message("maps", "all_reduce", group, count, site.act * row * low, tensor))
+        messages.append(
+            Message("maps", "all_reduce", group, count, site.carried * row * low, tensor)
+        )
     operators.append(_scan(site, group, count, inner * mixer.state, 4.0 * inner, "selective"))
     operators.append(gemm(site, "out", "mixer", group, count, row, inner, width))
     messages.append(Message("out", "all_reduce", group, count, site.residual, tensor))

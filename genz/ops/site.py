@@ -59,6 +59,16 @@ class Site:
         """Bytes of an activation [B]."""
         return self.precision.activation_width
 
+    @property
+    def carried(self) -> float:
+        """Bytes of an activation between products, which messages carry: 16 bits where products take fewer.
+
+        Engines quantise the input of a product right before it, and keep the residual stream, what collectives sum
+        or gather, and the logits in 16 bits (vLLM 0.11, csrc/custom_all_reduce.cu, takes 16 and 32 bits only; its
+        layers/quantization/fp8.py and modelopt.py give out the type of the residual stream). [B]
+        """
+        return max(self.act, 2.0)
+
     def new(self, stream: Stream) -> FloatArray:
         """Tokens of a request that this accelerator passes: prompts are split over ``sequence``."""
         if stream.phase == "decode":
@@ -78,7 +88,7 @@ class Site:
     @cached_property
     def residual(self) -> FloatArray:
         """Bytes of the residual stream of these rows [B]."""
-        return np.asarray(self.act * self.row * self.model.width)
+        return np.asarray(self.carried * self.row * self.model.width)
 
     @property
     def stage_token(self) -> FloatArray:
