@@ -95,7 +95,7 @@ def _convolution(
         count=count,
         flop=2.0 * row * channel * length,
         weight=channel * length * site.precision.weight_width("norm"),
-        activation=2.0 * site.act * row * channel,
+        activation=2.0 * site.carried * row * channel,
     )
 
 
@@ -113,5 +113,5 @@ def _scan(
         count=count,
         flop=_FLOP_PER_STATE[rule] * row * state,
         cache=2.0 * sequences * state * site.precision.state_width,
-        activation=site.act * row * channel,
+        activation=site.carried * row * channel,
     )

@@ -61,13 +61,8 @@ class Site:
 
     @property
     def carried(self) -> float:
-        """Bytes of an activation between products, which messages carry: 16 bits where products take fewer.
-
-        Engines quantise the input of a product right before it, and keep the residual stream, what collectives sum
-        or gather, and the logits in 16 bits (vLLM 0.11, csrc/custom_all_reduce.cu, takes 16 and 32 bits only; its
-        layers/quantization/fp8.py and modelopt.py give out the type of the residual stream). [B]
-        """
-        return max(self.act, 2.0)
+        """Bytes of an activation between products, see :attr:`genz.spec.precision.Precision.carried_width` [B]."""
+        return self.precision.carried_width
 
     def new(self, stream: Stream) -> FloatArray:
         """Tokens of a request that this accelerator passes: prompts are split over ``sequence``."""

@@ -255,7 +255,7 @@ def activation_footprint(
     inner: Num = 0.0
     for group in model.groups:
         inner = np.maximum(inner, _inner_width(group, at))
-    act = precision.activation_width
+    act = precision.carried_width
     stream = act * token * model.width
     layer = stream * 2.0 + act * token * inner
     logits = sequence * model.vocabulary * max(float(engine.sampler_width), 4.0)
