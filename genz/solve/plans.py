@@ -11,9 +11,10 @@ from genz.core.typing import FloatArray, IntArray
 from genz.serve.served_result import Served
 from genz.serve.step import BOUNDS, decode, prefill
 from genz.solve.answer import Plan, Proof
+from genz.solve.candidates import Candidates
 from genz.solve.criterion import LIMITS, Criterion
 from genz.solve.renting import periods
-from genz.solve.solved import Solved
+from genz.solve.solved import Best, Solved
 from genz.spec.hardware import Platform
 
 __all__ = ["plans_of"]
@@ -23,13 +24,11 @@ _PERCENTILES = (0.5, 0.9, 0.99)
 
 def plans_of(solved: Solved, rank: str) -> list[Plan]:
     """Return the best plan of each platform."""
-    chosen, key, bound = solved.chosen(rank)
-    if not chosen.size:
+    best = solved.best(rank)
+    if not best.case.size:
         return []
-    most = solved.known(chosen)
-    load = solved.served(chosen, solved.share(chosen))
-    made = _Made(solved, chosen, key, bound, most, load, solved.served(chosen, most))
-    return made.plans()
+    most = solved.known(best.case)
+    return _Made(solved, best, most, solved.served(best.case, most), _flop(solved)).plans()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,12 +36,18 @@ class _Made:
     """Chosen cases at the load of the plan and at the greatest one within limits; arrays of shape (n_plan,)."""
 
     solved: Solved
-    chosen: IntArray
-    key: FloatArray
-    bound: FloatArray
+    best: Best
     most: FloatArray
-    load: Served
     full: Served
+    flop: float
+
+    @property
+    def chosen(self) -> IntArray:
+        return self.best.case
+
+    @property
+    def load(self) -> Served:
+        return self.best.load
 
     @property
     def criterion(self) -> Criterion:
@@ -148,13 +153,12 @@ class _Made:
         solved = self.solved
         cases = solved.cases
         same = cases.index == cases.index[case]
-        least = max(
-            _least_accelerators(solved, cases.platform(case)), float(cases.size[same].min())
-        )
+        arithmetic = solved.renting.peak * self.flop / _peak(cases, cases.platform(case))
+        least = max(arithmetic, float(cases.size[same].min()))
         price = cases.platform(case).price
         return Proof(
-            value=float(self.key[i]),
-            bound=float(self.bound[i]),
+            value=float(self.best.key[i]),
+            bound=float(self.best.bound[i]),
             n_layout=int(same.sum()),
             least_accelerators=least,
             floor=None if price is None else least * float(price),
@@ -170,20 +174,23 @@ class _Made:
         return np.where((first == "rate") & (held > self.full.busy), "memory", first)
 
 
-def _least_accelerators(solved: Solved, platform: Platform) -> float:
-    """Return the accelerators that the arithmetic alone takes, each at its peak all the time [1]."""
+def _flop(solved: Solved) -> float:
+    """Return the arithmetic of a request, the same on all platforms [flop]."""
     cases = solved.cases
-    traffic, precision = cases.workload, cases.precision
+    traffic = cases.workload
     prompt = max(float(np.floor(traffic.prompt.mean)), 1.0)
     new = max(prompt - np.ceil(prompt * float(traffic.cached_share)), 1.0)
-    common: Any = {"precision": precision, "routing": cases.options.get("routing")}
-    first = prefill(cases.model, platform, prompt=prompt, cached=prompt - new, **common)
-    later = decode(
-        cases.model, platform, context=prompt + float(traffic.output.mean) / 2.0, **common
-    )
+    common: Any = {"precision": cases.precision, "routing": cases.options.get("routing")}
+    record = cases.model, cases.platforms[0]
+    first = prefill(*record, prompt=prompt, cached=prompt - new, **common)
+    later = decode(*record, context=prompt + float(traffic.output.mean) / 2.0, **common)
     further = max(float(traffic.output.mean) - 1.0, 0.0)
-    flop = float(first.flop) + further * float(later.flop)
+    return float(first.flop) + further * float(later.flop)
+
+
+def _peak(cases: Candidates, platform: Platform) -> float:
+    """Return the most arithmetic of a second in any of the formats that are used [flop/s]."""
+    precision = cases.precision
     kinds = ("mixer", "dense", "expert", "embedding", "norm")
     formats = {precision.compute_format(k) for k in kinds} | {precision.attention_format}
-    peaks = [float(platform.accelerator.peak_flop_rate.get(f, 0.0)) for f in formats]
-    return solved.renting.peak * flop / max(peaks)
+    return max(float(platform.accelerator.peak_flop_rate.get(f, 0.0)) for f in formats)

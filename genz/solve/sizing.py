@@ -11,7 +11,7 @@ from genz.api import default_engine
 from genz.core import check
 from genz.core.errors import InputError
 from genz.db import registry
-from genz.solve.answer import Plan, Sizing, ranked
+from genz.solve.answer import Sizing, ranked
 from genz.solve.apart import disaggregated_plans
 from genz.solve.candidates import Candidates
 from genz.solve.criterion import Criterion
@@ -146,7 +146,7 @@ def size(
         for c in looked
     ]
     solved = [one for one in tried if one is not None]
-    plans = ranked([p for one in solved for p in _best(one, objective)], objective)
+    plans = ranked([p for one in solved for p in plans_of(one, objective.rank)], objective)
     apart: tuple[DisaggregatedPlan, ...] = ()
     if disaggregated:
         found_apart, missing = disaggregated_plans(
@@ -162,13 +162,6 @@ def size(
         {p.name: p for p in found}, {e.name: e for e in engines}, sum(c.n_case for c in cells),
         apart,
     )  # fmt: skip
-
-
-def _best(solved: Solved, objective: Objective) -> list[Plan]:
-    """Return the best plan of each platform, proven by a search."""
-    every = objective.rank == "energy" or bool(np.isfinite(float(objective.power)))
-    solved.search(objective.rank, every=every)
-    return plans_of(solved, objective.rank)
 
 
 def _check_single(workload: Workload, objective: Objective) -> None:

@@ -15,7 +15,7 @@ from genz.solve.criterion import Criterion
 from genz.solve.renting import Renting
 from genz.solve.search import LIGHT, Bracket, narrow, slack
 
-__all__ = ["KNOWN", "Solved"]
+__all__ = ["KNOWN", "Best", "Solved"]
 
 #: Relative width at which a rate counts as known: where plans are ranked by it, and else. [1]
 RANKED, KNOWN = 1e-6, 1e-4
@@ -72,6 +72,8 @@ class Solved:
 
     def served(self, chosen: IntArray, rate: FloatArray) -> Served:
         """Return the load of replicas of some cases at a rate."""
+        if not chosen.size:
+            return self.idle.some((self.cases.n_case,), chosen)
         return self.loop.some((self.cases.n_case,), chosen).at_rate(rate)
 
     def look(self, chosen: IntArray, arrivals: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -91,7 +93,7 @@ class Solved:
         low = np.where(bracket.alive, bracket.low, 1.0)
         return np.minimum(bracket.rate * bracket.high / low, self.idle.stable_rate)
 
-    def search(self, rank: str, *, every: bool = False) -> None:
+    def search(self, rank: str, *, every: bool = False) -> tuple[IntArray, Served]:
         """Narrow the brackets until the best of each platform is known for certain.
 
         Parameters
@@ -101,6 +103,13 @@ class Solved:
         every : bool
             All cases, not only those that may be the best of their platform.
 
+        Returns
+        -------
+        chosen : ndarray of int
+            Cases that do as well as the best of their platform.
+        load : Served
+            A replica of each at its :meth:`share` of the rate.
+
         Notes
         -----
         What a case costs falls with the rate that its replica takes, so the ends of its bracket bound its
@@ -109,8 +118,11 @@ class Solved:
         """
         for _ in range(_MOST_ROUNDS):
             self._narrow(rank, every=every)
-            if not self._settle(rank):
-                return
+            tied = self._tied(self.bounds(rank)[1])
+            load = self.served(tied, self.share(tied))
+            if not self._settle(tied, load):
+                break
+        return tied, load
 
     def _narrow(self, rank: str, *, every: bool) -> None:
         if rank == "throughput":
@@ -124,21 +136,18 @@ class Solved:
 
         narrow(self.bracket, self.look, wanted)
 
-    def _settle(self, rank: str) -> bool:
+    def _settle(self, chosen: IntArray, load: Served) -> bool:
         """Whether plans broke limits in the state that their replicas settle in; what those do not break is known now."""
-        chosen = self._tied(self.bounds(rank)[1])
-        if not chosen.size:
-            return False
-        part = _Rates(self.loop.some((self.cases.n_case,), chosen).looked(), self.criterion)
-        rate = self.share(chosen)
-        used = part.excess(rate)
+        used = excess(self.criterion, load)
         broken = np.flatnonzero(used > _OVER)
         if not broken.size:
             return False
-        part, rate, used = part.some(used.shape, broken), rate[broken], used[broken]
-        ends, values = (LIGHT * rate, rate), (part.excess(LIGHT * rate), used)
+        case = chosen[broken]
+        part = _Rates(self.loop.some((self.cases.n_case,), case).looked(), self.criterion)
+        rate = self.share(case)
+        ends, values = (LIGHT * rate, rate), (part.excess(LIGHT * rate), used[broken])
         found = crossing(_Rates.excess, part, ends, values, tolerance=_SETTLED).at
-        bracket, case = self.bracket, chosen[broken]
+        bracket = self.bracket
         bracket.rate[case] = found * (1.0 - _SETTLED)
         bracket.high[case] = bracket.low[case]
         return True
@@ -209,28 +218,30 @@ class Solved:
         np.minimum.at(best, self.cases.index, most)
         return best[self.cases.index]
 
-    def chosen(self, rank: str) -> tuple[IntArray, FloatArray, FloatArray]:
-        """Return the best case of each platform, what it is ranked at, and what none of its platform is below.
+    def best(self, rank: str) -> Best:
+        """Return the best case of each platform, found by a search.
 
         Ties go to fewer accelerators, then to the shorter time per token.
         """
-        least, key = self.bounds(rank)
-        could = np.flatnonzero(np.isfinite(key))
         most = float(self.criterion.objective.power)
-        if could.size and (rank == "energy" or np.isfinite(most)):
-            power = self.power(could, self.served(could, self.share(could)))
+        powered = rank == "energy" or bool(np.isfinite(most))
+        tied, load = self.search(rank, every=powered)
+        least, key = self.bounds(rank)
+        if powered:
+            could = np.flatnonzero(np.isfinite(key))
+            load = self.served(could, self.share(could))
+            power = self.power(could, load)
             if rank == "energy":
                 key[could] = least[could] = power
             key[could[power > most]] = least[could[power > most]] = np.inf
-        tied = self._tied(key)
-        if not tied.size:
-            return tied, key[tied], least[tied]
-        load = self.served(tied, self.share(tied))
+            tied = self._tied(key)
+            load = load.some(could.shape, np.searchsorted(could, tied))
         count = self.renting.accelerators(self.machines)[tied]
-        order = tied[np.lexsort((load.tpot, count))]
-        _, first = np.unique(self.cases.index[order], return_index=True)
-        best = order[first]
-        return best, key[best], self._best(least)[best]
+        order = np.lexsort((load.tpot, count))
+        _, first = np.unique(self.cases.index[tied[order]], return_index=True)
+        place = order[first]
+        case = tied[place]
+        return Best(case, key[case], self._best(least)[case], load.some(tied.shape, place))
 
     def power(self, chosen: IntArray, load: Served) -> FloatArray:
         """Return the power of plans whose replicas carry a load, idle accelerators and spares included [W]."""
@@ -249,6 +260,26 @@ class Solved:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Best:
+    """The best case of each platform that has one; arrays of shape (n_best,).
+
+    Attributes
+    ----------
+    case : ndarray of int
+        Which.
+    key, bound : ndarray
+        What it is ranked at, and what none of its platform is below.
+    load : Served
+        A replica at its share of the rate.
+    """
+
+    case: IntArray
+    key: FloatArray
+    bound: FloatArray
+    load: Served
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Rates:
     """Replicas at rates, and their limits."""
 
@@ -259,6 +290,9 @@ class _Rates:
         return _Rates(self.loop.some(shape, index), self.criterion)
 
     def excess(self, rate: FloatArray) -> FloatArray:
-        """Return what is above zero beyond a limit, at most 1 [1]."""
-        used = self.criterion.ratio(self.loop.at_rate(rate))
-        return np.asarray(1.0 - 1.0 / np.maximum(used, LIGHT))
+        return excess(self.criterion, self.loop.at_rate(rate))
+
+
+def excess(criterion: Criterion, load: Served) -> FloatArray:
+    """Return what is above zero beyond a limit, at most 1 [1]."""
+    return np.asarray(1.0 - 1.0 / np.maximum(criterion.ratio(load), LIGHT))

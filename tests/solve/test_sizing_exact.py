@@ -190,8 +190,8 @@ def test_search_equals_brute_force(seed, rank):
     idle = cases.served(np.arange(cases.n_case), LIGHT * cases.stable)
     bracket = Bracket.of(idle, criterion.ratio(idle), cases.stable)
     solved = Solved(cases, criterion, renting, cases, idle, bracket, cases.n_case)
-    solved.search(rank)
-    _, key, bound = solved.chosen(rank)
+    best = solved.best(rank)
+    key, bound = best.key, best.bound
     assert sorted(key) == pytest.approx(sorted(tried(cases, goal, terms, rank).values()), rel=2e-6)
     assert bound == pytest.approx(key, rel=2e-6)
     if rank != "throughput":
