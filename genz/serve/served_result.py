@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genz.core.elements import elements
 from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.core.unit import GB
 from genz.serve.spread import TIMES, Spread, Timed, inside, over_error
@@ -199,7 +200,7 @@ class Served(Timed):
         """Return some cases, by their place in the flattened shape of all."""
         own = {f.name: getattr(self, f.name) for f in fields(self)}
         parts: dict[str, Any] = {
-            n: np.broadcast_to(v, shape).ravel()[index]
+            n: elements(v, shape, index)
             for n, v in own.items()
             if not (v is None or isinstance(v, str))
         }

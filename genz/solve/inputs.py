@@ -36,6 +36,8 @@ _COUNTS = (
     "prompt", "output", "context", "cached", "shared", "batch", "beams", "prefill_tokens", "prefill_cached",
     "prefill_batch", "decode_batch", "decode_context", "n_client", "n_request",
 )  # fmt: skip
+#: Arguments below 1 in any case, and the most that they go up to.
+_MOST = {"confidence": 0.99}
 #: Unit of an input that has several values: one stands for all of them as they are.
 OWN = "of its own"
 
@@ -171,6 +173,7 @@ def _own(arguments: Mapping[str, Any]) -> list[Input]:
                 float(value),
                 lambda f, n=name, v=value, k=kind: {n: k(v * f)},  # type: ignore[misc]
                 whole=whole,
+                most=max(_MOST.get(name, np.inf), float(value)),
             )
         )
     return found

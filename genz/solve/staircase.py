@@ -141,7 +141,7 @@ class _Held:
         """Return the row of an input from its three factors."""
         objective, work = self.answer.objective, self.answer.workload
         value = {
-            "rate": self.renting.peak, "prompt": float(work.prompt.mean),
+            "rate": float(self.renting.peak[0]), "prompt": float(work.prompt.mean),
             "output": float(work.output.mean),
         }.get(name)  # fmt: skip
         value = float(getattr(objective, name)) if value is None else value

@@ -309,6 +309,16 @@ def test_a_share_of_one_is_the_most():
     assert found["cached_share"].high_value == 1.0
 
 
+def test_a_confidence_stays_below_one():
+    found = genz.sensitivity(
+        genz.size, **SIZING, platforms="h100_sxm_8", confidence=0.9, quantity="cost_per_hour",
+        vary=["confidence"], resolution=None,
+    )  # fmt: skip
+    swing = found["confidence"]
+    assert (swing.low_value, swing.high_value) == pytest.approx((0.72, 0.99))
+    assert swing.low <= found.value <= swing.high
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
