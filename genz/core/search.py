@@ -23,6 +23,7 @@ def largest_feasible(
     low: float,
     high: float,
     shape: tuple[int, ...] = (),
+    guess: FloatArray | None = None,
 ) -> FloatArray:
     """Return the largest whole number that is feasible, for many cases at once.
 
@@ -35,6 +36,8 @@ def largest_feasible(
         Ends of the search range, both included; whole.
     shape : tuple of int, default ()
         Shape of the cases.
+    guess : ndarray, shape ``shape``, optional
+        Where the answer is expected, whole: a right one ends the search at once, a wrong one leaves it to bisection.
 
     Returns
     -------
@@ -57,8 +60,11 @@ def largest_feasible(
         raise InputError(msg)
     best = np.full(shape, low - 1.0)
     top = np.full(shape, float(high))
+    expected = [] if guess is None else [guess + 1.0, guess]
     while np.any(best < top):
         middle = best + np.floor((top - best + 1.0) / 2.0)
+        if expected:
+            middle = np.clip(expected.pop(), np.minimum(best + 1.0, top), top)
         ok = feasible(np.maximum(middle, low)) & (best < top)
         best, top = (
             np.where(ok, middle, best),
@@ -74,6 +80,7 @@ def least_feasible(
     high: float,
     shape: tuple[int, ...] = (),
     tolerance: float = 1e-9,
+    levels: int = 1,
 ) -> FloatArray:
     """Return the least positive number that is feasible, by bisection of its logarithm.
 
@@ -88,6 +95,9 @@ def least_feasible(
         Shape of the cases.
     tolerance : float, default 1e-9
         Relative width at which the search ends; the answer is feasible and at most this much too large.
+    levels : int, default 1
+        Halvings that are looked at together, as :math:`2^{levels} - 1` numbers: then ``feasible`` must also take numbers
+        of that shape behind a first axis. More pay where a call costs more than its numbers; the answer is the same.
 
     Returns
     -------
@@ -110,10 +120,27 @@ def least_feasible(
     bottom, top = np.full(shape, float(low)), np.full(shape, float(high))
     possible, trivial = feasible(top), feasible(bottom)
     while np.any(top > bottom * (1.0 + tolerance)):
-        middle = np.sqrt(bottom) * np.sqrt(top)
-        ok = feasible(middle)
-        bottom, top = np.where(ok, bottom, middle), np.where(ok, middle, top)
+        middles = _halvings(bottom, top, levels)
+        known = feasible(middles if levels > 1 else middles[0]).reshape(middles.shape)
+        place = np.zeros((1, *shape), dtype=np.int64)
+        for _ in range(levels):
+            if not np.any(top > bottom * (1.0 + tolerance)):
+                break
+            middle, ok = (np.take_along_axis(v, place, axis=0)[0] for v in (middles, known))
+            bottom, top = np.where(ok, bottom, middle), np.where(ok, middle, top)
+            place = 2 * place + np.where(ok, 1, 2)
     return np.where(trivial, low, np.where(possible, top, np.inf))
+
+
+def _halvings(bottom: FloatArray, top: FloatArray, levels: int) -> FloatArray:
+    """Return the middles that so many halvings may reach: each is followed by that below it at 2 i + 1, and that above at 2 i + 2."""
+    ends, middles = [(bottom, top)], []
+    for i in range(2**levels - 1):
+        low, high = ends[i]
+        middle = np.sqrt(low) * np.sqrt(high)
+        middles.append(middle)
+        ends += [(low, middle), (middle, high)]
+    return np.stack(middles)
 
 
 class Cases(Protocol):

@@ -307,9 +307,9 @@ def _near_probability(rho: FloatArray, wait: FloatArray, queue: FloatArray) -> F
     k = np.floor(wait) + 1.0
     gap = rho * (k - wait)
     total, term = np.zeros(rho.shape), np.exp(-gap)
+    flat, column = queue.reshape(len(queue), -1), np.arange(rho.size).reshape(rho.shape)
     for j in range(int(k.max(initial=1.0))):
-        place = np.maximum(k - 1.0 - j, 0.0).astype(np.int64)
-        held = np.take_along_axis(queue, place[np.newaxis], axis=0)[0]
+        held = flat[np.maximum(k - 1.0 - j, 0.0).astype(np.int64), column]
         total = total + np.where(k - 1.0 >= j, held * term, 0.0)
         term = term * gap / (j + 1.0)
     return np.minimum(total, 1.0)

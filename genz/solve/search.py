@@ -16,9 +16,6 @@ __all__ = ["LIGHT", "Bracket", "narrow", "slack"]
 LIGHT = 1e-9
 
 _MOST_ROUNDS = 200
-#: Loads of a case that are evaluated at once, whatever other cases there are, so that they do not change it: two cost
-#: hardly more than one, and four need a third of the rounds. [1]
-_N_POINT = 4
 _LARGEST = 1e6
 
 
@@ -59,8 +56,8 @@ class Bracket:
         """Cases that keep the limits at some load."""
         return np.asarray(self.low > 0.0)
 
-    def guess(self, chosen: IntArray, width: float) -> FloatArray:
-        """Return loads to look at, shape (4, n_chosen) [1].
+    def guess(self, chosen: IntArray, width: float, n_point: int) -> FloatArray:
+        """Return loads to look at, shape (n_point, n_chosen) [1].
 
         The inverse of how much of the limits is used up is nearly linear in the load, so the line between the ends tells
         where they break; but the middle where that did not halve the bracket in two guesses, as at a
@@ -73,7 +70,7 @@ class Bracket:
             line = low + over / (over + under) * (high - low)
         bad = ~np.isfinite(line) | (line <= low) | (line >= high)
         line = np.where(bad | (self.since[chosen] >= 2.0), middle, line)
-        inside = np.arange(1.0, _N_POINT - 1.0)[:, None] / (_N_POINT - 1.0)
+        inside = np.arange(1.0, n_point - 1.0)[:, None] / (n_point - 1.0)
         beside = line * np.array([[1.0 - width / 3.0], [1.0 + width / 3.0]])
         points = np.concatenate([beside, low + inside * (high - low)])
         return np.where((points > low) & (points < high), points, line)
@@ -110,6 +107,7 @@ def narrow(
     wanted: Callable[[Bracket], BoolArray],
     *,
     width: float = 1e-4,
+    n_point: int = 4,
 ) -> int:
     """Narrow a bracket in place until no case is wanted.
 
@@ -124,6 +122,9 @@ def narrow(
         Returns the cases whose bracket must be narrower.
     width : float
         Relative width at which a bracket is narrow enough. [1]
+    n_point : int
+        Loads of a case that are looked at together, whatever other cases there are, so that they do not change it: two cost
+        hardly more than one, and four need a third of the rounds. [1]
 
     Returns
     -------
@@ -135,7 +136,7 @@ def narrow(
         chosen = np.flatnonzero(wanted(bracket))
         if not chosen.size:
             break
-        load = bracket.guess(chosen, width)
+        load = bracket.guess(chosen, width, n_point)
         many = np.broadcast_to(chosen, load.shape)
         found, rate = (v.reshape(load.shape) for v in look(many.ravel(), load.ravel()))
         bracket.learn(chosen, load, found, rate)

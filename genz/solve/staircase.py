@@ -23,6 +23,8 @@ __all__ = ["staircase"]
 #: How far an input is followed, as a factor. [1]
 _REACH = 16.0
 _WIDTH = 1e-4
+#: Values that are looked at together: there are few cases. [1]
+_N_POINT = 12
 _UNITS = {
     "rate": "1/s",
     "prompt": "tokens",
@@ -134,7 +136,7 @@ class _Held:
         def wanted(bracket: Bracket) -> BoolArray:
             return np.asarray(open_ & (bracket.high > bracket.low * (1.0 + _WIDTH)))
 
-        narrow(bracket, look, wanted, width=_WIDTH)
+        narrow(bracket, look, wanted, width=_WIDTH, n_point=_N_POINT)
         return np.where(open_, bracket.low, np.nan).reshape(len(inputs), 3)
 
     def row(self, name: str, factors: FloatArray) -> dict[str, object]:
