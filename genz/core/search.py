@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
@@ -11,7 +11,7 @@ import numpy as np
 from genz.core.errors import InputError
 from genz.core.typing import BoolArray, FloatArray, IntArray
 
-__all__ = ["Crossing", "crossing", "largest_feasible", "least_feasible"]
+__all__ = ["Crossing", "crossing", "halvings", "largest_feasible", "least_feasible"]
 
 #: Evaluations at most; and of cases below which it does not pay to leave those out that are done.
 _MOST_STEPS, _FEW = 100, 200
@@ -120,27 +120,46 @@ def least_feasible(
     bottom, top = np.full(shape, float(low)), np.full(shape, float(high))
     possible, trivial = feasible(top), feasible(bottom)
     while np.any(top > bottom * (1.0 + tolerance)):
-        middles = _halvings(bottom, top, levels)
-        known = feasible(middles if levels > 1 else middles[0]).reshape(middles.shape)
-        place = np.zeros((1, *shape), dtype=np.int64)
-        for _ in range(levels):
+        steps = halvings(feasible, bottom, top, levels)
+        for bottom, top in steps:
             if not np.any(top > bottom * (1.0 + tolerance)):
                 break
-            middle, ok = (np.take_along_axis(v, place, axis=0)[0] for v in (middles, known))
-            bottom, top = np.where(ok, bottom, middle), np.where(ok, middle, top)
-            place = 2 * place + np.where(ok, 1, 2)
     return np.where(trivial, low, np.where(possible, top, np.inf))
 
 
-def _halvings(bottom: FloatArray, top: FloatArray, levels: int) -> FloatArray:
-    """Return the middles that so many halvings may reach: each is followed by that below it at 2 i + 1, and that above at 2 i + 2."""
-    ends, middles = [(bottom, top)], []
-    for i in range(2**levels - 1):
-        low, high = ends[i]
-        middle = np.sqrt(low) * np.sqrt(high)
-        middles.append(middle)
-        ends += [(low, middle), (middle, high)]
-    return np.stack(middles)
+def halvings(
+    below: Callable[[FloatArray], BoolArray], low: FloatArray, high: FloatArray, levels: int
+) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Yield the ends of brackets after each of some halvings of their logarithm, all of them from one call.
+
+    Parameters
+    ----------
+    below : callable
+        Takes numbers of shape (n, ...), or (...) where there is one level, and returns whether what is looked for is no
+        greater.
+    low, high : ndarray, shape (...)
+        Ends, above zero.
+    levels : int
+        Halvings; all :math:`2^{levels} - 1` numbers that they may lead to are looked at.
+
+    Yields
+    ------
+    low, high : ndarray, shape (...)
+        Ends.
+    """
+    ends, middles = [(low, high)], []
+    for i in range(2**levels - 1):  # below the i-th the next is at 2 i + 1, above it at 2 i + 2
+        start, stop = ends[i]
+        middles.append(np.sqrt(start) * np.sqrt(stop))
+        ends += [(start, middles[i]), (middles[i], stop)]
+    looked = np.stack(middles)
+    known = np.reshape(below(looked if levels > 1 else looked[0]), looked.shape)
+    place = np.zeros((1, *low.shape), dtype=np.int64)
+    for _ in range(levels):
+        middle, down = (np.take_along_axis(v, place, axis=0)[0] for v in (looked, known))
+        low, high = np.where(down, low, middle), np.where(down, middle, high)
+        place = 2 * place + np.where(down, 1, 2)
+        yield low, high
 
 
 class Cases(Protocol):

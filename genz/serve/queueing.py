@@ -345,9 +345,13 @@ def _quantile(rho: FloatArray, q: float) -> FloatArray:
     tail, decay = _tail(rho)
     with np.errstate(divide="ignore"):
         far = np.log(tail / (1.0 - q)) / decay
-    low, high, queue = np.zeros(rho.shape), np.full(rho.shape, float(_DEPTH)), _at_most(rho)
+    waits = np.where(far > _DEPTH - 1.0, far, 0.0)
+    near = (far <= _DEPTH - 1.0) & (rho > 1.0 - q)
+    some = rho[near]
+    low, high, queue = np.zeros(some.shape), np.full(some.shape, float(_DEPTH)), _at_most(some)
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2.0
-        enough = _near_probability(rho, middle, queue) >= q
+        enough = _near_probability(some, middle, queue) >= q
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    return np.where(far > _DEPTH - 1.0, far, np.where(rho > 1.0 - q, high, 0.0))
+    waits[near] = high
+    return waits

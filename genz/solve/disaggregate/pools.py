@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from genz.core.search import halvings
 from genz.core.typing import FloatArray, Num
 from genz.serve.decode_replica import DecodeLoad, DecodeReplica, decode_replica
 from genz.serve.disaggregation import moved_bytes
@@ -17,13 +18,14 @@ from genz.serve.queueing import wait_mean
 from genz.serve.stationary import BUDGET
 from genz.solve.candidates import Candidates
 from genz.solve.disaggregate.link import FULL, Link
-from genz.spec.deployment import Lengths, Objective
+from genz.spec.deployment import Engine, Lengths, Objective
 
 __all__ = ["DecodePool", "PrefillPool", "Question", "largest", "sizes"]
 
 #: Most prompts that pass together.
 _MOST_TOGETHER = 64
-_BISECTIONS = 30
+#: Halvings of a search, and those looked at in one call.
+_BISECTIONS, _LEVELS = 30, 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +74,11 @@ class PrefillPool:
         most = int(np.clip(budget / self.new, 1.0, _MOST_TOGETHER))
         found: FloatArray = np.exp2(np.arange(int(np.log2(most)) + 1.0))
         return found[:, np.newaxis]
+
+    @cached_property
+    def engines(self) -> Engine:
+        """Serving software with the limits of each case."""
+        return self.cases.engines
 
     @property
     def new(self) -> float:
@@ -140,7 +147,7 @@ class PrefillPool:
 
         The stages of a pipeline send their own layers while later ones compute; the last one decides.
         """
-        engine, replica = self.cases.engines, self.replica
+        engine, replica = self.engines, self.replica
         chunk = np.inf if engine.max_token is None else engine.max_token
         stage = self.cases.degrees["pipeline"]
         pieces = np.ceil(self.cases.model.n_layer / stage) * max(np.ceil(self.new / chunk), 1.0)
@@ -242,7 +249,7 @@ def largest(within: Callable[[FloatArray], Any], high: FloatArray) -> FloatArray
     Parameters
     ----------
     within : callable
-        Takes numbers of the shape of ``high``; must not turn true again as they grow.
+        Takes numbers of the shape of ``high`` behind a first axis; must not turn true again as they grow.
     high : ndarray, shape (...)
         Upper ends.
 
@@ -252,12 +259,10 @@ def largest(within: Callable[[FloatArray], Any], high: FloatArray) -> FloatArray
         Within 1e-7 of the answer, from below.
     """
     low = high * 1e-6
-    some, all_ = within(low), within(high)
+    some, all_ = within(np.stack([low, high]))
     top = high
-    for _ in range(_BISECTIONS):
-        middle = np.sqrt(low * top)
-        ok = within(middle)
-        low, top = np.where(ok, middle, low), np.where(ok, top, middle)
+    for _ in range(_BISECTIONS // _LEVELS):
+        *_, (low, top) = halvings(lambda middle: ~within(middle), low, top, _LEVELS)
     return np.where(all_, high, np.where(some, low, 0.0))
 
 
