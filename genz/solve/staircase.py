@@ -128,10 +128,10 @@ class _Held:
         every = np.arange(which.size)
         before = np.tile([True, False, False], len(inputs))
         low, high = np.where(before, 1.0 / _REACH, 1.0), np.where(before, 1.0, _REACH)
-        ends = look(every, low)[0], look(every, high)[0]
-        open_ = (ends[0] >= 1.0) & (ends[1] < 1.0) & (machines >= 1.0)
+        first, last = np.split(look(np.tile(every, 2), np.concatenate([low, high]))[0], 2)
+        open_ = (first >= 1.0) & (last < 1.0) & (machines >= 1.0)
         none = np.zeros(which.shape)
-        bracket = Bracket(low, high, *ends, none, high - low, none.copy())
+        bracket = Bracket(low, high, first, last, none, high - low, none.copy())
 
         def wanted(bracket: Bracket) -> BoolArray:
             return np.asarray(open_ & (bracket.high > bracket.low * (1.0 + _WIDTH)))
