@@ -99,7 +99,11 @@ class Served(Timed):
     @property
     def latency(self) -> FloatArray:
         """Mean time to the last token [s]."""
-        return self.ttft + (self.output - 1.0) * self.tpot
+        with np.errstate(
+            invalid="ignore"
+        ):  # without a further token its time, which may be infinite, does not count
+            further = np.where(self.output > 1.0, (self.output - 1.0) * self.tpot, 0.0)
+        return np.asarray(self.ttft + further)[()]
 
     @property
     def latency_error(self) -> FloatArray:

@@ -11,6 +11,7 @@ import numpy as np
 
 from genz.core.typing import Num
 from genz.db import registry
+from genz.solve.offered import CALIBRATED
 from genz.spec.deployment import Lengths, Objective, Workload
 from genz.spec.hardware import Accelerator, Platform
 
@@ -95,7 +96,7 @@ def arguments_of(
     if found.get("platforms") is not None:
         many = found["platforms"]
         many = [many] if isinstance(many, (str, Platform)) else many
-        found["platforms"] = [registry.platform(p) for p in many]
+        found["platforms"] = [p if p == CALIBRATED else registry.platform(p) for p in many]
     if isinstance(found.get("workload"), (str, Workload)):
         found["workload"] = registry.workload(found["workload"])
         if "objective" in bound.signature.parameters and found.get("objective") is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from genz.db import registry
 from genz.solve.candidates import Candidates
 from genz.solve.criterion import Criterion
 from genz.solve.formats import formats_tried
+from genz.solve.offered import offered
 from genz.solve.renting import Terms
 from genz.spec.deployment import Engine, Objective, Workload
 from genz.spec.hardware import Platform
@@ -88,7 +89,7 @@ class Posed:
             raise InputError(msg)
         criterion = Criterion(objective, _confidence(confidence))
         terms = Terms(whole_node, inside_node, spare, elastic, dict(available or {}))
-        found = _candidates(platforms, objective)
+        found = _distinct(offered(platforms, priced=objective.rank == "cost"))
         terms.check({p.name for p in found})
         engines = _engines(engine)
         cells = [
@@ -164,15 +165,3 @@ def _distinct(platforms: list[Platform]) -> list[Platform]:
             raise InputError(msg)
         seen.add(platform.name)
     return platforms
-
-
-def _candidates(platforms: Sequence[Platform | str] | None, objective: Objective) -> list[Platform]:
-    if platforms is not None:
-        names = [platforms] if isinstance(platforms, (str, Platform)) else list(platforms)
-        if not names:
-            msg = "platforms must name at least one platform, got none"
-            raise InputError(msg)
-        return _distinct([registry.platform(p) for p in names])
-    every = [registry.platform(p) for p in registry.list_platforms()]
-    real = [p for p in every if p.accelerator.generation != "concept"]
-    return [p for p in real if p.price is not None] if objective.rank == "cost" else real

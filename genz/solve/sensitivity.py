@@ -15,6 +15,7 @@ from genz.core.schema import Record
 from genz.core.typing import FloatArray
 from genz.db import registry
 from genz.solve.inputs import Input, arguments_of, inputs_of, scaled, speeds
+from genz.solve.offered import CALIBRATED
 from genz.solve.swing import Sensitivity, Swing, slope
 from genz.solve.what_if import WhatIf
 from genz.spec.hardware import Platform
@@ -172,7 +173,8 @@ def sensitivity(
     known = arguments_of(function, given, arguments)
     _check_single(known)
     base = function(**known)
-    if "platforms" in inspect.signature(function).parameters and known.get("platforms") is None:
+    meant = known.get("platforms") or [CALIBRATED]
+    if "platforms" in inspect.signature(function).parameters and CALIBRATED in meant:
         known["platforms"] = list(base.platforms.values())
     ask = WhatIf.of(function, known, quantity, base)
     inputs = inputs_of(known)

@@ -29,7 +29,7 @@ def size(
     workload: Workload | str,
     objective: Objective | None = None,
     *,
-    platforms: Sequence[Platform | str] | None = None,
+    platforms: Sequence[Platform | str] | Platform | str | None = None,
     precision: Sequence[Precision | str] | Precision | str | None = None,
     parallel: Sequence[Parallel] | Parallel | None = None,
     engine: Sequence[Engine | str] | Engine | str | None = None,
@@ -56,8 +56,9 @@ def size(
         Lengths of prompt and output; see :meth:`Workload.mix` and :meth:`Workload.from_trace`.
     objective : Objective, optional
         Rate, limits, what they are on, budget, and ranking; default the workload's own, if that has a rate.
-    platforms : sequence of Platform or str, optional
-        Candidates; default all of the database with a price, or all real ones if plans are not ranked by cost.
+    platforms : Platform or str, or a sequence of them, optional
+        Candidates; default all of the database with a price, or all real ones if plans are not ranked by cost;
+        ``"calibrated"`` stands for those of them whose kernels have constants fitted to measurements.
     precision : Precision or str, or a sequence of them, optional
         Candidates, such as ``["native", "w8a8"]``; default the checkpoint's own, and ``"fp16"`` in place of bf16 on
         devices without it.

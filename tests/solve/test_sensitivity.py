@@ -281,6 +281,15 @@ def test_all_candidates_stay_when_none_were_named():
     assert few["price"].low_why == few["price"].high_why
 
 
+def test_calibrated_platforms_are_those_that_a_sizing_means():
+    found = genz.sensitivity(
+        genz.size, **SIZING, platforms="calibrated", quantity="cost_per_hour", vary={"price": 0.5},
+        resolution=None,
+    )  # fmt: skip
+    assert found.value == genz.size(**SIZING, platforms="calibrated").best.cost_per_hour
+    assert found["price"].elasticity == pytest.approx(1.0)
+
+
 def test_the_objective_of_a_workload_is_varied():
     chat = genz.workload("genz_chat")
     chat = chat.replace(objective=chat.objective.replace(rate=1.0))
