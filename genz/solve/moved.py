@@ -17,7 +17,7 @@ from genz.solve.plans import numbers_of
 from genz.solve.posed import Posed
 from genz.solve.renting import Renting
 from genz.solve.rivals import Rivals
-from genz.solve.solved import Solved
+from genz.solve.solved import Best, Solved
 from genz.spec.deployment import Objective, Parallel, Workload
 from genz.spec.hardware import Platform
 from genz.spec.precision import Precision
@@ -172,45 +172,39 @@ class _Cell:
 
     def best(self, reached: FloatArray, tried: BoolArray) -> list[tuple[int, _Rank, Moved]]:
         """Return what may be the best plans of the questions, of which so much is reached already: question, rank, plan."""
-        n_platform = len(self.order)
-        platform = np.array([self.order[p.name] for p in self.cases.platforms])[self.cases.index]
-        if self.together:
-            rivals = Rivals(self.question, reached)
-        else:
-            rivals = Rivals.alone(self.question * n_platform + platform)
+        rivals = self.rivals(reached)
         rank, one = self.posed.objective.rank, np.ones((1, self.cases.n_case))
         hopeful = rivals.hopeful(self.renting.key(rank, one)) & self.renting.allowed(one)
         some = np.flatnonzero(hopeful & tried)
         if not some.size:
             return []
-        solved = Solved.of(
-            self.cases.some(some),
-            self.criterion.some(some),
-            self.renting.take(some),
-            rivals.some(some),
-        )
+        criterion, renting = self.criterion.some(some), self.renting.take(some)
+        solved = Solved.of(self.cases.some(some), criterion, renting, rivals.some(some))
         if solved is None:
             return []
         best = solved.best(rank)
-        if not best.case.size:
-            return []
-        numbers = numbers_of(solved, best)
+        return self._found(solved, best) if best.case.size else []
+
+    def rivals(self, reached: FloatArray) -> Rivals:
+        """Return which cases compete: all of a question, or those of each of its platforms."""
+        if self.together:
+            return Rivals(self.question, reached)
+        platform = np.array([self.order[p.name] for p in self.cases.platforms])[self.cases.index]
+        return Rivals.alone(self.question * len(self.order) + platform)
+
+    def _found(self, solved: Solved, best: Best) -> list[tuple[int, _Rank, Moved]]:
+        rank, numbers = self.posed.objective.rank, numbers_of(solved, best)
         count, cost = numbers["n_accelerator"], np.nan_to_num(numbers["cost_per_hour"], nan=np.inf)
         first = {"cost": cost, "accelerators": count, "energy": numbers["power"]}.get(rank)
         if first is None:
             first = -solved.known(best.case) * numbers["n_replica"] / count
+        group = solved.rivals.group[best.case]
+        question = group if self.together else group // len(self.order)
         found: list[tuple[int, _Rank, Moved]] = []
         for i, case in enumerate(best.case):
-            place = self.order[solved.cases.platform(case).name]
-            group = int(solved.rivals.group[case])
-            plan = Moved(
-                solved.cases.platform(case).name,
-                solved.cases.layout(case),
-                solved.cases.precision,
-                {n: float(np.broadcast_to(v, best.case.shape)[i]) for n, v in numbers.items()},
-            )
-            question = group if self.together else group // n_platform
-            found.append(
-                (question, (float(first[i]), float(count[i]), float(cost[i]), place), plan)
-            )
+            name = solved.cases.platform(case).name
+            own = {n: float(np.broadcast_to(v, best.case.shape)[i]) for n, v in numbers.items()}
+            plan = Moved(name, solved.cases.layout(case), solved.cases.precision, own)
+            order = (float(first[i]), float(count[i]), float(cost[i]), self.order[name])
+            found.append((int(question[i]), order, plan))
         return found
