@@ -108,7 +108,7 @@ def narrow(
     *,
     width: float = 1e-4,
     n_point: int = 4,
-) -> int:
+) -> None:
     """Narrow a bracket in place until no case is wanted.
 
     Parameters
@@ -125,20 +125,12 @@ def narrow(
     n_point : int
         Loads of a case that are looked at together, whatever other cases there are, so that they do not change it: two cost
         hardly more than one, and four need a third of the rounds. [1]
-
-    Returns
-    -------
-    int
-        Loads that were evaluated.
     """
-    evaluated = 0
     for _ in range(_MOST_ROUNDS):
         chosen = np.flatnonzero(wanted(bracket))
         if not chosen.size:
-            break
+            return
         load = bracket.guess(chosen, width, n_point)
         many = np.broadcast_to(chosen, load.shape)
         found, rate = (v.reshape(load.shape) for v in look(many.ravel(), load.ravel()))
         bracket.learn(chosen, load, found, rate)
-        evaluated += load.size
-    return evaluated
