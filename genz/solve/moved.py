@@ -93,18 +93,17 @@ def _best(posed: Posed, asked: Sequence[_Asked], first: Sequence[Plan]) -> list[
     """Return the best plan of each question, or None where there is none."""
     reached = np.full(len(asked), np.inf)
     found: list[list[tuple[_Rank, Moved]]] = [[] for _ in asked]
-    cells = [_Cell.of(posed, cell, asked) for cell in posed.looked]
-    for cell in cells:
-        for question, rank, _ in cell.best(reached, cell.among(first)):
-            reached[question] = min(reached[question], rank[0])
-    for place, cell in enumerate(cells):
-        for question, rank, plan in cell.best(reached, np.ones(cell.cases.n_case, dtype=bool)):
-            found[question].append(((*rank[:3], place, *rank[3:]), plan))
+    cells = [_Cell.of(posed, place, asked) for place in range(len(posed.looked))]
+    early = [cell.among(first) for cell in cells]
+    late = [~some for some in early]
+    for cell, some in zip([*cells, *cells], [*early, *late], strict=True):
+        for question, rank, plan in cell.best(reached, some):
+            found[question].append((rank, plan))
             reached[question] = min(reached[question], rank[0])
     return [min(one, key=itemgetter(0))[1] if one else None for one in found]
 
 
-#: What plans are ordered by: the ranking, accelerators, cost, and the place among those asked for.
+#: What plans are ordered by: the ranking, accelerators, cost, the place among those asked for, and the time per token.
 _Rank = tuple[float, ...]
 
 
@@ -132,11 +131,13 @@ class _Cell:
     criterion: Criterion
     renting: Renting
     question: IntArray
+    place: int
     order: dict[str, int]
 
     @classmethod
-    def of(cls, posed: Posed, cell: Candidates, asked: Sequence[_Asked]) -> _Cell:
+    def of(cls, posed: Posed, place: int, asked: Sequence[_Asked]) -> _Cell:
         """Return the cases of all questions, one question after the other."""
+        cell = posed.looked[place]
 
         def each(values: Sequence[Any]) -> FloatArray:
             return np.repeat(np.array(values, dtype=np.float64), cell.n_case)
@@ -153,7 +154,7 @@ class _Cell:
         return cls(
             posed, cases, criterion, replace(renting, rates=rate[None], mean=rate),
             np.repeat(np.arange(len(asked)), cell.n_case),
-            {p.name: i for i, p in enumerate(cell.platforms)},
+            place, {p.name: i for i, p in enumerate(cell.platforms)},
         )  # fmt: skip
 
     @property
@@ -164,7 +165,9 @@ class _Cell:
         return bool(np.isinf(float(goal.power)) and (priced or goal.rank == "accelerators"))
 
     def among(self, plans: Sequence[Plan]) -> BoolArray:
-        """Return which cases have the platform and the layout of one of some plans."""
+        """Return which cases have the platform and the layout of one of some plans; none where platforms do not compete."""
+        if not self.together:
+            return np.zeros(self.cases.n_case, dtype=bool)
         known = {(p.platform, *(int(getattr(p.parallel, n)) for n in DEGREES)) for p in plans}
         names = [p.name for p in self.cases.platforms]
         rows = zip(self.cases.index, *(self.cases.degrees[n] for n in DEGREES), strict=True)
@@ -193,9 +196,11 @@ class _Cell:
         return Rivals.alone(self.question * len(self.order) + platform)
 
     def _found(self, solved: Solved, best: Best) -> list[tuple[int, _Rank, Moved]]:
-        rank, numbers = self.posed.objective.rank, numbers_of(solved, best)
+        numbers = numbers_of(solved, best)
         count, cost = numbers["n_accelerator"], np.nan_to_num(numbers["cost_per_hour"], nan=np.inf)
-        first = {"cost": cost, "accelerators": count, "energy": numbers["power"]}.get(rank)
+        first = {"cost": cost, "accelerators": count, "energy": numbers["power"]}.get(
+            self.posed.objective.rank
+        )
         if first is None:
             first = -solved.known(best.case) * numbers["n_replica"] / count
         group = solved.rivals.group[best.case]
@@ -205,6 +210,6 @@ class _Cell:
             name = solved.cases.platform(case).name
             own = {n: float(np.broadcast_to(v, best.case.shape)[i]) for n, v in numbers.items()}
             plan = Moved(name, solved.cases.layout(case), solved.cases.precision, own)
-            order = (float(first[i]), float(count[i]), float(cost[i]), self.order[name])
-            found.append((int(question[i]), order, plan))
+            rank = (first[i], count[i], cost[i], self.place, self.order[name], own["tpot"])
+            found.append((int(question[i]), tuple(map(float, rank)), plan))
         return found

@@ -155,6 +155,9 @@ def sensitivity(
     the break is the nearest value at which it was found to differ; where another end has no answer, the nearest one
     without. It is found by bisection: there may be a nearer one if the answer goes back and forth.
 
+    A sizing that is asked for a number of its best plan is not called anew: :func:`genz.solve.moved.best_moved` looks for
+    the best plans of all values at once, the same that as many calls find.
+
     Examples
     --------
     >>> import genz
