@@ -217,10 +217,9 @@ _Search = Generator[float, float, float]
 def _together(ask: WhatIf, knobs: list[Input], searches: list[_Search]) -> list[float]:
     """Return what searches find that go on side by side, so that what they ask is asked at once."""
     found = [float("nan")] * len(searches)
-    asked: dict[int, float] = {}
     answers: dict[int, Any] = dict.fromkeys(range(len(searches)))
     while answers:
-        asked.clear()
+        asked: dict[int, float] = {}
         for i, answer in answers.items():
             try:
                 asked[i] = searches[i].send(answer)
