@@ -26,8 +26,8 @@ __all__ = ["MOVING", "Moved", "best_moved"]
 
 #: Arguments of a sizing that may move.
 MOVING = frozenset({"workload", "objective", "platforms"})
-#: Cases of one array: calls take as long as their work at a tenth of it, and memory stays within a gigabyte. [1]
-_MOST_CASES = 2**16
+#: Cases of one array: calls take no longer than their work at a tenth of it, and memory stays within a gigabyte. [1]
+_MOST_CASES = 2**14
 
 
 @dataclass(frozen=True, slots=True)
