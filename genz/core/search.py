@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
@@ -11,7 +11,7 @@ import numpy as np
 from genz.core.errors import InputError
 from genz.core.typing import BoolArray, FloatArray, IntArray
 
-__all__ = ["Crossing", "crossing", "largest_feasible", "least_feasible"]
+__all__ = ["Crossing", "crossing", "halvings", "largest_feasible", "least_feasible"]
 
 #: Evaluations at most; and of cases below which it does not pay to leave those out that are done.
 _MOST_STEPS, _FEW = 100, 200
@@ -23,6 +23,7 @@ def largest_feasible(
     low: float,
     high: float,
     shape: tuple[int, ...] = (),
+    guess: FloatArray | None = None,
 ) -> FloatArray:
     """Return the largest whole number that is feasible, for many cases at once.
 
@@ -35,6 +36,8 @@ def largest_feasible(
         Ends of the search range, both included; whole.
     shape : tuple of int, default ()
         Shape of the cases.
+    guess : ndarray, shape ``shape``, optional
+        Where the answer is expected, whole: a right one ends the search at once, a wrong one leaves it to bisection.
 
     Returns
     -------
@@ -57,8 +60,11 @@ def largest_feasible(
         raise InputError(msg)
     best = np.full(shape, low - 1.0)
     top = np.full(shape, float(high))
+    expected = [] if guess is None else [guess + 1.0, guess]
     while np.any(best < top):
         middle = best + np.floor((top - best + 1.0) / 2.0)
+        if expected:
+            middle = np.clip(expected.pop(), np.minimum(best + 1.0, top), top)
         ok = feasible(np.maximum(middle, low)) & (best < top)
         best, top = (
             np.where(ok, middle, best),
@@ -74,6 +80,7 @@ def least_feasible(
     high: float,
     shape: tuple[int, ...] = (),
     tolerance: float = 1e-9,
+    levels: int = 1,
 ) -> FloatArray:
     """Return the least positive number that is feasible, by bisection of its logarithm.
 
@@ -88,6 +95,9 @@ def least_feasible(
         Shape of the cases.
     tolerance : float, default 1e-9
         Relative width at which the search ends; the answer is feasible and at most this much too large.
+    levels : int, default 1
+        Halvings that are looked at together, as :math:`2^{levels} - 1` numbers: then ``feasible`` must also take numbers
+        of that shape behind a first axis. More pay where a call costs more than its numbers; the answer is the same.
 
     Returns
     -------
@@ -110,10 +120,46 @@ def least_feasible(
     bottom, top = np.full(shape, float(low)), np.full(shape, float(high))
     possible, trivial = feasible(top), feasible(bottom)
     while np.any(top > bottom * (1.0 + tolerance)):
-        middle = np.sqrt(bottom) * np.sqrt(top)
-        ok = feasible(middle)
-        bottom, top = np.where(ok, bottom, middle), np.where(ok, middle, top)
+        steps = halvings(feasible, bottom, top, levels)
+        for bottom, top in steps:
+            if not np.any(top > bottom * (1.0 + tolerance)):
+                break
     return np.where(trivial, low, np.where(possible, top, np.inf))
+
+
+def halvings(
+    below: Callable[[FloatArray], BoolArray], low: FloatArray, high: FloatArray, levels: int
+) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Yield the ends of brackets after each of some halvings of their logarithm, all of them from one call.
+
+    Parameters
+    ----------
+    below : callable
+        Takes numbers of shape (n, ...), or (...) where there is one level, and returns whether what is looked for is no
+        greater.
+    low, high : ndarray, shape (...)
+        Ends, above zero.
+    levels : int
+        Halvings; all :math:`2^{levels} - 1` numbers that they may lead to are looked at.
+
+    Yields
+    ------
+    low, high : ndarray, shape (...)
+        Ends.
+    """
+    ends, middles = [(low, high)], []
+    for i in range(2**levels - 1):  # below the i-th the next is at 2 i + 1, above it at 2 i + 2
+        start, stop = ends[i]
+        middles.append(np.sqrt(start) * np.sqrt(stop))
+        ends += [(start, middles[i]), (middles[i], stop)]
+    looked = np.stack(middles)
+    known = np.reshape(below(looked if levels > 1 else looked[0]), looked.shape)
+    place = np.zeros((1, *low.shape), dtype=np.int64)
+    for _ in range(levels):
+        middle, down = (np.take_along_axis(v, place, axis=0)[0] for v in (looked, known))
+        low, high = np.where(down, low, middle), np.where(down, middle, high)
+        place = 2 * place + np.where(down, 1, 2)
+        yield low, high
 
 
 class Cases(Protocol):

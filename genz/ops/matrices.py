@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from genz.core.elements import elements
 from genz.core.typing import BoolArray, FloatArray, Num
 from genz.ops.site import shard
 from genz.spec.deployment import Parallel
@@ -44,7 +45,7 @@ class Degrees:
     def take(self, case: int, shape: tuple[int, ...]) -> Degrees:
         """Return the degrees of one case of a common shape."""
         values = (self.tensor, self.sequence, self.stage, self.expert)
-        return Degrees(*(np.asarray(np.broadcast_to(v, shape).ravel()[case]) for v in values))
+        return Degrees(*(np.asarray(elements(v, shape, case)) for v in values))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -113,16 +113,9 @@ def pass_time(
     if slow is not None:
         bandwidth = _mixed_bandwidth(work, traffic, bandwidth, slow, ndim)
     operator, constants = launch_time(
-        work.operators,
-        accelerator,
-        flop,
-        traffic,
-        peak=peak,
-        bandwidth=bandwidth,
-        calibrated=calibrated,
-        ndim=ndim,
-        library=library,
-    )
+        work.operators, accelerator, flop, traffic, peak=peak, bandwidth=bandwidth,
+        calibrated=calibrated, ndim=ndim, library=library,
+    )  # fmt: skip
     launch = np.zeros((len(flop),) + (1,) * ndim) if constants is None else constants.overhead
     count = work.count.reshape(-1, *(1,) * ndim)
     roofs = count * operator.roof

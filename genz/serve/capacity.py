@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from genz.core.elements import elements
 from genz.core.errors import InputError
 from genz.core.search import crossing
 from genz.core.typing import FloatArray, IntArray, Num
@@ -138,7 +139,7 @@ class _Cases:
 
     def some(self, shape: tuple[int, ...], index: IntArray) -> _Cases:
         """Return some cases, by their place in the flattened shape of all."""
-        limit = {n: np.broadcast_to(v, shape).ravel()[index] for n, v in self.limit.items()}
+        limit = {n: elements(v, shape, index) for n, v in self.limit.items()}
         return _Cases(self.loop.some(shape, index), limit, self.tpot_from)
 
     def used(self, load: Served) -> FloatArray:

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from genz.core.check import broadcast_shape, require
+from genz.core.elements import elements
 from genz.core.errors import InputError
 from genz.core.typing import FloatArray, IntArray
 from genz.ops.even import even_rules
@@ -145,8 +146,10 @@ class Deployment:
 def _part(record: Any, shape: tuple[int, ...], index: IntArray) -> Any:
     """Return the record of some cases; its arrays broadcast to the shape of all."""
     own = np.broadcast_shapes(*record.shapes)
+    if own == shape:
+        return record.take(index)
     place = np.arange(int(np.prod(own))).reshape(own)
-    return record.take(np.broadcast_to(place, shape).ravel()[index])
+    return record.take(elements(place, shape, index))
 
 
 def _typed(options: Any, name: str, kind: Any, default: Any) -> Any:

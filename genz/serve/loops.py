@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from genz.core.elements import elements
 from genz.core.search import crossing
 from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.serve.deployment import Deployment
@@ -60,7 +61,7 @@ class Replica:
 
     def some(self, shape: tuple[int, ...], index: IntArray) -> Replica:
         """Return some cases, by their place in the flattened shape of all."""
-        target = np.broadcast_to(self.target, shape).ravel()[index]
+        target = elements(self.target, shape, index)
         return Replica(self.at.some(shape, index), self.load.some(shape, index), target)
 
     def point(self, arrivals: FloatArray) -> Point:

@@ -142,7 +142,9 @@ def memory(
     shape = case_shape(at, load)
     held = Held(load["context"], load["beams"], common, at.engine.block)
     uses = _Uses.of(at, held, shape)
-    limit = largest_feasible(uses.fits, low=1, high=_LARGEST_BATCH, shape=shape)
+    limit = largest_feasible(
+        uses.fits, low=1, high=_LARGEST_BATCH, shape=shape, guess=uses.expected
+    )
     return uses.result(load["batch"], limit)
 
 
@@ -211,6 +213,16 @@ class _Uses:
         # Graphs live outside the engine's fraction, but on the device all the same.
         room = self.capacity - self.weights - self.activations(batch) - self.reserve
         return np.asarray(np.minimum(pool, room - engine.graph_memory))
+
+    @property
+    def expected(self) -> FloatArray:
+        """Requests that fit, where the steps do not grow with them [1]."""
+        most = np.inf if self.at.engine.max_sequence is None else self.at.engine.max_sequence
+        with np.errstate(divide="ignore", invalid="ignore"):
+            local = np.floor(self.pool(1.0) / self.request).min(axis=0)
+        local = np.where(np.isnan(local), most, np.minimum(local, most))
+        data = np.asarray(self.at.parallel.data, dtype=np.float64)
+        return np.broadcast_to(np.clip(local * data, 0.0, _LARGEST_BATCH), self.shape)
 
     def fits(self, batch: FloatArray) -> BoolArray:
         spare = self.pool(batch) - self.local(batch) * self.request

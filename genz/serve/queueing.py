@@ -307,9 +307,9 @@ def _near_probability(rho: FloatArray, wait: FloatArray, queue: FloatArray) -> F
     k = np.floor(wait) + 1.0
     gap = rho * (k - wait)
     total, term = np.zeros(rho.shape), np.exp(-gap)
+    flat, column = queue.reshape(len(queue), -1), np.arange(rho.size).reshape(rho.shape)
     for j in range(int(k.max(initial=1.0))):
-        place = np.maximum(k - 1.0 - j, 0.0).astype(np.int64)
-        held = np.take_along_axis(queue, place[np.newaxis], axis=0)[0]
+        held = flat[np.maximum(k - 1.0 - j, 0.0).astype(np.int64), column]
         total = total + np.where(k - 1.0 >= j, held * term, 0.0)
         term = term * gap / (j + 1.0)
     return np.minimum(total, 1.0)
@@ -345,9 +345,13 @@ def _quantile(rho: FloatArray, q: float) -> FloatArray:
     tail, decay = _tail(rho)
     with np.errstate(divide="ignore"):
         far = np.log(tail / (1.0 - q)) / decay
-    low, high, queue = np.zeros(rho.shape), np.full(rho.shape, float(_DEPTH)), _at_most(rho)
+    waits = np.where(far > _DEPTH - 1.0, far, 0.0)
+    near = (far <= _DEPTH - 1.0) & (rho > 1.0 - q)
+    some = rho[near]
+    low, high, queue = np.zeros(some.shape), np.full(some.shape, float(_DEPTH)), _at_most(some)
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2.0
-        enough = _near_probability(rho, middle, queue) >= q
+        enough = _near_probability(some, middle, queue) >= q
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    return np.where(far > _DEPTH - 1.0, far, np.where(rho > 1.0 - q, high, 0.0))
+    waits[near] = high
+    return waits

@@ -9,6 +9,7 @@ from typing import Unpack
 import numpy as np
 
 from genz.core import check
+from genz.core.elements import elements
 from genz.core.errors import InputError
 from genz.core.typing import BoolArray, FloatArray, FloatLike, IntArray, Num
 from genz.perf.energy import idle_power, rent
@@ -157,7 +158,7 @@ class OpenLoop:
 
     def some(self, shape: tuple[int, ...], index: IntArray) -> OpenLoop:
         """Return some cases, by their place in the flattened shape of all."""
-        room, lack = (np.broadcast_to(v, shape).ravel()[index] for v in (self.room, self.lack))
+        room, lack = (elements(v, shape, index) for v in (self.room, self.lack))
         at, load = self.at.some(shape, index), self.load.some(shape, index)
         ladder = None if self.ladder is None else self.ladder.some(shape, index)
         return OpenLoop(at, load, room, lack, self.top.some(shape, index), ladder)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genz.core.typing import BoolArray, FloatArray
+from genz.core.elements import elements
+from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.core.unit import GB
 from genz.serve.spread import TIMES, Spread, Timed, inside, over_error
 from genz.serve.step import BOUNDS
@@ -198,6 +199,16 @@ class Served(Timed):
         met = over_error(error, lambda factor: spread.below(limit / factor))
         value = np.where(self.stable, np.where(np.isinf(limit), 1.0, met), 0.0)
         return np.asarray(value)[()]
+
+    def some(self, shape: tuple[int, ...], index: IntArray) -> Served:
+        """Return some cases, by their place in the flattened shape of all."""
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        parts: dict[str, Any] = {
+            n: elements(v, shape, index)
+            for n, v in own.items()
+            if not (v is None or isinstance(v, str))
+        }
+        return replace(self, **parts)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per case."""

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from genz.core.elements import elements
 from genz.core.typing import FloatArray, IntArray, Num
 from genz.serve.deployment import Deployment
 from genz.serve.software import first_token_time
@@ -152,8 +153,7 @@ R = TypeVar("R", Traffic, Point)
 
 def _some(record: R, shape: tuple[int, ...], index: IntArray) -> R:
     """Return a record of arrays that broadcast to a shape, at some places of it flattened."""
-    own = (np.broadcast_to(getattr(record, f.name), shape) for f in fields(record))
-    return type(record)(*(value.ravel()[index] for value in own))
+    return type(record)(*(elements(getattr(record, f.name), shape, index) for f in fields(record)))
 
 
 def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:

@@ -132,6 +132,7 @@ class Sizing:
     engines: Mapping[str, Engine] = field(default_factory=dict)
     n_layout: int = 0
     disaggregated: tuple[DisaggregatedPlan, ...] = ()
+    _staircases: list[tuple[Plan, pd.DataFrame]] = field(default_factory=list, init=False)
 
     def __repr__(self) -> str:
         """Return one line: what was sized, and the first plan."""
@@ -174,7 +175,12 @@ class Sizing:
         """
         from genz.solve.staircase import staircase
 
-        return staircase(self, self.best if plan is None else plan)
+        plan = self.best if plan is None else plan
+        known = next((frame for one, frame in self._staircases if one is plan), None)
+        if known is None:  # tables, words and pages of an answer ask for it again
+            known = staircase(self, plan)
+            self._staircases.append((plan, known))
+        return known.copy()
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per plan, best first."""

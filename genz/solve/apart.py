@@ -2,53 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 
 from genz.core.errors import InputError
 from genz.solve.disaggregate import Link, levels_of
 from genz.solve.disaggregate import disaggregate as _disaggregate
 from genz.solve.disaggregate.answer import DisaggregatedPlan
-from genz.solve.renting import Terms
-from genz.spec.deployment import Objective, Workload
-from genz.spec.hardware import Platform
-from genz.spec.model import Model
-from genz.spec.precision import Precision
+from genz.solve.posed import Posed
+from genz.spec.deployment import Objective
 
 __all__ = ["disaggregated_plans"]
 
 
 def disaggregated_plans(
-    model: Model,
-    workload: Workload,
-    objective: Objective,
-    candidates: Sequence[tuple[Platform, Precision, dict[str, Any]]],
-    parallel: Any,
-    terms: Terms,
-    confidence: float | None,
-    *,
-    link: Link | float | None = None,
+    posed: Posed, link: Link | float | None
 ) -> tuple[list[DisaggregatedPlan], dict[str, str]]:
     """Return the best disaggregated plan of each platform, precision and engine.
 
     Parameters
     ----------
-    model : Model
-        What is served.
-    workload : Workload
-        Lengths of prompt and output.
-    objective : Objective
-        Rate, limits and ranking.
-    candidates : sequence of (Platform, Precision, dict)
-        Machines of both phases, formats, and the keywords of the predictions.
-    parallel : Parallel, or a sequence of them, or None
-        Layouts of the workers of both phases; None for all.
-    terms : Terms
-        Disaggregated plans know availability and workers inside a node, no more.
-    confidence : float or None
-        Must be None.
+    posed : Posed
+        The question; disaggregated plans know availability and workers inside a node, no more of its terms.
     link : Link, float or None
         Over what caches move, or its bandwidth; None for the platform's outermost network. [B/s]
 
@@ -64,9 +38,10 @@ def disaggregated_plans(
     InputError
         If something is asked that disaggregated plans do not take.
     """
+    terms, objective = posed.terms, posed.objective
     refused = {
         "spare": terms.spare, "whole_node": terms.whole_node, "elastic": terms.elastic,
-        "confidence": confidence is not None,
+        "confidence": posed.criterion.confidence is not None,
     }  # fmt: skip
     for name, asked in refused.items():
         if asked:
@@ -76,14 +51,14 @@ def disaggregated_plans(
     levels_of(free)
     plans: list[DisaggregatedPlan] = []
     skipped: dict[str, str] = {}
-    for platform, precision, options in candidates:
-        place = f"{platform.name} {precision.label} disaggregated"
+    for platform, cases in ((p, c) for c in posed.cells for p in c.platforms):
+        place = f"{platform.name} {cases.precision.label} disaggregated"
         try:
             found = _disaggregate(
-                model, workload, free, prefill_platform=platform, prefill_parallel=parallel,
-                decode_parallel=parallel, inside_node=terms.inside_node, precision=precision, link=link,
-                available={k: int(v) for k, v in terms.available.items() if k == platform.name},
-                **options,
+                posed.model, posed.workload, free, prefill_platform=platform, prefill_parallel=posed.parallel,
+                decode_parallel=posed.parallel, inside_node=terms.inside_node, precision=cases.precision,
+                link=link, available={k: int(v) for k, v in terms.available.items() if k == platform.name},
+                **cases.options,
             )  # fmt: skip
         except InputError as error:
             skipped[place] = str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from genz.serve.deployment import Deployment, layout_rules
 from genz.serve.memory import Memory, memory
 from genz.serve.served import OpenLoop, Served, served
 from genz.solve.layouts import layouts
-from genz.spec.deployment import Engine, Parallel, Workload
+from genz.spec.deployment import Engine, Lengths, Parallel, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
 from genz.spec.precision import Precision
@@ -102,9 +103,32 @@ class Candidates:
         """Return some of the cases."""
         degrees = {name: values[chosen] for name, values in self.degrees.items()}
         return Candidates(
-            self.model, self.workload, self.platforms, self.precision, self.index[chosen], degrees,
+            self.model, self.traffic(chosen), self.platforms, self.precision, self.index[chosen], degrees,
             self.skipped, self.options, self._stacked,
         )  # fmt: skip
+
+    def moved(
+        self, workloads: Sequence[Workload], platforms: Sequence[Mapping[str, Platform]]
+    ) -> Candidates:
+        """Return all cases anew for each of several questions, one after the other.
+
+        Questions may differ in the lengths of the requests and in the numbers of the platforms, given by name, but for
+        those that layouts depend on.
+        """
+        own = [[named[p.name] for p in self.platforms] for named in platforms]
+        distinct = {id(p): p for row in own for p in row}
+        place = {key: i for i, key in enumerate(distinct)}
+        index = np.array([[place[id(p)] for p in row] for row in own])[:, self.index].ravel()
+        degrees = {name: np.tile(values, len(own)) for name, values in self.degrees.items()}
+        kept = list(distinct.values())
+        return Candidates(
+            self.model, _repeated(workloads, self.n_case), kept, self.precision, index, degrees,
+            self.skipped, self.options, stack_platforms(kept),
+        )  # fmt: skip
+
+    def traffic(self, chosen: IntArray) -> Workload:
+        """Return the requests of some cases."""
+        return self.workload.take(chosen) if np.ndim(self.workload.prompt.mean) else self.workload
 
     def layout(self, case: int) -> Parallel:
         """Return the layout of one case."""
@@ -123,7 +147,7 @@ class Candidates:
         """Return one replica of some cases, whatever its load."""
         platform, parallel = self.take(chosen)
         options = {"parallel": parallel, "precision": self.precision, **self.options}
-        return OpenLoop.of(Deployment.of(self.model, platform, options), self.workload, {})
+        return OpenLoop.of(Deployment.of(self.model, platform, options), self.traffic(chosen), {})
 
     def served(
         self, chosen: IntArray, rate: FloatArray, workload: Workload | None = None
@@ -131,21 +155,37 @@ class Candidates:
         """Return the stationary load of one replica of some cases."""
         platform, parallel = self.take(chosen)
         return served(
-            self.model, platform, workload or self.workload, rate=rate, parallel=parallel,
+            self.model, platform, workload or self.traffic(chosen), rate=rate, parallel=parallel,
             precision=self.precision, **self.options,
         )  # fmt: skip
 
     def memory(self, chosen: IntArray, batch: Num = 1.0) -> Memory:
         """Return the memory of replicas that hold a batch, each request as long as when it is admitted."""
         platform, parallel = self.take(chosen)
-        traffic = self.workload
-        prompt, output = float(traffic.prompt.mean), float(traffic.output.mean)
+        traffic = self.traffic(chosen)
+        prompt, output = traffic.prompt.mean, traffic.output.mean
         held = 1.0 if self.engine.admission == "whole" else 0.5
         return memory(
             self.model, platform, batch=batch, context=prompt + held * output,
             beams=traffic.beams, shared=prompt, parallel=parallel, precision=self.precision,
             **self.options,
         )  # fmt: skip
+
+
+def _repeated(workloads: Sequence[Workload], times: int) -> Workload:
+    """Return the requests of several questions, each so many times, as one workload of arrays."""
+
+    def each(values: list[Any]) -> FloatArray | None:
+        return None if values[0] is None else np.repeat(np.array(values, dtype=np.float64), times)
+
+    lengths = {
+        name: Lengths(
+            **{s: each([getattr(getattr(w, name), s) for w in workloads]) for s in ("mean", "std")}
+        )
+        for name in ("prompt", "output")
+    }
+    share = each([w.cached_share for w in workloads])
+    return workloads[0].replace(**lengths, cached_share=share, objective=None)
 
 
 def _check_formats(model: Model, platform: Platform, precision: Precision) -> None:

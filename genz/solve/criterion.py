@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from statistics import NormalDist
 
 import numpy as np
 
-from genz.core.typing import FloatArray, Num
+from genz.core.typing import FloatArray, IntArray, Num
 from genz.serve.served_result import Served
 from genz.serve.spread import TIMES
 from genz.spec.deployment import Objective
@@ -30,6 +30,8 @@ class Criterion:
         Limits and what they are on.
     confidence : float or None
         Probability that each limit holds given the error of the prediction; None for the best estimate. [1]
+    limits : mapping of ndarray, shape (n_case,)
+        Limits that differ from case to case, by name; the others are those of the objective. [s]
 
     Notes
     -----
@@ -41,6 +43,17 @@ class Criterion:
 
     objective: Objective
     confidence: float | None = None
+    limits: Mapping[str, FloatArray] = field(default_factory=dict)
+
+    def some(self, chosen: IntArray) -> Criterion:
+        """Return the criterion of some of the cases."""
+        if not self.limits:
+            return self
+        return replace(self, limits={n: v[chosen] for n, v in self.limits.items()})
+
+    def limit(self, name: str) -> Num:
+        """Return a limit [s]."""
+        return self.limits.get(name, float(getattr(self.objective, name)))
 
     @property
     def finite(self) -> tuple[str, ...]:
@@ -64,7 +77,7 @@ class Criterion:
         exact = replace(
             load, ttft_error=np.zeros_like(load.tpot), tpot_error=np.zeros_like(load.tpot)
         )
-        limit = float(getattr(self.objective, name)) / tighter / self.stretch(load, name)
+        limit = self.limit(name) / tighter / self.stretch(load, name)
         return np.asarray(exact.probability(self.objective.replace(**{name: limit}), name))
 
     def ratios(
@@ -79,7 +92,7 @@ class Criterion:
             room = 1.0 - self.objective.attainment
             used = {n: (1.0 - self.kept(load, n, f)) / room for n, f in factor.items()}
         else:
-            limits = {n: float(getattr(self.objective, n)) / f for n, f in factor.items()}
+            limits = {n: self.limit(n) / f for n, f in factor.items()}
             used = {n: self.value(load, n) * self.stretch(load, n) / v for n, v in limits.items()}
         return {n: self._stable(load, u) for n, u in used.items()}
 
@@ -92,13 +105,13 @@ class Criterion:
 
     def probability(self, load: Served) -> dict[str, FloatArray]:
         """Return the probability that each finite limit holds as asked, given the error of the prediction [1]."""
-        goal, found = self.objective, {}
+        found = {}
         for name in self.finite:
-            value = self.value(load, name)
+            value, limit = self.value(load, name), self.limit(name)
             error = np.asarray(getattr(load, f"{name}_error"), dtype=np.float64)
             with np.errstate(divide="ignore", invalid="ignore"):
-                z = np.log(float(getattr(goal, name)) / value) / error
-            sure = np.where(value <= float(getattr(goal, name)), 1.0, 0.0)
+                z = np.log(limit / value) / error
+            sure = np.where(value <= limit, 1.0, 0.0)
             found[name] = np.where(error > 0.0, _below(z), sure)
         return found
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from genz.core.typing import Num
 from genz.db import registry
+from genz.solve.offered import CALIBRATED
 from genz.spec.deployment import Lengths, Objective, Workload
 from genz.spec.hardware import Accelerator, Platform
 
@@ -36,6 +37,8 @@ _COUNTS = (
     "prompt", "output", "context", "cached", "shared", "batch", "beams", "prefill_tokens", "prefill_cached",
     "prefill_batch", "decode_batch", "decode_context", "n_client", "n_request",
 )  # fmt: skip
+#: Arguments below 1 in any case, and the most that they go up to.
+_MOST = {"confidence": 0.99}
 #: Unit of an input that has several values: one stands for all of them as they are.
 OWN = "of its own"
 
@@ -93,7 +96,7 @@ def arguments_of(
     if found.get("platforms") is not None:
         many = found["platforms"]
         many = [many] if isinstance(many, (str, Platform)) else many
-        found["platforms"] = [registry.platform(p) for p in many]
+        found["platforms"] = [p if p == CALIBRATED else registry.platform(p) for p in many]
     if isinstance(found.get("workload"), (str, Workload)):
         found["workload"] = registry.workload(found["workload"])
         if "objective" in bound.signature.parameters and found.get("objective") is None:
@@ -171,6 +174,7 @@ def _own(arguments: Mapping[str, Any]) -> list[Input]:
                 float(value),
                 lambda f, n=name, v=value, k=kind: {n: k(v * f)},  # type: ignore[misc]
                 whole=whole,
+                most=max(_MOST.get(name, np.inf), float(value)),
             )
         )
     return found

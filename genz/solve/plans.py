@@ -11,38 +11,91 @@ from genz.core.typing import FloatArray, IntArray
 from genz.serve.served_result import Served
 from genz.serve.step import BOUNDS, decode, prefill
 from genz.solve.answer import Plan, Proof
+from genz.solve.candidates import Candidates
 from genz.solve.criterion import LIMITS, Criterion
 from genz.solve.renting import periods
-from genz.solve.solved import Solved
+from genz.solve.solved import Best, Solved
 from genz.spec.hardware import Platform
 
-__all__ = ["plans_of"]
+__all__ = ["NUMBERS", "numbers_of", "plans_of"]
+
+#: Fields of plans that are one number and depend on no other load than theirs.
+NUMBERS = frozenset(
+    {
+        "n_accelerator", "n_replica", "batch", "rate", "ttft", "tpot", "latency", "utilisation", "throughput",
+        "cost_per_hour", "cost_per_million_token", "energy_per_token", "power", "memory", "memory_capacity",
+        "log_error",
+    }
+)  # fmt: skip
 
 _PERCENTILES = (0.5, 0.9, 0.99)
 
 
 def plans_of(solved: Solved, rank: str) -> list[Plan]:
     """Return the best plan of each platform."""
-    chosen, key, bound = solved.chosen(rank)
-    if not chosen.size:
+    best = solved.best(rank)
+    if not best.case.size:
         return []
-    most = solved.known(chosen)
-    load = solved.served(chosen, solved.share(chosen))
-    made = _Made(solved, chosen, key, bound, most, load, solved.served(chosen, most))
-    return made.plans()
+    most = solved.known(best.case)
+    return _Made(solved, best, most, solved.served(best.case, most), _flop(solved)).plans()
+
+
+def numbers_of(solved: Solved, best: Best) -> dict[str, Any]:
+    """Return the :data:`NUMBERS` of the best plans.
+
+    Parameters
+    ----------
+    solved : Solved
+        Candidates.
+    best : Best
+        Those that are meant.
+
+    Returns
+    -------
+    dict
+        Fields of :class:`genz.solve.plan.Plan` -> values, shape (n_best,); costs are NaN without a price.
+    """
+    case, load, renting = best.case, best.load, solved.renting.take(best.case)
+    machines, output = solved.machines[:, case], solved.cases.traffic(case).output.mean
+    cost, power = renting.cost(machines), solved.power(case, load)
+    held = solved.cases.memory(case, np.maximum(np.ceil(load.in_flight), 1.0))
+    return {
+        "n_accelerator": renting.accelerators(machines).astype(int),
+        "n_replica": (machines.max(axis=0) * renting.replica).astype(int),
+        "batch": load.batch,
+        "rate": renting.peak,
+        "ttft": load.ttft,
+        "tpot": load.tpot,
+        "latency": load.latency,
+        "utilisation": load.utilisation,
+        "throughput": renting.peak * output,
+        "cost_per_hour": cost,
+        "cost_per_million_token": cost / 3600.0 / (renting.mean * output) * 1e6,
+        "energy_per_token": power / (renting.peak * output),
+        "power": power,
+        "memory": held.total,
+        "memory_capacity": held.capacity,
+        "log_error": load.tpot_error,
+    }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Made:
-    """Chosen cases at the load of the plan and at the greatest one within limits; arrays of shape (n_plan,)."""
+    """The best plans at their load and at the greatest one within limits; arrays of shape (n_plan,)."""
 
     solved: Solved
-    chosen: IntArray
-    key: FloatArray
-    bound: FloatArray
+    best: Best
     most: FloatArray
-    load: Served
     full: Served
+    flop: float
+
+    @property
+    def chosen(self) -> IntArray:
+        return self.best.case
+
+    @property
+    def load(self) -> Served:
+        return self.best.load
 
     @property
     def criterion(self) -> Criterion:
@@ -51,7 +104,12 @@ class _Made:
     def plans(self) -> list[Plan]:
         """Return one plan for each chosen case."""
         shape = self.chosen.shape
-        numbers = {k: np.broadcast_to(v, shape) for k, v in self._numbers().items()}
+        own = numbers_of(self.solved, self.best) | {
+            "max_batch": np.maximum(np.floor(self.full.in_flight), 1.0).astype(int),
+            "bound": np.asarray(BOUNDS)[self.load.bound_index],
+            "binding_limit": self._binding(),
+        }
+        numbers = {k: np.broadcast_to(v, shape) for k, v in own.items()}
         named = {
             k: {n: np.broadcast_to(v, shape) for n, v in row.items()}
             for k, row in self._named().items()
@@ -64,25 +122,6 @@ class _Made:
             )
             for i in range(len(self.chosen))
         ]
-
-    def _numbers(self) -> dict[str, Any]:
-        """Return the fields of plans that are one number or word."""
-        solved, load = self.solved, self.load
-        held = solved.cases.memory(self.chosen, np.maximum(np.ceil(load.in_flight), 1.0))
-        return {
-            "batch": load.batch,
-            "max_batch": np.maximum(np.floor(self.full.in_flight), 1.0).astype(int),
-            "ttft": load.ttft,
-            "tpot": load.tpot,
-            "latency": load.latency,
-            "utilisation": load.utilisation,
-            "memory": held.total,
-            "memory_capacity": held.capacity,
-            "bound": np.asarray(BOUNDS)[load.bound_index],
-            "binding_limit": self._binding(),
-            "log_error": load.tpot_error,
-            "power": solved.power(self.chosen, load),
-        }
 
     def _named(self) -> dict[str, dict[str, FloatArray]]:
         """Return the fields of plans that hold a number for each limit or time."""
@@ -106,40 +145,29 @@ class _Made:
         return kept | {"all": np.maximum(1.0 - missed, 0.0)}
 
     def _plan(self, i: int, numbers: dict[str, Any], named: dict[str, Any]) -> Plan:
-        solved, case = self.solved, int(self.chosen[i])
-        cases, renting = solved.cases, solved.renting
-        machines = solved.machines[:, [case]]
-        some = renting.take(np.array([case]))
+        cases, case = self.solved.cases, int(self.chosen[i])
+        some = self.solved.renting.take(np.array([case]))
+        replica = float(some.replica[0])
         rates, weights = periods(self.criterion.objective)
-        mean = float(rates @ weights) * float(cases.workload.output.mean)
-        busiest = int(machines.max())
-        n_replica = busiest * int(some.replica[0])
-        cost = float(some.cost(machines)[0])
-        price = None if np.isnan(cost) else cost
-        schedule = np.ceil(rates / (self.most[i] * some.replica[0]) * (1.0 - 1e-9))
+        schedule = np.ceil(rates / (self.most[i] * replica) * (1.0 - 1e-9))
         percentiles = {n: named.pop(f"{n}_percentiles") for n in LIMITS}
+        machines = float(schedule @ weights) + some.spare
+        numbers["elastic_cost_per_hour"] = machines * float(some.machine[0]) * float(some.price[0])
+        priced: dict[str, Any] = {
+            n: None if "cost" in n and np.isnan(v) else v for n, v in numbers.items()
+        }
         return Plan(
             platform=cases.platform(case).name,
             model=cases.model.name,
             engine=cases.engine.name,
-            n_accelerator=int(some.accelerators(machines)[0]),
-            n_replica=n_replica,
-            n_spare=renting.spare,
+            n_spare=some.spare,
             parallel=cases.layout(case),
             precision=cases.precision,
-            rate=renting.peak,
-            max_rate=float(self.most[i]) * n_replica,
-            throughput=renting.peak * float(cases.workload.output.mean),
-            cost_per_hour=price,
-            cost_per_million_token=None if price is None else price / 3600.0 / mean * 1e6,
-            energy_per_token=numbers["power"] / (renting.peak * float(cases.workload.output.mean)),
-            schedule=tuple(int(n * some.replica[0]) for n in schedule),
-            elastic_cost_per_hour=None
-            if price is None
-            else float((schedule @ weights + renting.spare) * some.machine[0] * some.price[0]),
+            max_rate=float(self.most[i]) * numbers["n_replica"],
+            schedule=tuple(int(n * replica) for n in schedule),
             percentiles=percentiles,
             certificate=self._proof(i, case),
-            **numbers,
+            **priced,
             **named,
         )
 
@@ -148,13 +176,14 @@ class _Made:
         solved = self.solved
         cases = solved.cases
         same = cases.index == cases.index[case]
-        least = max(
-            _least_accelerators(solved, cases.platform(case)), float(cases.size[same].min())
+        arithmetic = (
+            float(solved.renting.peak[case]) * self.flop / _peak(cases, cases.platform(case))
         )
+        least = max(arithmetic, float(cases.size[same].min()))
         price = cases.platform(case).price
         return Proof(
-            value=float(self.key[i]),
-            bound=float(self.bound[i]),
+            value=float(self.best.key[i]),
+            bound=float(self.best.bound[i]),
             n_layout=int(same.sum()),
             least_accelerators=least,
             floor=None if price is None else least * float(price),
@@ -170,20 +199,23 @@ class _Made:
         return np.where((first == "rate") & (held > self.full.busy), "memory", first)
 
 
-def _least_accelerators(solved: Solved, platform: Platform) -> float:
-    """Return the accelerators that the arithmetic alone takes, each at its peak all the time [1]."""
+def _flop(solved: Solved) -> float:
+    """Return the arithmetic of a request, the same on all platforms [flop]."""
     cases = solved.cases
-    traffic, precision = cases.workload, cases.precision
+    traffic = cases.workload
     prompt = max(float(np.floor(traffic.prompt.mean)), 1.0)
     new = max(prompt - np.ceil(prompt * float(traffic.cached_share)), 1.0)
-    common: Any = {"precision": precision, "routing": cases.options.get("routing")}
-    first = prefill(cases.model, platform, prompt=prompt, cached=prompt - new, **common)
-    later = decode(
-        cases.model, platform, context=prompt + float(traffic.output.mean) / 2.0, **common
-    )
+    common: Any = {"precision": cases.precision, "routing": cases.options.get("routing")}
+    record = cases.model, cases.platforms[0]
+    first = prefill(*record, prompt=prompt, cached=prompt - new, **common)
+    later = decode(*record, context=prompt + float(traffic.output.mean) / 2.0, **common)
     further = max(float(traffic.output.mean) - 1.0, 0.0)
-    flop = float(first.flop) + further * float(later.flop)
+    return float(first.flop) + further * float(later.flop)
+
+
+def _peak(cases: Candidates, platform: Platform) -> float:
+    """Return the most arithmetic of a second in any of the formats that are used [flop/s]."""
+    precision = cases.precision
     kinds = ("mixer", "dense", "expert", "embedding", "norm")
     formats = {precision.compute_format(k) for k in kinds} | {precision.attention_format}
-    peaks = [float(platform.accelerator.peak_flop_rate.get(f, 0.0)) for f in formats]
-    return solved.renting.peak * flop / max(peaks)
+    return max(float(platform.accelerator.peak_flop_rate.get(f, 0.0)) for f in formats)

@@ -76,8 +76,12 @@ class Renting:
         Price of an accelerator; NaN if unknown. [currency/h]
     most : ndarray
         Accelerators that can be had. [1]
-    rates, weights : ndarray, shape (n_period, 1)
-        Rates for which machines are rented, and the shares of the time in which they are. [1/s], [1]
+    rates : ndarray, shape (n_period, n_case)
+        Rates for which machines are rented. [1/s]
+    weights : ndarray, shape (n_period, 1)
+        Shares of the time in which they are. [1]
+    mean : ndarray
+        Rate, in the mean over all periods. [1/s]
     spare : int
         Machines beyond those.
     budget : float
@@ -90,6 +94,7 @@ class Renting:
     most: FloatArray
     rates: FloatArray
     weights: FloatArray
+    mean: FloatArray
     spare: int
     budget: float
 
@@ -112,23 +117,25 @@ class Renting:
             machine = np.where(inside, node, np.ceil(size / node) * node)
             replica = np.where(inside, np.floor(node / size), 1.0)
         rates, weights = periods(objective)
+        mean = np.full(len(index), float(rates @ weights))
         if not terms.elastic:
             rates, weights = rates.max(keepdims=True), np.ones(1)
         return cls(
             machine, replica, np.array(price)[index], np.array(most)[index],
-            rates[:, None], weights[:, None], int(terms.spare), float(objective.budget),
+            np.repeat(rates[:, None], len(index), axis=1), weights[:, None], mean,
+            int(terms.spare), float(objective.budget),
         )  # fmt: skip
 
     @property
-    def peak(self) -> float:
+    def peak(self) -> FloatArray:
         """Greatest rate [1/s]."""
-        return float(self.rates.max())
+        return np.asarray(self.rates.max(axis=0))
 
     def take(self, chosen: IntArray) -> Renting:
         """Return some of the cases."""
         return replace(
             self, machine=self.machine[chosen], replica=self.replica[chosen], price=self.price[chosen],
-            most=self.most[chosen],
+            most=self.most[chosen], rates=self.rates[:, chosen], mean=self.mean[chosen],
         )  # fmt: skip
 
     def at(self, rate: FloatArray) -> FloatArray:
@@ -149,6 +156,12 @@ class Renting:
         """Return the mean cost over the periods [currency/h]."""
         mean = (machines * self.weights).sum(axis=0)
         return np.asarray((mean + self.spare) * self.machine * self.price)
+
+    def key(self, rank: str, machines: FloatArray) -> FloatArray:
+        """Return what is ranked by: the cost where that is asked for and known [currency/h], else accelerators [1]."""
+        cost = self.cost(machines)
+        known = np.asarray(rank == "cost") & ~np.isnan(cost)
+        return np.where(known, cost, self.accelerators(machines))
 
     def allowed(self, machines: FloatArray) -> BoolArray:
         """Return whether machines stay within budget and availability; an unknown price breaks a budget."""

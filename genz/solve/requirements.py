@@ -23,6 +23,8 @@ from genz.spec.precision import Precision
 __all__ = ["Requirements", "requirements"]
 
 _LIMITS = ("ttft", "tpot", "latency")
+#: Halvings of a range that are looked at in one call.
+_LEVELS = 4
 #: Search range of each number.
 _RANGE = {
     "flop_rate": (1e10, 1e18),
@@ -270,12 +272,12 @@ class _Problem:
         def feasible(value: FloatArray) -> BoolArray:
             number = 1.0 / value if name == "link_latency" else value
             ratios = self.ratios({**fixed, name: number})
-            ok: BoolArray = np.ones(shape, dtype=bool)
+            ok: BoolArray = np.ones(value.shape, dtype=bool)
             for ratio in ratios.values():
                 ok = ok & (ratio <= 1.0)
             return ok
 
-        found = least_feasible(feasible, low=low, high=high, shape=shape)
+        found = least_feasible(feasible, low=low, high=high, shape=shape, levels=_LEVELS)
         if name == "link_latency":
             return np.where(np.isfinite(found), 1.0 / found, np.nan)
         return found

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from operator import attrgetter
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from genz.core import check
-from genz.core.errors import InfeasibleError, InputError, UnknownNameError
+from genz.core.errors import InputError, UnknownNameError
 from genz.core.schema import Record
 from genz.core.typing import FloatArray
 from genz.db import registry
-from genz.solve.answer import Plan, Sizing
 from genz.solve.inputs import Input, arguments_of, inputs_of, scaled, speeds
+from genz.solve.offered import CALIBRATED
 from genz.solve.swing import Sensitivity, Swing, slope
+from genz.solve.what_if import WhatIf
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
 
@@ -29,8 +28,8 @@ _STEP = 1e-4
 _QUANTITIES = ("time", "ttft", "tpot", "latency")
 #: Share by which an input goes down and up unless told. [1]
 _SHARE = 0.2
-#: Share by which an input moves to see whether the answer stays the same, and change that makes it a step. [1]
-_NEAR, _JUMP = 1e-6, 1e-3
+#: Share by which an input moves to see whether the answer stays the same. [1]
+_NEAR = 1e-6
 
 
 def elasticity(
@@ -145,7 +144,7 @@ def sensitivity(
     Notes
     -----
     Inputs are ``prompt``, ``output`` and ``cached_share`` of a workload, ``rate``, ``ttft``, ``tpot`` and ``latency``
-    of an objective, the numbers among the arguments (counts remain whole), and of each platform, all platforms alike,
+    of an objective, the numbers among the arguments (counts remain whole, a confidence at most 0.99), and of each platform, all platforms alike,
     ``flop_rate``, ``memory_bandwidth``, ``memory_capacity``, ``network[0].bandwidth``, ``network[0].latency`` and so on
     outwards, ``slow_bandwidth`` or ``host_bandwidth`` where something is offloaded, ``power``, ``host_power`` and ``price``.
     Everything else is decided anew each time: the plan, its platform and its layout.
@@ -155,6 +154,9 @@ def sensitivity(
     NaN, with the reason beside it, and counts as the largest swing. Of an answer that stays the same for a while,
     the break is the nearest value at which it was found to differ; where another end has no answer, the nearest one
     without. It is found by bisection: there may be a nearer one if the answer goes back and forth.
+
+    A sizing that is asked for a number of its best plan is not called anew: :func:`genz.solve.moved.best_moved` looks for
+    the best plans of all values at once, the same that as many calls find.
 
     Examples
     --------
@@ -174,66 +176,66 @@ def sensitivity(
     known = arguments_of(function, given, arguments)
     _check_single(known)
     base = function(**known)
-    if "platforms" in inspect.signature(function).parameters and known.get("platforms") is None:
+    meant = known.get("platforms") or [CALIBRATED]
+    if "platforms" in inspect.signature(function).parameters and CALIBRATED in meant:
         known["platforms"] = list(base.platforms.values())
-    value, why = _answer(base, quantity)
-    if np.isnan(value):
-        msg = f"the question must have an answer as things stand, but {quantity} has none: {why}"
-        raise InfeasibleError(msg)
-    ask = _Question(function, known, quantity, value, why)
+    ask = WhatIf.of(function, known, quantity, base)
     inputs = inputs_of(known)
-    swings = [
-        _swing(ask, inputs[n], shares, resolution) for n, shares in _shares(vary, inputs).items()
-    ]
-    return Sensitivity(quantity, value, why, tuple(sorted(swings, key=lambda s: -s.swing)))
+    varied = [(inputs[name], shares) for name, shares in _shares(vary, inputs).items()]
+    swings = _swings(ask, varied, resolution)
+    return Sensitivity(quantity, ask.value, ask.why, tuple(sorted(swings, key=lambda s: -s.swing)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """A call, the quantity asked for, and its value as things stand."""
-
-    function: Callable[..., Any]
-    arguments: dict[str, Any]
-    quantity: str
-    value: float
-    why: str
-
-    def at(self, knob: Input, value: float) -> tuple[float, str]:
-        """Return the answer at another value of an input: NaN and the reason if there is none."""
-        if value == knob.value:
-            return self.value, self.why
-        try:
-            result = self.function(**self.arguments | knob.arguments(value))
-            return _answer(result, self.quantity)
-        except InfeasibleError as error:
-            return float("nan"), str(error)
-
-    def differs(self, answer: float) -> bool:
-        """Whether an answer is another one than as things stand, or none."""
-        return not abs(answer - self.value) <= _JUMP * abs(self.value)
-
-
-def _swing(
-    ask: _Question, knob: Input, shares: tuple[float, float], resolution: float | None
-) -> Swing:
-    ends = knob.at(1.0 - shares[0]), knob.at(1.0 + shares[1])
-    (low, low_why), (high, high_why) = (ask.at(knob, end) for end in ends)
-    low_break = high_break = float("nan")
+def _swings(
+    ask: WhatIf, varied: list[tuple[Input, tuple[float, float]]], resolution: float | None
+) -> list[Swing]:
+    """Return the swing of each input: both ends of all of them at once, then one step of all searches for breaks at once."""
+    knobs = [knob for knob, _ in varied for _ in range(2)]
+    ends = [knob.at(f) for knob, (down, up) in varied for f in (1.0 - down, 1.0 + up)]
+    found = ask.at(list(zip(knobs, ends, strict=True)), reasons=True)
+    breaks = [float("nan")] * len(ends)
     if resolution is not None:
-        low_break = _break(ask, knob, ends[0], low, resolution)
-        high_break = _break(ask, knob, ends[1], high, resolution)
-    return Swing(
-        knob.name, knob.unit, knob.value, *ends, ask.value, low, high,
-        low_break, high_break, low_why, high_why,
-    )  # fmt: skip
+        searches = [
+            _break(ask, knob, end, answer, resolution)
+            for knob, end, (answer, _) in zip(knobs, ends, found, strict=True)
+        ]
+        breaks = _together(ask, knobs, searches)
+    return [
+        Swing(
+            input=knob.name, unit=knob.unit, value=knob.value, low_value=ends[i], high_value=ends[i + 1],
+            answer=ask.value, low=found[i][0], high=found[i + 1][0], low_break=breaks[i],
+            high_break=breaks[i + 1], low_why=found[i][1], high_why=found[i + 1][1],
+        )
+        for i, knob in zip(range(0, len(ends), 2), knobs[::2], strict=True)
+    ]  # fmt: skip
 
 
-def _break(ask: _Question, knob: Input, end: float, answer: float, resolution: float) -> float:
+#: A search that yields a value of its input, is sent the answer there, and returns the break.
+_Search = Generator[float, float, float]
+
+
+def _together(ask: WhatIf, knobs: list[Input], searches: list[_Search]) -> list[float]:
+    """Return what searches find that go on side by side, so that what they ask is asked at once."""
+    found = [float("nan")] * len(searches)
+    answers: dict[int, Any] = dict.fromkeys(range(len(searches)))
+    while answers:
+        asked: dict[int, float] = {}
+        for i, answer in answers.items():
+            try:
+                asked[i] = searches[i].send(answer)
+            except StopIteration as stop:
+                found[i] = stop.value
+        there = ask.at([(knobs[i], value) for i, value in asked.items()])
+        answers = {i: answer for i, (answer, _) in zip(asked, there, strict=True)}
+    return found
+
+
+def _break(ask: WhatIf, knob: Input, end: float, answer: float, resolution: float) -> _Search:
     """Return the nearest value at which the answer makes a step, or ceases; NaN if it does neither."""
     if end == knob.value or not ask.differs(answer):
         return float("nan")
     near = knob.at(1.0 + np.sign(end - knob.value) * _NEAR)
-    beside = ask.at(knob, near)[0]
+    beside = yield near
     if ask.differs(beside) and not knob.whole:
         return near
     smooth = beside != ask.value
@@ -244,7 +246,7 @@ def _break(ask: _Question, knob: Input, end: float, answer: float, resolution: f
         middle = float(round(middle)) if knob.whole else middle
         if middle in (near, end):
             break
-        there = ask.at(knob, middle)[0]
+        there = yield middle
         if np.isnan(there) if smooth else ask.differs(there):
             end = middle
         else:
@@ -278,33 +280,3 @@ def _check_single(arguments: Mapping[str, Any]) -> None:
         if any(isinstance(v, np.ndarray) or (isinstance(v, Record) and v.shapes) for v in many):
             msg = f"a sensitivity is about one case, but {name} holds arrays"
             raise InputError(msg)
-
-
-def _answer(result: Any, quantity: str) -> tuple[float, str]:
-    """Return a quantity of a result and what goes with it: the plan, what binds, or why there is none."""
-    source = result
-    if isinstance(result, Sizing) and not hasattr(result, quantity.partition(".")[0]):
-        source = result.best
-    try:
-        found = attrgetter(quantity)(source)
-    except AttributeError:
-        msg = f"quantity must be a field of {type(source).__name__}, got {quantity!r}"
-        raise InputError(msg) from None
-    if np.ndim(found) or not isinstance(found, (int, float, np.number, np.ndarray, type(None))):
-        msg = f"quantity must be one number, {quantity} of {type(source).__name__} is {found!r:.80}"
-        raise InputError(msg)
-    value = np.nan if found is None else float(found)
-    if not np.all(getattr(result, "fits", True)):
-        return float("nan"), "does not fit into memory"
-    if not np.isfinite(value):
-        return float("nan"), str(getattr(result, "reason", f"no finite {quantity}"))
-    if isinstance(result, Sizing):
-        return value, _plan(result.best)
-    return value, str(getattr(result, "bound", ""))
-
-
-def _plan(plan: Plan) -> str:
-    return (
-        f"{plan.n_accelerator} accelerators of {plan.platform}: "
-        f"{plan.parallel.label}, {plan.precision.label}"
-    )

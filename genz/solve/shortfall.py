@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from genz.core.typing import FloatArray, IntArray
+from genz.serve.served_result import Served
 from genz.solve.answer import Plan, Shortfall
 from genz.solve.solved import Solved
 
@@ -24,15 +26,12 @@ def next_cheaper(solved: Sequence[Solved], best: Plan) -> Shortfall | None:
     most = max((float(cost.max()) for cost, _ in costs), default=-np.inf)
     if not np.isfinite(most):
         return None
-    found: list[tuple[float, Solved, int, float]] = []
-    for one, (cost, machines) in zip(solved, costs, strict=True):
-        tied = np.flatnonzero(cost >= most * (1.0 - _TIE))
-        if tied.size:
-            over = _over(one, tied, machines[tied])
-            case = int(tied[np.argmin(over)])
-            found.append((float(over.min()), one, case, float(machines[case])))
-    _, one, case, machine = min(found, key=lambda row: row[0])
-    return _broken(one, case, machine, most)
+    closest = [
+        _closest(one, tied, machines[tied])
+        for one, (cost, machines) in zip(solved, costs, strict=True)
+        if (tied := np.flatnonzero(cost >= most * (1.0 - _TIE))).size
+    ]
+    return min(closest, key=lambda one: one.over).broken(most)
 
 
 #: Relative difference of costs that are the same. [1]
@@ -47,40 +46,74 @@ def _costs(solved: Solved, below: float) -> tuple[FloatArray, FloatArray]:
     return np.where((machines >= 1.0) & ~np.isnan(cost), cost, -np.inf), machines
 
 
-def _over(solved: Solved, chosen: IntArray, machines: FloatArray) -> FloatArray:
-    """Return what grows with how far cases miss when so many machines serve the rate: limits, and beyond 1 the stable rate [1]."""
+def _closest(solved: Solved, chosen: IntArray, machines: FloatArray) -> _Cheaper:
+    """Return which of some cases misses by least when so many machines serve the rate."""
     renting = solved.renting.take(chosen)
     rate = renting.peak / (machines * renting.replica)
     load = solved.served(chosen, rate)
     ratio = solved.criterion.ratio(load)
-    return np.where(load.stable, 1.0 - 1.0 / (1.0 + ratio), 1.0 + rate / load.stable_rate)
-
-
-def _broken(solved: Solved, case: int, machine: float, cost: float) -> Shortfall:
-    """Return what a case breaks when too few machines serve the rate."""
-    cases, some = solved.cases, solved.renting.take(np.array([case]))
-    n_replica = machine * float(some.replica[0])
-    rate = some.peak / n_replica
-    load = solved.served(np.array([case]), np.array([rate]))
-    violates: dict[str, float] = {}
-    if not load.stable[0]:
-        violates["rate"] = float(rate / load.stable_rate[0])
-    else:
-        ratios = solved.criterion.ratios(load)
-        violates = {n: float(r[0]) for n, r in ratios.items() if r[0] > 1.0}
-    n_accelerator = float((machine + some.spare) * some.machine[0])
-    have = float(some.most[0])
-    if n_accelerator > have:
-        violates["availability"] = n_accelerator / have if have > 0.0 else float("inf")
-    power = float(solved.criterion.objective.power)
-    if load.stable[0] and float(load.power[0]) * n_replica > power:
-        violates["power"] = float(load.power[0]) * n_replica / power
-    return Shortfall(
-        platform=cases.platform(case).name,
-        n_accelerator=int(n_accelerator),
-        n_replica=int(n_replica),
-        parallel=cases.layout(case),
-        precision=cases.precision,
-        cost_per_hour=cost,
-        violates=violates,
+    over = np.where(load.stable, 1.0 - 1.0 / (1.0 + ratio), 1.0 + rate / load.stable_rate)
+    least = int(np.argmin(over))
+    one = load.some(chosen.shape, np.array([least]))
+    return _Cheaper(
+        solved,
+        int(chosen[least]),
+        float(machines[least]),
+        float(rate[least]),
+        one,
+        float(over[least]),
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cheaper:
+    """A case that too few machines serve the rate with.
+
+    Attributes
+    ----------
+    solved : Solved
+        What it is one of.
+    case : int
+        Which.
+    machine, rate : float
+        Machines, and the rate of a replica. [1], [1/s]
+    load : Served
+        The replica; arrays of shape (1,).
+    over : float
+        What grows with how far it misses: limits, and beyond 1 the stable rate. [1]
+    """
+
+    solved: Solved
+    case: int
+    machine: float
+    rate: float
+    load: Served
+    over: float
+
+    def broken(self, cost: float) -> Shortfall:
+        """Return what it breaks, at what it costs."""
+        cases, load = self.solved.cases, self.load
+        some = self.solved.renting.take(np.array([self.case]))
+        n_replica = self.machine * float(some.replica[0])
+        violates: dict[str, float] = {}
+        if not load.stable[0]:
+            violates["rate"] = float(self.rate / load.stable_rate[0])
+        else:
+            ratios = self.solved.criterion.ratios(load)
+            violates = {n: float(r[0]) for n, r in ratios.items() if r[0] > 1.0}
+        n_accelerator = float((self.machine + some.spare) * some.machine[0])
+        have = float(some.most[0])
+        if n_accelerator > have:
+            violates["availability"] = n_accelerator / have if have > 0.0 else float("inf")
+        power = float(self.solved.criterion.objective.power)
+        if load.stable[0] and float(load.power[0]) * n_replica > power:
+            violates["power"] = float(load.power[0]) * n_replica / power
+        return Shortfall(
+            platform=cases.platform(self.case).name,
+            n_accelerator=int(n_accelerator),
+            n_replica=int(n_replica),
+            parallel=cases.layout(self.case),
+            precision=cases.precision,
+            cost_per_hour=cost,
+            violates=violates,
+        )

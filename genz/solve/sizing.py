@@ -5,23 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from genz.api import default_engine
-from genz.core import check
 from genz.core.errors import InputError
-from genz.db import registry
-from genz.solve.answer import Plan, Sizing, ranked
+from genz.solve.answer import Sizing, ranked
 from genz.solve.apart import disaggregated_plans
-from genz.solve.candidates import Candidates
-from genz.solve.criterion import Criterion
 from genz.solve.disaggregate import Link
 from genz.solve.disaggregate.answer import DisaggregatedPlan
-from genz.solve.formats import formats_tried
 from genz.solve.infeasible import reason
-from genz.solve.offered import offered
 from genz.solve.plans import plans_of
-from genz.solve.renting import Renting, Terms
+from genz.solve.posed import Posed
+from genz.solve.renting import Renting
 from genz.solve.shortfall import next_cheaper
 from genz.solve.solved import Solved
 from genz.spec.deployment import Engine, Objective, Parallel, Workload
@@ -29,7 +21,7 @@ from genz.spec.hardware import Platform
 from genz.spec.model import Model
 from genz.spec.precision import Precision
 
-__all__ = ["size"]
+__all__ = ["size", "sized"]
 
 
 def size(
@@ -119,104 +111,35 @@ def size(
     but a layout may carry a few per cent more than is found.
     Power and energy are those of the fewest replicas that keep the limits on times.
     """
-    model = registry.model(model)
-    workload = registry.workload(workload)
-    objective = _objective(objective, workload)
-    _check_single(workload, objective)
     if link is not None and not disaggregated:
         msg = f"link needs disaggregated plans, got {link!r:.80} without"
         raise InputError(msg)
-    if elastic and np.ndim(objective.check_rate()) == 0:
-        msg = "elastic needs rates of several periods, got one rate"
-        raise InputError(msg)
-    criterion = Criterion(objective, _confidence(confidence))
-    terms = Terms(whole_node, inside_node, spare, elastic, dict(available or {}))
-    found = _distinct(offered(platforms, priced=objective.rank == "cost"))
-    terms.check({p.name for p in found})
-    engines = _engines(engine)
-    cells = [
-        Candidates.of(
-            model, workload, some, p, parallel, options | {"engine": e}, inside_node=inside_node
-        )
-        for e in engines
-        for p, some in formats_tried(model, precision, found)
-    ]
-    skipped = {k: v for cases in cells for k, v in cases.skipped.items()}
-    looked = [c for c in cells if c.n_case]
+    posed = Posed.of(
+        model, workload, objective, platforms=platforms, precision=precision, parallel=parallel, engine=engine,
+        confidence=confidence, available=available, spare=spare, whole_node=whole_node, inside_node=inside_node,
+        elastic=elastic, **options,
+    )  # fmt: skip
+    return sized(posed, disaggregated=disaggregated, link=link)
+
+
+def sized(posed: Posed, *, disaggregated: bool = False, link: Link | float | None = None) -> Sizing:
+    """Return the answer to a question that is posed; see :func:`size`."""
+    objective, looked, skipped = posed.objective, posed.looked, dict(posed.skipped)
     tried = [
-        Solved.of(c, criterion, Renting.of(c.platforms, c.index, c.size, objective, terms))
+        Solved.of(c, posed.criterion, Renting.of(c.platforms, c.index, c.size, objective, posed.terms))
         for c in looked
-    ]
+    ]  # fmt: skip
     solved = [one for one in tried if one is not None]
-    plans = ranked([p for one in solved for p in _best(one, objective)], objective)
+    plans = ranked([p for one in solved for p in plans_of(one, objective.rank)], objective)
     apart: tuple[DisaggregatedPlan, ...] = ()
     if disaggregated:
-        found_apart, missing = disaggregated_plans(
-            model, workload, objective, [(p, c.precision, c.options) for c in cells for p in c.platforms],
-            parallel, terms, criterion.confidence, link=link,
-        )  # fmt: skip
-        apart, skipped = ranked(found_apart, objective), skipped | missing
+        found, missing = disaggregated_plans(posed, link)
+        apart, skipped = ranked(found, objective), skipped | missing
     shortfall = next_cheaper(solved, plans[0]) if plans else None
     infeasible = None if plans else reason(solved, looked)
     return Sizing(
-        model, workload, objective, plans, shortfall, infeasible, skipped,
-        options | {"engine": engines[0]}, terms, criterion.confidence,
-        {p.name: p for p in found}, {e.name: e for e in engines}, sum(c.n_case for c in cells),
-        apart,
+        posed.model, posed.workload, objective, plans, shortfall, infeasible, skipped,
+        posed.options | {"engine": posed.engines[0]}, posed.terms, posed.criterion.confidence,
+        {p.name: p for p in posed.platforms}, {e.name: e for e in posed.engines},
+        sum(c.n_case for c in looked), apart,
     )  # fmt: skip
-
-
-def _best(solved: Solved, objective: Objective) -> list[Plan]:
-    """Return the best plan of each platform, proven by a search."""
-    every = objective.rank == "energy" or bool(np.isfinite(float(objective.power)))
-    solved.search(objective.rank, every=every)
-    return plans_of(solved, objective.rank)
-
-
-def _check_single(workload: Workload, objective: Objective) -> None:
-    """Refuse arrays: one sizing answers one question."""
-    for record in (workload, objective.replace(rate=1.0, duration=None)):
-        for name, value in record.varying().items():
-            msg = f"{name} must be one number for a sizing, got shape {np.shape(value)}"
-            raise InputError(msg)
-    objective.check_rate()
-
-
-def _confidence(value: float | None) -> float | None:
-    if value is None:
-        return None
-    level = float(check.number("confidence", value))
-    if not 0.0 < level < 1.0:
-        msg = f"confidence must be in (0, 1), got {value!r:.80}"
-        raise InputError(msg)
-    return level
-
-
-def _engines(engine: Any) -> list[Engine]:
-    many = [engine] if engine is None or isinstance(engine, (str, Engine)) else list(engine)
-    if not many:
-        msg = "engine must name at least one engine, got none"
-        raise InputError(msg)
-    return [default_engine() if e is None else registry.engine(e) for e in many]
-
-
-def _objective(objective: Objective | None, workload: Workload) -> Objective:
-    objective = objective or workload.objective
-    if not isinstance(objective, Objective):
-        msg = f"objective must be an Objective, {workload.name} names none, got {objective!r:.80}"
-        raise InputError(msg)
-    return objective
-
-
-def _distinct(platforms: list[Platform]) -> list[Platform]:
-    """Refuse arrays, and names that do not tell candidates apart."""
-    seen: set[str] = set()
-    for platform in platforms:
-        for name, value in platform.varying().items():
-            msg = f"{name} of {platform.name} must be one number for a sizing, got shape {np.shape(value)}"
-            raise InputError(msg)
-        if platform.name in seen:
-            msg = f"platforms must differ in name, got {platform.name!r} twice: replace(name=...) renames one"
-            raise InputError(msg)
-        seen.add(platform.name)
-    return platforms

@@ -13,9 +13,10 @@ from genz.serve.served import OpenLoop, Served
 from genz.solve.candidates import Candidates
 from genz.solve.criterion import Criterion
 from genz.solve.renting import Renting
+from genz.solve.rivals import Rivals
 from genz.solve.search import LIGHT, Bracket, narrow, slack
 
-__all__ = ["KNOWN", "Solved"]
+__all__ = ["KNOWN", "Best", "Solved"]
 
 #: Relative width at which a rate counts as known: where plans are ranked by it, and else. [1]
 RANKED, KNOWN = 1e-6, 1e-4
@@ -46,6 +47,8 @@ class Solved:
         Prompts per step of a replica between which its limits break.
     n_layout : int
         Cases before those that do not fit into memory were left out.
+    rivals : Rivals
+        Which cases compete: only the best of each group is found.
     """
 
     cases: Candidates
@@ -55,29 +58,40 @@ class Solved:
     idle: Served
     bracket: Bracket
     n_layout: int
+    rivals: Rivals
 
     @classmethod
-    def of(cls, cases: Candidates, criterion: Criterion, renting: Renting) -> Solved | None:
-        """Return what idle replicas tell, or None if none fits into memory."""
+    def of(
+        cls,
+        cases: Candidates,
+        criterion: Criterion,
+        renting: Renting,
+        rivals: Rivals | None = None,
+    ) -> Solved | None:
+        """Return what idle replicas tell, or None if none fits into memory; cases of a platform compete unless told."""
+        rivals = rivals or Rivals.alone(cases.index)
         n_layout = cases.n_case
         room = np.broadcast_to(cases.memory(np.arange(n_layout)).max_batch, (n_layout,))
         fits = np.flatnonzero(room >= 1.0)
         if not fits.size:
             return None
-        cases, renting = cases.some(fits), renting.take(fits)
+        cases, criterion = cases.some(fits), criterion.some(fits)
+        renting, rivals = renting.take(fits), rivals.some(fits)
         loop = cases.loop(np.arange(cases.n_case))
         idle = loop.at_arrivals(LIGHT * loop.top.arrivals)
         bracket = Bracket.of(idle, criterion.ratio(idle), loop.top.arrivals)
-        return cls(cases, criterion, renting, loop, idle, bracket, n_layout)
+        return cls(cases, criterion, renting, loop, idle, bracket, n_layout, rivals)
 
     def served(self, chosen: IntArray, rate: FloatArray) -> Served:
         """Return the load of replicas of some cases at a rate."""
+        if not chosen.size:
+            return self.idle.some((self.cases.n_case,), chosen)
         return self.loop.some((self.cases.n_case,), chosen).at_rate(rate)
 
     def look(self, chosen: IntArray, arrivals: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the inverse of how much of the limits cases use up at so many prompts per step, and the rate [1], [1/s]."""
         load = self.loop.some((self.cases.n_case,), chosen).at_arrivals(arrivals)
-        return slack(self.criterion.ratio(load)), load.rate
+        return slack(self.criterion.some(chosen).ratio(load)), load.rate
 
     @property
     def least(self) -> FloatArray:
@@ -91,26 +105,36 @@ class Solved:
         low = np.where(bracket.alive, bracket.low, 1.0)
         return np.minimum(bracket.rate * bracket.high / low, self.idle.stable_rate)
 
-    def search(self, rank: str, *, every: bool = False) -> None:
-        """Narrow the brackets until the best of each platform is known for certain.
+    def search(self, rank: str, *, every: bool = False) -> tuple[IntArray, Served]:
+        """Narrow the brackets until the best of each group is known for certain.
 
         Parameters
         ----------
         rank : str
             What is ranked by.
         every : bool
-            All cases, not only those that may be the best of their platform.
+            All cases, not only those that may be the best of their group.
+
+        Returns
+        -------
+        chosen : ndarray of int
+            Cases that do as well as the best of their group.
+        load : Served
+            A replica of each at its :meth:`share` of the rate.
 
         Notes
         -----
         What a case costs falls with the rate that its replica takes, so the ends of its bracket bound its
-        cost. A case is left alone once its least cost is above the cost at which another of its platform
+        cost. A case is left alone once its least cost is above the cost at which another of its group
         is known to do: no case that could be the best, or tie with it, is ever dropped.
         """
         for _ in range(_MOST_ROUNDS):
             self._narrow(rank, every=every)
-            if not self._settle(rank):
-                return
+            tied = np.flatnonzero(self.rivals.level(self.bounds(rank)[1]))
+            load = self.served(tied, self.share(tied))
+            if not self._settle(tied, load):
+                break
+        return tied, load
 
     def _narrow(self, rank: str, *, every: bool) -> None:
         if rank == "throughput":
@@ -124,29 +148,22 @@ class Solved:
 
         narrow(self.bracket, self.look, wanted)
 
-    def _settle(self, rank: str) -> bool:
+    def _settle(self, chosen: IntArray, load: Served) -> bool:
         """Whether plans broke limits in the state that their replicas settle in; what those do not break is known now."""
-        chosen = self._tied(self.bounds(rank)[1])
-        if not chosen.size:
-            return False
-        part = _Rates(self.loop.some((self.cases.n_case,), chosen).looked(), self.criterion)
-        rate = self.share(chosen)
-        used = part.excess(rate)
+        used = excess(self.criterion.some(chosen), load)
         broken = np.flatnonzero(used > _OVER)
         if not broken.size:
             return False
-        part, rate, used = part.some(used.shape, broken), rate[broken], used[broken]
-        ends, values = (LIGHT * rate, rate), (part.excess(LIGHT * rate), used)
+        case = chosen[broken]
+        loop = self.loop.some((self.cases.n_case,), case).looked()
+        part = _Rates(loop, self.criterion.some(case))
+        rate = self.share(case)
+        ends, values = (LIGHT * rate, rate), (part.excess(LIGHT * rate), used[broken])
         found = crossing(_Rates.excess, part, ends, values, tolerance=_SETTLED).at
-        bracket, case = self.bracket, chosen[broken]
+        bracket = self.bracket
         bracket.rate[case] = found * (1.0 - _SETTLED)
         bracket.high[case] = bracket.low[case]
         return True
-
-    def _tied(self, key: FloatArray) -> IntArray:
-        """Return the cases that do as well as the best of their platform."""
-        group = self._best(key)
-        return np.flatnonzero(np.isfinite(key) & (key <= group * (1.0 + np.sign(group) * 1e-12)))
 
     def _refine(self, *, every: bool) -> None:
         """Narrow the brackets of a ranking by the rate itself."""
@@ -196,41 +213,39 @@ class Solved:
         return least, most
 
     def _key(self, rank: str, machines: FloatArray, rate: FloatArray) -> FloatArray:
-        renting = self.renting
         if rank == "throughput":
-            return np.asarray(-rate * renting.replica / renting.machine)
-        count, cost = renting.accelerators(machines), renting.cost(machines)
-        known = np.asarray(rank == "cost") & ~np.isnan(cost)
-        return np.where(known, cost, count)
+            return np.asarray(-rate * self.renting.replica / self.renting.machine)
+        return self.renting.key(rank, machines)
 
     def _best(self, most: FloatArray) -> FloatArray:
-        """Return for each case the best that any case of its platform is known to reach."""
-        best = np.full(len(self.cases.platforms), np.inf)
-        np.minimum.at(best, self.cases.index, most)
-        return best[self.cases.index]
+        """Return for each case the best that any case of its group is known to reach."""
+        return self.rivals.best(most)[self.rivals.group]
 
-    def chosen(self, rank: str) -> tuple[IntArray, FloatArray, FloatArray]:
-        """Return the best case of each platform, what it is ranked at, and what none of its platform is below.
+    def best(self, rank: str) -> Best:
+        """Return the best case of each platform that has one as good as the best of its group, found by a search.
 
         Ties go to fewer accelerators, then to the shorter time per token.
         """
-        least, key = self.bounds(rank)
-        could = np.flatnonzero(np.isfinite(key))
         most = float(self.criterion.objective.power)
-        if could.size and (rank == "energy" or np.isfinite(most)):
-            power = self.power(could, self.served(could, self.share(could)))
+        powered = rank == "energy" or bool(np.isfinite(most))
+        tied, load = self.search(rank, every=powered)
+        least, key = self.bounds(rank)
+        if powered:
+            could = np.flatnonzero(np.isfinite(key))
+            load = self.served(could, self.share(could))
+            power = self.power(could, load)
             if rank == "energy":
                 key[could] = least[could] = power
             key[could[power > most]] = least[could[power > most]] = np.inf
-        tied = self._tied(key)
-        if not tied.size:
-            return tied, key[tied], least[tied]
-        load = self.served(tied, self.share(tied))
+            tied = np.flatnonzero(self.rivals.level(key))
+            load = load.some(could.shape, np.searchsorted(could, tied))
         count = self.renting.accelerators(self.machines)[tied]
-        order = tied[np.lexsort((load.tpot, count))]
-        _, first = np.unique(self.cases.index[order], return_index=True)
-        best = order[first]
-        return best, key[best], self._best(least)[best]
+        order = np.lexsort((load.tpot, count))
+        place = self.rivals.group * len(self.cases.platforms) + self.cases.index
+        _, first = np.unique(place[tied[order]], return_index=True)
+        case = tied[order[first]]
+        load = load.some(tied.shape, order[first])
+        return Best(case, key[case], self._best(least)[case], load)
 
     def power(self, chosen: IntArray, load: Served) -> FloatArray:
         """Return the power of plans whose replicas carry a load, idle accelerators and spares included [W]."""
@@ -243,9 +258,28 @@ class Solved:
 
     def share(self, chosen: IntArray) -> FloatArray:
         """Return the rate of a replica in the busiest period, rented machines all in use [1/s]."""
-        renting = self.renting
-        machines = self.machines.max(axis=0)[chosen]
-        return np.asarray(renting.peak / (machines * renting.replica[chosen]))
+        renting = self.renting.take(chosen)
+        return np.asarray(renting.peak / (self.machines.max(axis=0)[chosen] * renting.replica))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Best:
+    """The best cases; arrays of shape (n_best,).
+
+    Attributes
+    ----------
+    case : ndarray of int
+        Which.
+    key, bound : ndarray
+        What it is ranked at, and what none of its group is below.
+    load : Served
+        A replica at its share of the rate.
+    """
+
+    case: IntArray
+    key: FloatArray
+    bound: FloatArray
+    load: Served
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -256,9 +290,12 @@ class _Rates:
     criterion: Criterion
 
     def some(self, shape: tuple[int, ...], index: IntArray) -> _Rates:
-        return _Rates(self.loop.some(shape, index), self.criterion)
+        return _Rates(self.loop.some(shape, index), self.criterion.some(index))
 
     def excess(self, rate: FloatArray) -> FloatArray:
-        """Return what is above zero beyond a limit, at most 1 [1]."""
-        used = self.criterion.ratio(self.loop.at_rate(rate))
-        return np.asarray(1.0 - 1.0 / np.maximum(used, LIGHT))
+        return excess(self.criterion, self.loop.at_rate(rate))
+
+
+def excess(criterion: Criterion, load: Served) -> FloatArray:
+    """Return what is above zero beyond a limit, at most 1 [1]."""
+    return np.asarray(1.0 - 1.0 / np.maximum(criterion.ratio(load), LIGHT))

@@ -23,6 +23,8 @@ __all__ = ["staircase"]
 #: How far an input is followed, as a factor. [1]
 _REACH = 16.0
 _WIDTH = 1e-4
+#: Values that are looked at together: there are few cases. [1]
+_N_POINT = 12
 _UNITS = {
     "rate": "1/s",
     "prompt": "tokens",
@@ -126,22 +128,22 @@ class _Held:
         every = np.arange(which.size)
         before = np.tile([True, False, False], len(inputs))
         low, high = np.where(before, 1.0 / _REACH, 1.0), np.where(before, 1.0, _REACH)
-        ends = look(every, low)[0], look(every, high)[0]
-        open_ = (ends[0] >= 1.0) & (ends[1] < 1.0) & (machines >= 1.0)
+        first, last = np.split(look(np.tile(every, 2), np.concatenate([low, high]))[0], 2)
+        open_ = (first >= 1.0) & (last < 1.0) & (machines >= 1.0)
         none = np.zeros(which.shape)
-        bracket = Bracket(low, high, *ends, none, high - low, none.copy())
+        bracket = Bracket(low, high, first, last, none, high - low, none.copy())
 
         def wanted(bracket: Bracket) -> BoolArray:
             return np.asarray(open_ & (bracket.high > bracket.low * (1.0 + _WIDTH)))
 
-        narrow(bracket, look, wanted, width=_WIDTH)
+        narrow(bracket, look, wanted, width=_WIDTH, n_point=_N_POINT)
         return np.where(open_, bracket.low, np.nan).reshape(len(inputs), 3)
 
     def row(self, name: str, factors: FloatArray) -> dict[str, object]:
         """Return the row of an input from its three factors."""
         objective, work = self.answer.objective, self.answer.workload
         value = {
-            "rate": self.renting.peak, "prompt": float(work.prompt.mean),
+            "rate": float(self.renting.peak[0]), "prompt": float(work.prompt.mean),
             "output": float(work.output.mean),
         }.get(name)  # fmt: skip
         value = float(getattr(objective, name)) if value is None else value

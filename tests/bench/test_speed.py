@@ -146,3 +146,51 @@ def test_size_over_all_platforms(benchmark, full, note, model):
     )
     assert answer.plans
     note(f"{len(answer.platforms)} platforms with a price")
+
+
+@pytest.mark.parametrize("model", ["llama3_70b", "mixtral_8x7b"])
+def test_sensitivity_of_a_sizing_over_all_platforms(benchmark, full, note, model):
+    """What moves the cost: every number of traffic, limits and hardware, with the next steps of the staircase."""
+    platforms = None if full else ["h100_sxm_8", "a100_sxm_8"]
+    found = benchmark.pedantic(
+        genz.sensitivity,
+        (genz.size, model, genz.Workload.of(2000, 300), genz.Objective(rate=8.0, ttft=1.0, tpot=0.05)),
+        {"platforms": platforms, "quantity": "cost_per_hour"} | ({} if full else {"vary": ["rate"]}),
+        rounds=3 if full else 1,
+        warmup_rounds=1 if full else 0,
+    )  # fmt: skip
+    assert found.swings
+    note(f"{len(found.swings)} inputs")
+
+
+def test_requirements(benchmark):
+    need = benchmark(
+        genz.requirements,
+        "llama3_70b", genz.Workload.of(2000, 300), genz.Objective(ttft=1.0, tpot=0.02), parallel=PARALLEL,
+    )  # fmt: skip
+    assert need.bandwidth > 0.0
+
+
+@pytest.mark.parametrize(("limit", "value"), [("tpot", 0.04), ("latency", 10.0)])
+def test_disaggregate(benchmark, full, limit, value):
+    """A limit on the latency is shared out between the phases, which takes many times as long."""
+    answer = benchmark.pedantic(
+        genz.disaggregate,
+        ("llama3_70b", genz.Workload.of(2000, 300), genz.Objective(rate=20.0, ttft=1.0, **{limit: value})),
+        {
+            "prefill_platform": "h100_sxm_8", "decode_platform": "h100_sxm_8",
+            "prefill_parallel": None if full else PARALLEL, "decode_parallel": None if full else PARALLEL,
+        },
+        rounds=3 if full else 1,
+    )  # fmt: skip
+    assert answer.plan
+
+
+@pytest.mark.parametrize("n_case", [1, 10_000])
+def test_served(benchmark, full, n_case):
+    rate = np.linspace(0.1, 4.0, n_case if full else 1)
+    load = benchmark(
+        genz.served,
+        "llama3_70b", "h100_sxm_8", genz.Workload.of(2000, 300), rate=rate, parallel=PARALLEL,
+    )  # fmt: skip
+    assert load.stable.any()

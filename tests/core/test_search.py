@@ -28,6 +28,32 @@ def test_largest_feasible_is_what_trying_all_finds(limits, low, span):
         assert answer == (max(tried) if tried else low - 1)
 
 
+@MODEST
+@given(
+    limits=st.lists(st.integers(-3, 40), min_size=1, max_size=8),
+    guess=st.integers(-5, 45),
+    low=st.integers(0, 5),
+    span=st.integers(0, 30),
+)
+def test_a_guess_does_not_change_the_largest_feasible(limits, guess, low, span):
+    limit = np.array(limits, float)
+    guesses = np.resize(np.array([guess, np.inf, limit[0]]), limit.shape)
+    arguments = {"low": low, "high": low + span, "shape": limit.shape}
+    found = largest_feasible(lambda n: n <= limit, **arguments, guess=guesses)
+    assert found.tolist() == largest_feasible(lambda n: n <= limit, **arguments).tolist()
+
+
+def test_a_right_guess_is_looked_at_and_no_more_than_the_next_number():
+    asked = []
+
+    def feasible(n):
+        asked.append(n.tolist())
+        return n <= np.array([5.0, 2.0])
+
+    largest_feasible(feasible, low=1, high=2.0**40, shape=(2,), guess=np.array([5.0, 2.0]))
+    assert asked == [[5.0, 2.0], [6.0, 3.0]]
+
+
 def test_largest_feasible_never_asks_outside_its_range():
     asked = []
 
@@ -72,6 +98,18 @@ def test_least_feasible_meets_the_threshold_from_above(thresholds, tolerance):
     assert np.isinf(found[threshold > 1e5]).all()
     assert (found[inside] >= threshold[inside]).all()
     assert (found[inside] <= threshold[inside] * (1 + 2 * tolerance)).all()
+
+
+@pytest.mark.parametrize("levels", [2, 3, 4])
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-9])
+def test_halvings_looked_at_together_find_the_same(levels, tolerance):
+    """The same number to the last bit, whatever the shape of the cases."""
+    threshold = np.array([[0.013, 77.7, 3.0], [1.0, 1e-9, 1e9]])
+    arguments = {"low": 1e-2, "high": 1e5, "shape": (2, 3), "tolerance": tolerance}
+    one = least_feasible(lambda x: x >= threshold, **arguments)
+    assert (least_feasible(lambda x: x >= threshold, **arguments, levels=levels) == one).all()
+    single = least_feasible(lambda x: x >= 2.0, low=1.0, high=9.0, levels=levels)
+    assert single == least_feasible(lambda x: x >= 2.0, low=1.0, high=9.0)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0), (2.0, 1.0)])

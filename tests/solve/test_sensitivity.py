@@ -281,6 +281,15 @@ def test_all_candidates_stay_when_none_were_named():
     assert few["price"].low_why == few["price"].high_why
 
 
+def test_calibrated_platforms_are_those_that_a_sizing_means():
+    found = genz.sensitivity(
+        genz.size, **SIZING, platforms="calibrated", quantity="cost_per_hour", vary={"price": 0.5},
+        resolution=None,
+    )  # fmt: skip
+    assert found.value == genz.size(**SIZING, platforms="calibrated").best.cost_per_hour
+    assert found["price"].elasticity == pytest.approx(1.0)
+
+
 def test_the_objective_of_a_workload_is_varied():
     chat = genz.workload("genz_chat")
     chat = chat.replace(objective=chat.objective.replace(rate=1.0))
@@ -307,6 +316,16 @@ def test_a_share_of_one_is_the_most():
         vary=["cached_share"],
     )  # fmt: skip
     assert found["cached_share"].high_value == 1.0
+
+
+def test_a_confidence_stays_below_one():
+    found = genz.sensitivity(
+        genz.size, **SIZING, platforms="h100_sxm_8", confidence=0.9, quantity="cost_per_hour",
+        vary=["confidence"], resolution=None,
+    )  # fmt: skip
+    swing = found["confidence"]
+    assert (swing.low_value, swing.high_value) == pytest.approx((0.72, 0.99))
+    assert swing.low <= found.value <= swing.high
 
 
 @pytest.mark.parametrize(

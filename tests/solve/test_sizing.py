@@ -89,6 +89,15 @@ def test_greatest_rate_is_where_the_binding_limit_breaks(whole):
         assert float(beyond.percentile(name, 0.9)) > getattr(GOAL, name)
 
 
+@pytest.mark.parametrize("rank", ["cost", "throughput"])
+def test_a_plan_does_not_depend_on_the_other_candidates(rank):
+    names = ["h100_sxm_8", "a100_sxm_8", "l40s_8"]
+    question = ("llama3_8b", WORKLOAD, genz.Objective(rate=8.0, ttft=1.0, tpot=0.02, rank=rank))
+    together = {plan.platform: plan for plan in genz.size(*question, platforms=names).plans}
+    for name in names:
+        assert genz.size(*question, platforms=name).best == together[name]
+
+
 def test_one_replica_less_breaks_a_limit():
     best = genz.size("llama3_70b", WORKLOAD, GOAL.replace(rate=40), platforms=["h100_sxm_8"]).best
     assert best.n_replica > 1

@@ -15,6 +15,7 @@ import genz
 from genz.serve.served_result import Served
 from genz.solve.criterion import Criterion
 from genz.solve.renting import Renting, Terms
+from genz.solve.rivals import Rivals
 from genz.solve.search import LIGHT, Bracket
 from genz.solve.solved import Solved
 
@@ -189,9 +190,10 @@ def test_search_equals_brute_force(seed, rank):
     criterion = Criterion(goal)
     idle = cases.served(np.arange(cases.n_case), LIGHT * cases.stable)
     bracket = Bracket.of(idle, criterion.ratio(idle), cases.stable)
-    solved = Solved(cases, criterion, renting, cases, idle, bracket, cases.n_case)
-    solved.search(rank)
-    _, key, bound = solved.chosen(rank)
+    rivals = Rivals.alone(cases.index)
+    solved = Solved(cases, criterion, renting, cases, idle, bracket, cases.n_case, rivals)
+    best = solved.best(rank)
+    key, bound = best.key, best.bound
     assert sorted(key) == pytest.approx(sorted(tried(cases, goal, terms, rank).values()), rel=2e-6)
     assert bound == pytest.approx(key, rel=2e-6)
     if rank != "throughput":

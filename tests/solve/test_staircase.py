@@ -62,6 +62,19 @@ def test_slopes(base):
     }  # fmt: skip
 
 
+def test_a_staircase_asked_for_again_is_the_same_whatever_became_of_the_first():
+    answer = genz.size(
+        "llama3_8b", genz.Workload.of(2000, 300), genz.Objective(rate=9.0, tpot=0.03),
+        platforms=["h100_sxm_8", "a100_sxm_8"], parallel=genz.Parallel(),
+    )  # fmt: skip
+    first = answer.elasticity()
+    kept = first.copy()
+    first["value"] = 0.0
+    assert answer.elasticity().equals(kept)
+    assert answer.elasticity(answer.plans[0]).equals(kept)
+    assert not answer.elasticity(answer.plans[1]).equals(kept)
+
+
 def test_no_plan_has_no_staircase():
     with pytest.raises(genz.InfeasibleError, match="No plan"):
         sized("tpot", 1e-5).elasticity()

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from genz.core.elements import elements
 from genz.core.errors import InputError
 from genz.core.schema.checking import checked
 from genz.core.schema.fields import own_fields
@@ -142,9 +143,9 @@ def _part(record: Any, shape: tuple[int, ...], index: Any) -> Any:
 
 def _taken(value: Any, shape: tuple[int, ...], index: Any) -> Any:
     if isinstance(value, np.ndarray):
-        elements = np.broadcast_to(value, shape).ravel()[index]
-        elements.flags.writeable = False
-        return elements
+        part = elements(value, shape, index)
+        part.flags.writeable = False
+        return part
     if isinstance(value, Record) and value.shapes:
         return _part(value, shape, index)
     if isinstance(value, Mapping):

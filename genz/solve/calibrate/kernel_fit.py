@@ -133,17 +133,8 @@ def refit(
     judged = residual[part == "held_out"]
     aside, aside_shape = _aside(rows, platform, constants)
     one = Refit(
-        kernel,
-        variant,
-        software,
-        constants,
-        errors,
-        seen,
-        shape[unseen],
-        judged,
-        aside,
-        aside_shape,
-    )
+        kernel, variant, software, constants, errors, seen, shape[unseen], judged, aside, aside_shape,
+    )  # fmt: skip
     return with_errors([one])[0]
 
 

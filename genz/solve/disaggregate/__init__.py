@@ -139,11 +139,9 @@ def disaggregate(
     question = Question(objective, Link.of(link, every), levels, watts)
     layouts = {"prefill": (first, prefill_parallel), "decode": (second, decode_parallel)}
     cases = {
-        phase: Candidates.of(
-            model, workload, list(where), chosen, parallel, options, inside_node=inside_node
-        )
-        for phase, (where, parallel) in layouts.items()
-    }
+        phase: Candidates.of(model, workload, list(some), chosen, parallel, options, inside_node=inside_node)
+        for phase, (some, parallel) in layouts.items()
+    }  # fmt: skip
     _check_cases(cases, objective, rules)
     prefill = PrefillPool(cases["prefill"], question)
     decode = DecodePool(cases["decode"], question, prefill.moved)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from genz.core.search import halvings
 from genz.core.typing import FloatArray, Num
 from genz.serve.decode_replica import DecodeLoad, DecodeReplica, decode_replica
 from genz.serve.disaggregation import moved_bytes
@@ -23,7 +24,8 @@ __all__ = ["DecodePool", "PrefillPool", "Question", "largest", "sizes"]
 
 #: Most prompts that pass together.
 _MOST_TOGETHER = 64
-_BISECTIONS = 30
+#: Halvings of a search, and those looked at in one call.
+_BISECTIONS, _LEVELS = 30, 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -258,7 +260,7 @@ def largest(within: Callable[[FloatArray], Any], high: FloatArray) -> FloatArray
     Parameters
     ----------
     within : callable
-        Takes numbers of the shape of ``high``; must not turn true again as they grow.
+        Takes numbers of the shape of ``high`` behind a first axis; must not turn true again as they grow.
     high : ndarray, shape (...)
         Upper ends.
 
@@ -268,12 +270,10 @@ def largest(within: Callable[[FloatArray], Any], high: FloatArray) -> FloatArray
         Within 1e-7 of the answer, from below.
     """
     low = high * 1e-6
-    some, all_ = within(low), within(high)
+    some, all_ = within(np.stack([low, high]))
     top = high
-    for _ in range(_BISECTIONS):
-        middle = np.sqrt(low * top)
-        ok = within(middle)
-        low, top = np.where(ok, middle, low), np.where(ok, top, middle)
+    for _ in range(_BISECTIONS // _LEVELS):
+        *_, (low, top) = halvings(lambda middle: ~within(middle), low, top, _LEVELS)
     return np.where(all_, high, np.where(some, low, 0.0))
 
 

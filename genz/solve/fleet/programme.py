@@ -208,9 +208,9 @@ class _Programme:
         total = found.sum(axis=2, keepdims=True)
         return np.asarray(found / np.where(total > 0.0, total, 1.0))
 
-    def _variable(self, name: str, *, whole: bool, high: float | None = None) -> Any:
+    def _variable(self, name: str, *, whole: bool) -> Any:
         kind = pulp.LpInteger if whole else pulp.LpContinuous
-        return self.problem.add_variable(name, 0, high, cat=kind)
+        return self.problem.add_variable(name, 0, cat=kind)
 
     @staticmethod
     def _sum(terms: Any) -> Any:

@@ -70,18 +70,18 @@ def limits(answer: Sizing, plan: Plan) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["limit", "used", "text"])
 
 
-#: Share of a step below which an operator is not shown by itself.
-_SMALLEST = 0.005
+#: Share of a step below which an operator is not shown by itself, and the most that are. [1]
+_SMALLEST, _MOST_ROWS = 0.005, 12
 
 
-def operators(found: Case, phase: str, most: int = 12) -> pd.DataFrame:
+def operators(found: Case, phase: str) -> pd.DataFrame:
     """Return the largest operators of a phase by time, the rest in one row."""
     frame = pd.concat([_labelled(found, phase), _fixed(found, phase)], ignore_index=True)
     grouped: pd.DataFrame = frame.groupby(["label", "bound"], sort=False)[["time"]].sum()
     grouped = grouped.reset_index()
     grouped = grouped.sort_values("time", ascending=False, ignore_index=True)
     shares = grouped["time"] / grouped["time"].sum()
-    most = min(most, int((shares >= _SMALLEST).sum()))
+    most = min(_MOST_ROWS, int((shares >= _SMALLEST).sum()))
     rest = grouped.iloc[most:]
     if len(rest) > 1:
         main = rest.groupby("bound")["time"].sum().idxmax()
