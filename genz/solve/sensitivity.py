@@ -15,7 +15,7 @@ from genz.core.schema import Record
 from genz.core.typing import FloatArray
 from genz.db import registry
 from genz.solve.inputs import Input, arguments_of, inputs_of, scaled, speeds
-from genz.solve.offered import CALIBRATED
+from genz.solve.offered import CALIBRATED, named
 from genz.solve.swing import Sensitivity, Swing, slope
 from genz.solve.what_if import WhatIf
 from genz.spec.hardware import Platform
@@ -176,14 +176,18 @@ def sensitivity(
     known = arguments_of(function, given, arguments)
     _check_single(known)
     base = function(**known)
-    meant = known.get("platforms") or [CALIBRATED]
-    if "platforms" in inspect.signature(function).parameters and CALIBRATED in meant:
+    if "platforms" in inspect.signature(function).parameters and _database(known.get("platforms")):
         known["platforms"] = list(base.platforms.values())
     ask = WhatIf.of(function, known, quantity, base)
     inputs = inputs_of(known)
     varied = [(inputs[name], shares) for name, shares in _shares(vary, inputs).items()]
     swings = _swings(ask, varied, resolution)
     return Sensitivity(quantity, ask.value, ask.why, tuple(sorted(swings, key=lambda s: -s.swing)))
+
+
+def _database(platforms: Any) -> bool:
+    """Whether platforms are, or are among, those that the database has."""
+    return platforms is None or any(p == CALIBRATED for p in named(platforms) if isinstance(p, str))
 
 
 def _swings(
