@@ -72,9 +72,7 @@ def coverage(log_residual: FloatArray, error: float | FloatArray) -> float:
     return float(np.mean(np.abs(log_residual) <= Z_90 * np.asarray(error)))
 
 
-def conformal_error(
-    log_residual: FloatArray, group: IntArray | None = None, *, by_row: bool = False
-) -> float:
+def conformal_error(log_residual: FloatArray, group: IntArray | None = None) -> float:
     r"""Return the error whose normal 90 % interval holds 90 % of further rows [1].
 
     Parameters
@@ -83,9 +81,8 @@ def conformal_error(
         Log of measured over predicted time, on rows outside the fit. [1]
     group : ndarray of int, shape (n_row,), optional
         Number of the shape, size or deployment of each row, where further rows belong to further ones: residuals of one
-        group are alike, and only groups can be exchanged. Default: each row by itself.
-    by_row : bool, default False
-        Whether further rows are judged all together, so that groups count by their rows; else groups count the same.
+        group are alike, and only groups can be exchanged, so that few of them tell less. Rows count the same, as where
+        further ones are judged. Default: each row by itself.
 
     Returns
     -------
@@ -106,7 +103,7 @@ def conformal_error(
     --------
     >>> conformal_error(np.linspace(-1.0, 1.0, 1001)) * Z_90
     0.9
-    >>> conformal_error(np.r_[np.zeros(90), np.ones(20)], np.r_[np.zeros(90, int), np.arange(1, 21)]) * Z_90
+    >>> conformal_error(np.r_[np.zeros(92), np.ones(8)], np.repeat(np.arange(5), 20)) * Z_90
     1.0
     """
     n_row = len(log_residual)
@@ -114,15 +111,14 @@ def conformal_error(
         return float("nan")
     number = np.arange(n_row) if group is None else np.unique(group, return_inverse=True)[1]
     count = np.bincount(number)
-    share = np.full(n_row, 1.0 / n_row) if by_row else 1.0 / (count[number] * len(count))
     order = np.argsort(np.abs(log_residual), kind="stable")
-    below = np.cumsum(share[order]) * len(count) / (len(count) + 1)
+    below = np.arange(1.0, n_row + 1.0) / n_row * len(count) / (len(count) + 1)
     place = min(int(np.searchsorted(below, COVERAGE - _ROUNDING)), n_row - 1)
     return float(np.abs(log_residual[order[place]]) / Z_90)
 
 
 def conformal_errors(
-    log_residual: Sequence[FloatArray], group: Sequence[IntArray], *, by_row: bool = True
+    log_residual: Sequence[FloatArray], group: Sequence[IntArray], *, largest: bool = False
 ) -> list[float]:
     r"""Return the errors of tables that are alike, whose normal 90 % intervals hold 90 % of further rows [1].
 
@@ -132,9 +128,9 @@ def conformal_errors(
         Of each table: log of measured over predicted time, on rows outside the fit. [1]
     group : sequence of ndarray of int, shape (n_row,)
         Number of the shape or size of each row, from 0 in each table.
-    by_row : bool, default True
-        Whether further rows are judged all together. Where there are fewer than nine groups in all, which no level of 90 %
-        can be told from, rows then count by themselves; else each table states its own largest residual.
+    largest : bool, default False
+        Of fewer than nine groups in all no level of 90 % can be told: whether each table then states its own largest
+        residual; else rows count by themselves.
 
     Returns
     -------
@@ -156,9 +152,9 @@ def conformal_errors(
         return []
     number = np.concatenate(numbers)
     few = len(np.unique(number)) < FEWEST
-    least = 0 if few and not by_row else _MANY
-    tail = conformal_error(np.concatenate(scaled), None if few else number, by_row=by_row)
+    least = 0 if few and largest else _MANY
+    tail = conformal_error(np.concatenate(scaled), None if few else number)
     return [
-        conformal_error(r, g, by_row=by_row) if len(np.unique(g)) >= least else tail * s
+        conformal_error(r, g) if len(np.unique(g)) >= least else tail * s
         for r, g, s in zip(log_residual, group, scale, strict=True)
     ]

@@ -88,7 +88,7 @@ def fit_engine(
 
     Notes
     -----
-    Deployments count alike however many rows they have, to the power of one half; in the errors, wholly. Runs that the
+    Deployments count alike however many rows they have, to the power of one half; in the errors rows do. Runs that the
     library cannot place (a model or a device that is unknown, a layout that does not fit) are left out.
     """
     known = rows[_placed(rows, engine)].reset_index(drop=True)
@@ -145,7 +145,7 @@ def with_errors(fitted: Sequence[FittedRuns]) -> list[FittedRuns]:
     stated = {}
     for name in _TIMES if fitted else ():
         residual, group = zip(*(_folds(one, name) for one in fitted), strict=True)
-        stated[f"{name}_error"] = conformal_errors(residual, group, by_row=False)
+        stated[f"{name}_error"] = conformal_errors(residual, group, largest=True)
     done = []
     for i, one in enumerate(fitted):
         errors = {n: rounded(min(float(np.nan_to_num(e[i])), _MOST)) for n, e in stated.items()}
