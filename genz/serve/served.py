@@ -317,7 +317,7 @@ def _result(
         waiting=time(point.rate * waits.door),
         rate=fit(np.where(fits, point.rate, 0.0)),
         ttft=time(ttft),
-        tpot=time(waits.step),
+        tpot=fit(np.where(load.output > 1.0, time(waits.step), 0.0)),
         ttft_std=time(np.sqrt(waits.ttft)),
         tpot_std=time(np.sqrt(waits.tpot)),
         latency_std=time(np.sqrt(waits.ttft + waits.decode)),
