@@ -249,7 +249,7 @@ class _Problem:
             batch=self.batch,
             prompt=prompt,
             output=np.ceil(self.workload.output.mean),
-            cached=np.floor(prompt * self.workload.cached_share),
+            cached=np.minimum(np.floor(prompt * self.workload.cached_share), prompt - 1.0),
             beams=self.workload.beams,
             **self.options,
         )
@@ -292,6 +292,14 @@ class _Problem:
 
     def _footprint(self) -> FloatArray:
         """Bytes that the batch takes on the fullest accelerator, at its longest."""
-        context = np.ceil(self.workload.prompt.mean) + np.ceil(self.workload.output.mean)
-        held = memory(self.model, self.platform, batch=self.batch, context=context, **self.options)
+        prompt = np.ceil(self.workload.prompt.mean)
+        held = memory(
+            self.model,
+            self.platform,
+            batch=self.batch,
+            context=prompt + np.ceil(self.workload.output.mean),
+            beams=self.workload.beams,
+            shared=prompt,
+            **self.options,
+        )
         return np.asarray(held.total)
