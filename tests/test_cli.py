@@ -393,7 +393,8 @@ BAD = [
     (["size", "llama3_8b", "--rates", "absent.csv", *TRAFFIC], "does not exist"),
     ([*SIZE, "--percentile", "p100"], "--percentile must be mean or a percentile such as p90, 90% or 0.9, got 'p100'"),
     ([*SIZE, "--percentile", "median"], "--percentile must be a share such as 30% or 0.3, got 'median'"),
-    ([*SIZE, "--attainment", "mean"], "genz: --attainment must be a number in (0, 1), got 'mean'"),
+    ([*SIZE, "--attainment", "mean"], "genz: --attainment must be a share such as 30% or 0.3, got 'mean'"),
+    ([*SIZE, "--attainment", "1"], "genz: --attainment must be a number in (0, 1), got 1.0"),
     ([*SIZE, "--confidence", "0"], "genz: --confidence must be in (0, 1), got 0.0"),
     ([*SIZE, "--available", "h100=4"], "genz: --available must name candidates, got 'h100'"),
     ([*SIZE, "--power", "5"], "--power must be a power with its unit, such as 40kW"),
@@ -570,6 +571,8 @@ def test_ctrl_c_is_one_line_and_status_130(monkeypatch):
         ("prompt,output\n100,20\n,\n", "prompt in line 3 of --trace '{}' must be a plain number such as 1.5, got ''"),
         ("# made up\nprompt,output\n100,20\n\n200\n", "output in line 5 of --trace '{}' must be a plain number"),
         ("prompt,output\n100,0\n", "output in line 2 of --trace '{}' must be >= 1, got '0'"),
+        ("prompt,output\n100,20\n100,20,7\n", "line 3 of --trace '{}' must have 2 values, got more"),
+        ("prompt,output,prompt\n100,20,7\n", "--trace must hold each column once, '{}' has prompt twice"),
         ("prompt,output\n100,nan\n", "output in line 2 of --trace '{}' must be a plain number such as 1.5, got 'nan'"),
     ],
 )  # fmt: skip
