@@ -22,7 +22,7 @@ from genz.spec.deployment import (
     check_choice,
 )
 from genz.spec.hardware import Platform
-from genz.spec.model import LatentAttention, Model
+from genz.spec.model import Attention, Dense, LatentAttention, Model
 from genz.spec.precision import Precision
 
 __all__ = ["IDEAL", "Deployment", "Options", "case_shape", "formats_of", "layout_rules"]
@@ -161,9 +161,14 @@ def _typed(options: Any, name: str, kind: Any, default: Any) -> Any:
 
 def _adapter(model: Model, options: Any) -> Adapter | None:
     adapter: Adapter | None = _typed(options, "adapter", Adapter, None)
-    latent = any(isinstance(g.mixer, LatentAttention) for g in model.groups)
-    if adapter is not None and adapter.mixer and latent:
+    if adapter is None:
+        return None
+    if adapter.mixer and any(isinstance(g.mixer, LatentAttention) for g in model.groups):
         msg = f"adapter.mixer must be False, adapters of the latent attention of {model.name} are not modelled, got True"
+        raise InputError(msg)
+    kinds = (Attention,) * adapter.mixer + (Dense,) * adapter.feed_forward
+    if not any(isinstance(part, kinds) for g in model.groups for part in (g.mixer, g.feed_forward)):
+        msg = f"adapter needs attention (mixer) or dense layers (feed_forward) to adapt, {model.name} has none, got {adapter!r:.80}"
         raise InputError(msg)
     return adapter
 
