@@ -35,7 +35,19 @@ _UNITS = {
     "cached": "tokens",
     "memory_bandwidth": "B/s",
     **dict.fromkeys(
-        ("weights", "cache", "activations", "reserve", "capacity", "pool", "total", "lack"), "B"
+        (
+            "weights",
+            "cache",
+            "activations",
+            "reserve",
+            "capacity",
+            "pool",
+            "slow",
+            "slow_capacity",
+            "total",
+            "lack",
+        ),
+        "B",
     ),
 }
 #: Columns that hold words.

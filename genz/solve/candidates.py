@@ -10,11 +10,12 @@ import numpy as np
 from genz.api import stack_platforms
 from genz.core.errors import InputError, UnsupportedFormatError
 from genz.core.typing import FloatArray, IntArray, Num
+from genz.perf.offload import slow_bandwidth
 from genz.serve.deployment import Deployment, layout_rules
 from genz.serve.memory import Memory, memory
 from genz.serve.served import OpenLoop, Served, served
 from genz.solve.layouts import layouts
-from genz.spec.deployment import Engine, Parallel, Workload
+from genz.spec.deployment import Engine, Offload, Parallel, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
 from genz.spec.precision import Precision
@@ -59,7 +60,8 @@ class Candidates:
             place = f"{platform.name} {precision.label}"
             try:
                 _check_formats(model, platform, precision)
-            except UnsupportedFormatError as error:
+                _check_tier(platform, options.get("offload"))
+            except (UnsupportedFormatError, InputError) as error:
                 skipped[place] = str(error)
                 continue
             fitting, reason = _layouts(
@@ -153,6 +155,11 @@ def _check_formats(model: Model, platform: Platform, precision: Precision) -> No
     kinds |= {"expert"} if model.routed else set()
     for name in sorted({precision.compute_format(k) for k in kinds} | {precision.attention_format}):
         platform.accelerator.peak(name)
+
+
+def _check_tier(platform: Platform, offload: Any) -> None:
+    if isinstance(offload, Offload):
+        slow_bandwidth(offload, platform)
 
 
 def _wanted(parallel: Any) -> list[Parallel] | None:

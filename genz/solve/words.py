@@ -27,6 +27,8 @@ _MEANING = {
 }
 
 
+#: Memory that may be too small, and where it is.
+_TIERS = {"memory": "", "slow_memory": " beside its own, for what is offloaded"}
 _BINDS = {
     "memory": "The memory for the cache",
     "rate": "The token budget of a step",
@@ -288,10 +290,10 @@ def _why_not(answer: Sizing, why: Infeasible) -> str:
     """Return which limits cannot be met, and what comes closest."""
     lines = []
     for name, least in why.limits.items():
-        if name == "memory":
+        if name in _TIERS:
             lines.append(
                 f"No platform holds the model and the cache of one request. Closest: {why.closest}; an accelerator "
-                f"needs {least / GB:.3g} GB, {_more(why.violates[name])}."
+                f"needs {least / GB:.3g} GB{_TIERS[name]}, {_more(why.violates[name])}."
             )
             continue
         limit = float(getattr(answer.objective, name))
@@ -304,7 +306,7 @@ def _why_not(answer: Sizing, why: Infeasible) -> str:
         return f"Every candidate was left out: {reason}."
     if not why.limits and why.conflict:
         lines.append(_conflict(answer, why))
-    if why.violates and "memory" not in why.violates:
+    if why.violates and _TIERS.keys().isdisjoint(why.violates):
         lines.append(f"Closest: {why.closest}; it breaks {_broken(why.violates)}.")
     return " ".join(lines)
 

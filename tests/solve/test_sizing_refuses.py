@@ -58,3 +58,28 @@ def test_a_plan_needs_a_rate(plan):
 def test_lengths_that_are_no_numbers():
     with pytest.raises(InputError, match="prompt must be"):
         genz.Workload.of(prompt="2k", output=3)
+
+
+def test_offload_leaves_out_platforms_without_a_slow_tier():
+    answer = genz.size(
+        "llama3_8b", WORK, GOAL.replace(tpot=10.0), platforms=["trainium2_16", "h100_sxm_1"],
+        offload=genz.Offload(weight=0.5),
+    )  # fmt: skip
+    assert [p.platform for p in answer.plans] == ["h100_sxm_1"]
+    assert answer.skipped == {
+        "trainium2_16 bf16": "offload.bandwidth must be given, trainium2_16 names no slow tier and no host link"
+    }
+
+
+def test_what_does_not_fit_beside_is_named():
+    answer = genz.size(
+        "deepseek_v3", WORK, GOAL, platforms=[H100], offload=genz.Offload(weight=1.0)
+    )
+    assert not answer.plans
+    need = answer.infeasible.limits["slow_memory"]
+    assert need == pytest.approx(671e9, rel=0.02)
+    more = 100 * (need / H100.host_capacity - 1)
+    assert (
+        f"needs {need / 1e9:.3g} GB beside its own, for what is offloaded, {more:.3g} % more"
+        in answer.explain()
+    )
