@@ -10,12 +10,11 @@ import numpy as np
 from genz.api import stack_platforms
 from genz.core.errors import InputError, UnsupportedFormatError
 from genz.core.typing import FloatArray, IntArray, Num
-from genz.perf.offload import slow_bandwidth
-from genz.serve.deployment import Deployment, layout_rules
+from genz.serve.deployment import Deployment, check_extras, layout_rules
 from genz.serve.memory import Memory, memory
 from genz.serve.served import OpenLoop, Served, served
 from genz.solve.layouts import layouts
-from genz.spec.deployment import Engine, Offload, Parallel, Workload
+from genz.spec.deployment import Engine, Parallel, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
 from genz.spec.precision import Precision
@@ -60,7 +59,7 @@ class Candidates:
             place = f"{platform.name} {precision.label}"
             try:
                 _check_formats(model, platform, precision)
-                _check_tier(platform, options.get("offload"))
+                check_extras(model, platform, options)
             except (UnsupportedFormatError, InputError) as error:
                 skipped[place] = str(error)
                 continue
@@ -155,11 +154,6 @@ def _check_formats(model: Model, platform: Platform, precision: Precision) -> No
     kinds |= {"expert"} if model.routed else set()
     for name in sorted({precision.compute_format(k) for k in kinds} | {precision.attention_format}):
         platform.accelerator.peak(name)
-
-
-def _check_tier(platform: Platform, offload: Any) -> None:
-    if isinstance(offload, Offload):
-        slow_bandwidth(offload, platform)
 
 
 def _wanted(parallel: Any) -> list[Parallel] | None:
