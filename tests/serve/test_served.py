@@ -88,7 +88,8 @@ def test_a_single_token_has_no_further_one(zoo, cluster):
     # what a request is done with at its first token: one time, with one distribution, whatever the load
     done = served(zoo["gqa"], cluster, load(output=1), rate=[1.0, 1e9], engine=BUDGET)
     assert done.stable.tolist() == [True, False]
-    assert done.tpot.tolist() == [0.0, 0.0]
+    assert done.tpot.tolist() == done.batch.tolist() == [0.0, 0.0]
+    assert done.percentile("tpot", 0.9).tolist() == [0.0, 0.0]
     assert done.latency.tolist() == done.ttft.tolist()
     for share in (0.1, 0.5, 0.99):
         np.testing.assert_allclose(
