@@ -77,6 +77,7 @@ def _broken(solved: Solved, case: int, machine: float, cost: float) -> Shortfall
         violates["power"] = float(load.power[0]) * n_replica / power
     return Shortfall(
         platform=cases.platform(case).name,
+        engine=cases.engine.name,
         n_accelerator=int(n_accelerator),
         n_replica=int(n_replica),
         parallel=cases.layout(case),

@@ -77,9 +77,9 @@ def explained(answer: Sizing) -> str:
     lines += [*_unmeasured(answer, best), *_periods(answer, best)]
     lines += [_proof(answer, best), _steps(answer, best)]
     if answer.shortfall is not None:
-        lines.append(_next_cheaper(answer.shortfall, _to_spare(answer.terms.spare)))
+        lines.append(_next_cheaper(answer, answer.shortfall))
     if len(answer.plans) > 1:
-        lines.append(_runner_up(answer.plans[1]))
+        lines.append(_runner_up(answer, answer.plans[1]))
     lines += _narrower(answer, best)
     lines += [] if ahead else apart
     return "\n".join(lines)
@@ -99,8 +99,14 @@ def _what(answer: Sizing, plan: Plan) -> str:
     spare = _to_spare(plan.n_spare)
     return (
         f"{plural(plan.n_accelerator, 'accelerator')} of {plan.platform} ({price}): {replicas} "
-        f"of {plan.parallel.label} in {formats_in_words(answer.model, plan.precision)}{spare}, {plan.batch:.3g} requests decoding at once in each."
+        f"of {plan.parallel.label} in {formats_in_words(answer.model, plan.precision)}{_with(answer, plan)}{spare}, "
+        f"{plan.batch:.3g} requests decoding at once in each."
     )
+
+
+def _with(answer: Sizing, plan: Plan | Shortfall) -> str:
+    """Return the software of a plan, where several were tried."""
+    return f" with {plan.engine}" if len(answer.engines) > 1 else ""
 
 
 def _times(answer: Sizing, plan: Plan) -> str:
@@ -236,19 +242,21 @@ def _to_spare(machines: int) -> str:
     return f", {machines} to spare" if machines else ""
 
 
-def _next_cheaper(short: Shortfall, spare: str) -> str:
+def _next_cheaper(answer: Sizing, short: Shortfall) -> str:
+    spare = _to_spare(answer.terms.spare)
     return (
         f"The next cheaper plan, {plural(short.n_accelerator, 'accelerator')} of {short.platform} "
-        f"as {short.n_replica:,} of {short.parallel.label} in {short.precision.label}{spare} "
+        f"as {short.n_replica:,} of {short.parallel.label} in {short.precision.label}{_with(answer, short)}{spare} "
         f"({short.cost_per_hour:,.2f} per hour), breaks {_broken(short.violates)}."
     )
 
 
-def _runner_up(plan: Plan) -> str:
+def _runner_up(answer: Sizing, plan: Plan) -> str:
     price = "no price" if plan.cost_per_hour is None else f"{plan.cost_per_hour:,.2f} per hour"
     return (
         f"Second: {plural(plan.n_accelerator, 'accelerator')} of {plan.platform} "
-        f"as {plan.n_replica:,} of {plan.parallel.label} in {plan.precision.label}{_to_spare(plan.n_spare)} ({price})."
+        f"as {plan.n_replica:,} of {plan.parallel.label} in {plan.precision.label}{_with(answer, plan)}"
+        f"{_to_spare(plan.n_spare)} ({price})."
     )
 
 
