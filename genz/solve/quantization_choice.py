@@ -12,6 +12,7 @@ from genz.api import decode, memory
 from genz.core import check
 from genz.core.errors import InputError, UnsupportedFormatError
 from genz.core.unit import GB
+from genz.core.words import plural
 from genz.db import registry
 from genz.solve.footprint import Footprint, footprint, formats_of, holds_all
 from genz.solve.words import duration
@@ -93,6 +94,11 @@ class QuantizationChoice:
     platform: str
     parallel: Parallel
     schemes: tuple[Quantized, ...]
+
+    def __repr__(self) -> str:
+        """Return one line: what was tried, and how much of it fits."""
+        fits = f"{len(self.feasible)} of {plural(len(self.schemes), 'scheme')} fit"
+        return f"<QuantizationChoice of {self.model}: {fits} {self.platform}; explain() says it in words>"
 
     @property
     def feasible(self) -> tuple[Quantized, ...]:
