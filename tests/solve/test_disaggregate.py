@@ -232,6 +232,13 @@ class TestMove:
         assert half.plan.moved == none.plan.moved
         assert half.goodput["prefill"] > 1.5 * none.goodput["prefill"]
 
+    def test_of_a_prompt_in_the_cache_the_last_token_passes(self):
+        whole, last = (
+            solved(workload=CHAT.replace(cached_share=s)) for s in (1.0, 1.0 - 1.0 / 2000)
+        )
+        assert whole.goodput["prefill"] == pytest.approx(last.goodput["prefill"], rel=1e-9)
+        assert whole.plan.moved == last.plan.moved
+
     def test_link_comes_from_the_platform(self):
         found = solved()
         assert found.link.bandwidth == 50e9  # 400 Gb/s InfiniBand per accelerator
@@ -287,6 +294,14 @@ class TestAgainst:
         assert found.saving == pytest.approx(1.0 - found.plan.cost_per_hour / rival.cost_per_hour)
         word = "saves" if found.saving >= 0.0 else "costs"
         assert f"to disaggregate {word} {100 * abs(found.saving):.3g} %" in found.explain()
+
+    def test_as_dear_as_together_costs_the_same(self):
+        work = genz.Workload.of(4000, 500)
+        found = genz.disaggregate(
+            "mamba2_2_7b", work, LIMITS.replace(percentile=0.9), prefill_platform="h200_sxm_8"
+        )
+        assert found.saving == 0.0
+        assert found.explain().endswith(": to disaggregate costs the same.")
 
     def test_frame_over_limits(self):
         found = solved(
