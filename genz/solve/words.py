@@ -335,8 +335,9 @@ def _conflict(answer: Sizing, why: Infeasible) -> str:
                 f"{name} {duration(least)} (asked {duration(float(getattr(answer.objective, name)))})"
             )
         else:
-            asked = float(getattr(answer.objective, name))
-            texts.append(f"{name} {cap_words(name, least)} (asked {number(asked)})")
+            asked = number(float(getattr(answer.objective, name)))
+            known = cap_words(name, least) if least < inf else "unknown for want of a price"
+            texts.append(f"{name} {known} (asked {asked})")
     if len(texts) == 1:
         return f"No candidate meets the {why.conflict[0]}; the least that any reaches: {texts[0]}."
     names = ", ".join(why.conflict[:-1]) + f" and {why.conflict[-1]}"

@@ -391,6 +391,16 @@ def test_availability_in_conflict():
     assert answer.infeasible.least["availability"] == pytest.approx(need / have)
 
 
+def test_a_budget_for_what_has_no_price():
+    free = genz.platform("h100_sxm_1").replace(price=None)
+    goal = genz.Objective(rate=1, budget=9.0)
+    answer = genz.size("llama3_8b", WORKLOAD, goal, platforms=[free])
+    assert answer.infeasible.conflict == ("budget",)
+    assert answer.explain().split(" Closest")[0] == (
+        "No plan. No candidate meets the budget; the least that any reaches: budget unknown for want of a price (asked 9)."
+    )
+
+
 def test_infeasible_memory_is_named():
     answer = genz.size(
         "llama3_1_405b", WORKLOAD, genz.Objective(rate=1), platforms=["l4_1"], precision="bf16"
