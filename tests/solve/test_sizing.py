@@ -487,6 +487,19 @@ def test_objectives_are_checked(field, value, message):
         genz.Objective(**{field: value})
 
 
+def test_a_plan_is_run_again_from_its_dictionary():
+    layouts = [genz.Parallel(tensor=2, pipeline=2, micro_batch=2)]
+    answer = genz.size(
+        "llama3_70b", WORKLOAD, GOAL, platforms=["b200_8"], parallel=layouts, precision="fp8"
+    )
+    plan = answer.to_dict()["plans"][0]
+    again = genz.served(
+        "llama3_70b", "b200_8", WORKLOAD, rate=plan["rate"] / plan["n_replica"],
+        parallel=genz.Parallel(**plan["parallel"]), precision=plan["precision"], engine=plan["engine"],
+    )  # fmt: skip
+    assert float(again.tpot) == pytest.approx(plan["tpot"], rel=1e-9)
+
+
 def test_frame_and_dictionary_hold_what_scripts_rely_on():
     answer = genz.size("llama3_8b", WORKLOAD, genz.Objective(rate=5, tpot=0.05), **FEW)
     keys = {
