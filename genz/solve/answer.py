@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Infeasible", "Plan", "Proof", "Shortfall", "Sizing", "ranked"]
 
 _TIMES = ("ttft_", "tpot_", "latency_")
+#: Last word of the place in ``skipped`` of candidates with prefill and decode apart.
+APART = "disaggregated"
 _SECONDS = ("_p50", "_p90", "_p99", "_limited")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from genz.core.errors import InputError
+from genz.solve.answer import APART
 from genz.solve.disaggregate import Link, levels_of
 from genz.solve.disaggregate import disaggregate as _disaggregate
 from genz.solve.disaggregate.answer import DisaggregatedPlan
@@ -72,16 +73,17 @@ def disaggregated_plans(
         if asked:
             msg = f"disaggregated plans take no {name}"
             raise InputError(msg)
+    over = None if link is None else Link.of(link, ())
     free = objective.replace(budget=np.inf, power=np.inf)
     levels_of(free)
     plans: list[DisaggregatedPlan] = []
     skipped: dict[str, str] = {}
     for platform, precision, options in candidates:
-        place = f"{platform.name} {precision.label} disaggregated"
+        place = f"{platform.name} {precision.label} {APART}"
         try:
             found = _disaggregate(
                 model, workload, free, prefill_platform=platform, prefill_parallel=parallel,
-                decode_parallel=parallel, inside_node=terms.inside_node, precision=precision, link=link,
+                decode_parallel=parallel, inside_node=terms.inside_node, precision=precision, link=over,
                 available={k: int(v) for k, v in terms.available.items() if k == platform.name},
                 **options,
             )  # fmt: skip
@@ -92,6 +94,8 @@ def disaggregated_plans(
             skipped[place] = found.explain()
         elif _allowed(found.plan, objective):
             plans.append(found.plan)
+        else:
+            skipped[place] = "its least plan is beyond budget or power"
     return plans, skipped
 
 

@@ -163,7 +163,13 @@ def _wanted(parallel: Any) -> list[Parallel] | None:
     if not many:
         msg = "parallel must name at least one layout, got none"
         raise InputError(msg)
-    return many
+    for one in many:
+        if not isinstance(one, Parallel) or one.shapes:
+            msg = (
+                f"parallel must be a Parallel of one layout, or a sequence of them, got {one!r:.80}"
+            )
+            raise InputError(msg)
+    return list({tuple(getattr(p, n) for n in DEGREES): p for p in many}.values())
 
 
 def _layouts(

@@ -121,14 +121,12 @@ def size(
     workload = registry.workload(workload)
     objective = _objective(objective, workload)
     _check_single(workload, objective)
-    if link is not None and not disaggregated:
-        msg = f"link needs disaggregated plans, got {link!r:.80} without"
-        raise InputError(msg)
+    _check_apart(disaggregated, link)
     if elastic and np.ndim(objective.check_rate()) == 0:
         msg = "elastic needs rates of several periods, got one rate"
         raise InputError(msg)
     criterion = Criterion(objective, _confidence(confidence))
-    terms = Terms(whole_node, inside_node, spare, elastic, dict(available or {}))
+    terms = Terms(whole_node, inside_node, spare, elastic, _available(available))
     found = _candidates(platforms, objective)
     terms.check({p.name for p in found})
     engines = _engines(engine)
@@ -180,6 +178,22 @@ def _check_single(workload: Workload, objective: Objective) -> None:
     objective.check_rate()
 
 
+def _check_apart(disaggregated: Any, link: Any) -> None:
+    if not isinstance(disaggregated, (bool, np.bool_)):
+        msg = f"disaggregated must be True or False, got {disaggregated!r:.80}"
+        raise InputError(msg)
+    if link is not None and not disaggregated:
+        msg = f"link needs disaggregated plans, got {link!r:.80} without"
+        raise InputError(msg)
+
+
+def _available(given: Any) -> dict[str, float]:
+    if given is not None and not isinstance(given, Mapping):
+        msg = f"available must be a mapping of platforms to accelerators, got {given!r:.80}"
+        raise InputError(msg)
+    return dict(given or {})
+
+
 def _confidence(value: float | None) -> float | None:
     if value is None:
         return None
@@ -195,7 +209,12 @@ def _engines(engine: Any) -> list[Engine]:
     if not many:
         msg = "engine must name at least one engine, got none"
         raise InputError(msg)
-    return [default_engine() if e is None else registry.engine(e) for e in many]
+    found = [default_engine() if e is None else registry.engine(e) for e in many]
+    seen = {e.name: e for e in found}
+    if len(seen) < len({id(e) for e in found}):
+        msg = f"engine must differ in name, got {', '.join(e.name for e in found)}: replace(name=...) renames one"
+        raise InputError(msg)
+    return list(seen.values())
 
 
 def _objective(objective: Objective | None, workload: Workload) -> Objective:

@@ -202,10 +202,22 @@ def limited_times(plan: Plan | DisaggregatedPlan, objective: Objective) -> dict[
     return times
 
 
+def _none_apart(answer: Sizing) -> list[str]:
+    """Return why there is no plan with prefill and decode apart, where that was asked for."""
+    from genz.solve.answer import APART
+
+    for place, why in answer.skipped.items():
+        name, _, kind = place.rpartition(" ")
+        if kind == APART:
+            reason = why.removeprefix("No plan. ").rstrip(".")
+            return [f"With prefill and decode apart: no plan ({name}: {reason})."]
+    return []
+
+
 def _apart(answer: Sizing) -> list[str]:
     """Return what prefill and decode on different machines would take, where that was asked for."""
     if not answer.disaggregated:
-        return []
+        return _none_apart(answer)
     best = answer.disaggregated[0]
     price = "no price" if best.cost_per_hour is None else f"{best.cost_per_hour:,.2f} per hour"
     text = (

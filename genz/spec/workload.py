@@ -83,6 +83,9 @@ class Objective(Record):
                 value: FloatArray = np.asarray(getattr(self, name), dtype=np.float64)
                 require(value > 0.0, value, name, "must be > 0")
         shape = () if self.rate is None else np.shape(self.rate)
+        if 0 in shape:
+            msg = f"rate must hold at least one number, got shape {shape}"
+            raise InputError(msg)
         if self.duration is not None and np.shape(self.duration) != shape:
             msg = f"duration must have one length for each rate, got shapes {np.shape(self.duration)} and {shape}"
             raise InputError(msg)
@@ -190,6 +193,10 @@ class Workload(Record):
         if not kinds:
             msg = "a mix must have at least one part, got none"
             raise InputError(msg)
+        for kind in kinds:
+            if not isinstance(kind, Workload) or kind.varying():
+                msg = f"parts of a mix must be Workloads of single numbers, got {kind!r:.80}"
+                raise InputError(msg)
         share = number("share", [parts[k] for k in kinds])
         require(share > 0.0, share, "share", "must be > 0")
         share = share / share.sum()
