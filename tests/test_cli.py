@@ -84,7 +84,8 @@ class TestSize:
         result = genz(*SIZE, "--platform", "h100_sxm_8,mi300x_8", "--top", 2, *formats)
         assert result.exit_code == 0
         assert "mi300x_8" in result.stdout
-        assert "2 more plans: --top 4; * weights requantised from bf16." in result.stdout
+        notes = "2 more plans: --top 4; * weights requantised from bf16; ~ no kernel was measured, "
+        assert notes in " ".join(result.stdout.split())
         assert "fp8/fp8/bf16 (weights requantised from bf16)" in result.stdout.replace(
             "\n", " "
         ).replace("  ", " ")

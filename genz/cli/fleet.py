@@ -12,6 +12,7 @@ import click
 from genz.cli.inputs import (
     LENGTH,
     REQUESTS,
+    candidates_of,
     columns,
     engine_of,
     layout_of,
@@ -19,7 +20,6 @@ from genz.cli.inputs import (
     names,
     objective_of,
     pairs,
-    platform_of,
     requests_of,
     software_of,
     workload_of,
@@ -130,20 +130,19 @@ def _answer(model: str | None, given: Mapping[str, Any]) -> Fleet:
     load, objective = _load(given)
     record = None if model is None else model_of(model)
     options: dict[str, Any] = software_of(given, record)
-    candidates = names(given["platforms"])
     if given["throughput"] is None:
         if record is None:
             msg = "missing argument 'MODEL': throughput comes from it, or from --throughput"
             raise click.UsageError(msg)
         options |= {
             "model": record, "objective": objective, "tpot_from": given["tpot_from"],
-            "platforms": [platform_of(name) for name in candidates] or None,
+            "platforms": candidates_of(given["platforms"]),
         }  # fmt: skip
     else:
         _refuse(model, given)
         options |= {
             "throughput": _measured(given["throughput"]),
-            "platforms": candidates or None,
+            "platforms": names(given["platforms"]) or None,
         }
     return solved(
         load,

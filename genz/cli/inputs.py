@@ -67,6 +67,13 @@ def platform_of(text: str) -> Platform:
     return found.replace(accelerator=_entry("--platform", "accelerator", device))
 
 
+def candidates_of(texts: tuple[str, ...]) -> list[Platform | str] | None:
+    """Return the platforms of ``--platform``, the word for calibrated ones as it is; None if none was named."""
+    from genz.solve.offered import CALIBRATED
+
+    return [name if name == CALIBRATED else platform_of(name) for name in names(texts)] or None
+
+
 def engine_of(text: str) -> Engine:
     """Return serving software by name, or from a TOML file."""
     return _entry("--engine", "engine", text)  # type: ignore[no-any-return]

@@ -88,7 +88,7 @@ platforms_option = click.option(
     multiple=True,
     metavar="NAME",
     help="Candidates by name or TOML file (NAME=FILE: with the accelerator of a file), repeated or joined by commas; "
-    "default all with a price.",
+    "'calibrated' stands for all whose kernels have constants fitted to measurements; default all with a price.",
 )
 
 cap_options = _together(

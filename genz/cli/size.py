@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genz.cli.inputs import (
+    candidates_of,
     engine_of,
     layout_of,
     link_of,
@@ -15,7 +16,6 @@ from genz.cli.inputs import (
     names,
     objective_of,
     pairs,
-    platform_of,
     rates_of,
     software_of,
     trace_of,
@@ -147,7 +147,7 @@ def _answer(model: str, given: dict[str, Any]) -> Sizing:
         record,
         workload,
         objective,
-        platforms=[platform_of(name) for name in names(given["platforms"])] or None,
+        platforms=candidates_of(given["platforms"]),
         precision=names(given["precision"]) or None,
         parallel=layout_of(given),
         engine=engines,
@@ -208,6 +208,7 @@ def _refuse(answer: Sizing) -> None:
 def _print(answer: Sizing, top: int, absent: str) -> None:
     from genz.solve.formats import checkpoint, star
     from genz.solve.question import question
+    from genz.solve.words import tilde
 
     say(question(answer))
     plans = answer.ranking
@@ -223,7 +224,8 @@ def _print(answer: Sizing, top: int, absent: str) -> None:
         tried = {answer.infeasible.closest.rpartition(" ")[2]}
     if tried == {"bf16"} == {checkpoint(answer.model).label}:
         notes.append("--precision native,fp8_block,w8a8 would also try weights in fp8")
-    notes += filter(None, [star(answer.model, [plan.precision for plan in plans[:top]])])
+    shown = plans[:top]
+    notes += filter(None, [star(answer.model, [p.precision for p in shown]), tilde(answer, shown)])
     if notes:
         say("; ".join(notes) + ".\n")
     if absent:
@@ -256,12 +258,12 @@ _COLUMNS = (
 
 def _row(place: int, plan: Plan | DisaggregatedPlan, answer: Sizing) -> list[str]:
     from genz.solve.formats import marked
-    from genz.solve.words import layout_words, limited_times
+    from genz.solve.words import layout_words, limited_times, platform_marked
 
     times = limited_times(plan, answer.objective)
     return [
         str(place),
-        plan.platform,
+        platform_marked(answer, plan),
         str(plan.n_accelerator),
         layout_words(plan),
         marked(answer.model, plan.precision),

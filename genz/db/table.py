@@ -186,7 +186,7 @@ def _own_units(cls: Any) -> dict[str, str]:
 
 
 def _of_accelerator(entry: Accelerator) -> dict[str, Any]:
-    return {"calibrated": bool(entry.kernel)}
+    return {"calibrated": entry.calibrated}
 
 
 def _of_platform(entry: Platform) -> dict[str, Any]:
@@ -205,6 +205,7 @@ def _of_platform(entry: Platform) -> dict[str, Any]:
         "link_bandwidth": inner.bandwidth if inner else None,
         "link_latency": inner.latency if inner else None,
         "power": chip.power,
+        "calibrated": chip.calibrated,
         "currency": paid.currency if paid else None,
         "price_date": paid.date if paid else None,
         "provider": paid.provider if paid else None,

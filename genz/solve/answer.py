@@ -182,7 +182,7 @@ class Sizing:
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per plan, best first."""
-        frame = pd.DataFrame([plan.to_row() | self._origin(plan) for plan in self.plans])
+        frame = pd.DataFrame([plan.to_row() | self._beside(plan) for plan in self.plans])
         frame.attrs["units"] = {
             "ttft": "s", "tpot": "s", "latency": "s", "throughput": "tokens/s", "rate": "1/s",
             "max_rate": "1/s", "cost_per_hour": "currency/h", "cost_per_million_token": "currency",
@@ -196,7 +196,7 @@ class Sizing:
         why = self.infeasible
         short = self.shortfall
         return {
-            "plans": [plan.to_dict() | self._origin(plan) for plan in self.plans],
+            "plans": [plan.to_dict() | self._beside(plan) for plan in self.plans],
             "next_cheaper": None
             if short is None
             else {
@@ -220,13 +220,15 @@ class Sizing:
             },
             "skipped": dict(self.skipped),
             "n_layout": self.n_layout,
-            "disaggregated": [plan.to_dict() | self._origin(plan) for plan in self.disaggregated],
+            "disaggregated": [plan.to_dict() | self._beside(plan) for plan in self.disaggregated],
             "elasticity": self.elasticity().to_dict("records") if self.plans else [],
         }
 
-    def _origin(self, plan: Plan | DisaggregatedPlan) -> dict[str, str]:
-        """Return what the formats of a plan do to the published weights."""
-        return {"origin": origin(self.model, plan.precision)}
+    def _beside(self, plan: Plan | DisaggregatedPlan) -> dict[str, Any]:
+        """Return what formats do to the published weights, and whether the devices have constants from measurements."""
+        chips = [self.platforms[name].accelerator for name in plan.platform.split("+")]
+        fitted = all(chip.calibrated for chip in chips)
+        return {"origin": origin(self.model, plan.precision), "calibrated": fitted}
 
     def explain(self) -> str:
         """Return the answer in words."""

@@ -19,6 +19,7 @@ from genz.solve.disaggregate import Link
 from genz.solve.disaggregate.answer import DisaggregatedPlan
 from genz.solve.formats import formats_tried
 from genz.solve.infeasible import reason
+from genz.solve.offered import offered
 from genz.solve.plans import plans_of
 from genz.solve.renting import Renting, Terms
 from genz.solve.shortfall import next_cheaper
@@ -36,7 +37,7 @@ def size(
     workload: Workload | str,
     objective: Objective | None = None,
     *,
-    platforms: Sequence[Platform | str] | None = None,
+    platforms: Sequence[Platform | str] | Platform | str | None = None,
     precision: Sequence[Precision | str] | Precision | str | None = None,
     parallel: Sequence[Parallel] | Parallel | None = None,
     engine: Sequence[Engine | str] | Engine | str | None = None,
@@ -63,8 +64,9 @@ def size(
         Lengths of prompt and output; see :meth:`Workload.mix` and :meth:`Workload.from_trace`.
     objective : Objective, optional
         Rate, limits, what they are on, budget, and ranking; default the workload's own, if that has a rate.
-    platforms : sequence of Platform or str, optional
-        Candidates; default all of the database with a price, or all real ones if plans are not ranked by cost.
+    platforms : Platform or str, or a sequence of them, optional
+        Candidates; default all of the database with a price, or all real ones if plans are not ranked by cost;
+        ``"calibrated"`` stands for those of them whose kernels have constants fitted to measurements.
     precision : Precision or str, or a sequence of them, optional
         Candidates, such as ``["native", "w8a8"]``; default the checkpoint's own, and ``"fp16"`` in place of bf16 on
         devices without it.
@@ -127,7 +129,7 @@ def size(
         raise InputError(msg)
     criterion = Criterion(objective, _confidence(confidence))
     terms = Terms(whole_node, inside_node, spare, elastic, _available(available))
-    found = _candidates(platforms, objective)
+    found = _distinct(offered(platforms, priced=objective.rank == "cost"))
     terms.check({p.name for p in found})
     engines = _engines(engine)
     cells = [
@@ -237,15 +239,3 @@ def _distinct(platforms: list[Platform]) -> list[Platform]:
             raise InputError(msg)
         seen.add(platform.name)
     return platforms
-
-
-def _candidates(platforms: Sequence[Platform | str] | None, objective: Objective) -> list[Platform]:
-    if platforms is not None:
-        names = [platforms] if isinstance(platforms, (str, Platform)) else list(platforms)
-        if not names:
-            msg = "platforms must name at least one platform, got none"
-            raise InputError(msg)
-        return _distinct([registry.platform(p) for p in names])
-    every = [registry.platform(p) for p in registry.list_platforms()]
-    real = [p for p in every if p.accelerator.generation != "concept"]
-    return [p for p in real if p.price is not None] if objective.rank == "cost" else real

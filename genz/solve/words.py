@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import floor, inf
 from typing import TYPE_CHECKING, Any
 
 from genz.core.unit import GB
 from genz.core.words import plural
 from genz.solve.formats import formats_in_words, narrower
+from genz.solve.plan import Plan
 
 if TYPE_CHECKING:
-    from genz.solve.answer import Infeasible, Plan, Shortfall, Sizing
+    from genz.solve.answer import Infeasible, Shortfall, Sizing
     from genz.solve.disaggregate.answer import DisaggregatedPlan
     from genz.spec.deployment import Objective
 
 __all__ = [
-    "cap_words", "duration", "explained", "layout_words", "level_words", "limited_times", "number", "share_words",
+    "cap_words", "duration", "explained", "layout_words", "level_words", "limited_times", "number", "platform_marked",
+    "share_words", "tilde", "unmeasured",
 ]  # fmt: skip
 
 _MEANING = {
@@ -74,7 +76,7 @@ def explained(answer: Sizing) -> str:
     ahead = apart if answer.ranking[0] is not best else []
     together = "Both phases together: " if ahead else ""
     lines = [*ahead, together + _what(answer, best), _times(answer, best), _why(best)]
-    lines += [*_unmeasured(answer, best), *_periods(answer, best)]
+    lines += [*_guessed(answer, best), *_periods(answer, best)]
     lines += [_proof(answer, best), _steps(answer, best)]
     if answer.shortfall is not None:
         lines.append(_next_cheaper(answer, answer.shortfall))
@@ -145,13 +147,32 @@ def _why(plan: Plan) -> str:
     )
 
 
-def _unmeasured(answer: Sizing, plan: Plan) -> list[str]:
-    """Return that the kernels of a device are estimates, where none of them was measured."""
-    chip = answer.platforms[plan.platform].accelerator
-    efficiency = answer.options.get("efficiency") or answer.engines[plan.engine].efficiency
-    if chip.kernel or efficiency == "ideal":
+def unmeasured(answer: Sizing, plan: Plan | DisaggregatedPlan) -> list[str]:
+    """Return the accelerators of a plan of which no kernel was measured; on the roofline nothing is to be measured."""
+    engine = answer.engines[plan.engine] if isinstance(plan, Plan) else answer.options["engine"]
+    if (answer.options.get("efficiency") or engine.efficiency) == "ideal":
         return []
-    return [f"No kernel of {chip.name} was measured: its times are estimates from the data sheet."]
+    chips = [answer.platforms[name].accelerator for name in plan.platform.split("+")]
+    return [chip.name for chip in chips if not chip.calibrated]
+
+
+def platform_marked(answer: Sizing, plan: Plan | DisaggregatedPlan) -> str:
+    """Return the platform of a plan, with a tilde where no kernel of it was measured."""
+    return plan.platform + (" ~" if unmeasured(answer, plan) else "")
+
+
+def tilde(answer: Sizing, plans: Iterable[Plan | DisaggregatedPlan]) -> str:
+    """Return what the tilde of :func:`platform_marked` stands for; empty where no plan has one."""
+    some = any(unmeasured(answer, plan) for plan in plans)
+    return "~ no kernel was measured, times are estimates from the data sheet" if some else ""
+
+
+def _guessed(answer: Sizing, plan: Plan | DisaggregatedPlan) -> list[str]:
+    """Return that the times of a plan are estimates, where they are."""
+    names = " and ".join(unmeasured(answer, plan))
+    if not names:
+        return []
+    return [f"No kernel of {names} was measured: its times are estimates from the data sheet."]
 
 
 def _periods(answer: Sizing, plan: Plan) -> list[str]:
@@ -182,15 +203,11 @@ def _proof(answer: Sizing, plan: Plan) -> str:
 
 def layout_words(plan: Plan | DisaggregatedPlan) -> str:
     """Return replicas and their layout: ``2 x TP4``; those of prefill and decode: ``1 x TP4 + 2 x TP2``."""
-    from genz.solve.plan import Plan
-
     return f"{plan.n_replica} x {plan.parallel.label}" if isinstance(plan, Plan) else plan.label
 
 
 def limited_times(plan: Plan | DisaggregatedPlan, objective: Objective) -> dict[str, float | None]:
     """Return the times that limits are on; None where a disaggregated plan does not know it [s]."""
-    from genz.solve.plan import Plan
-
     if isinstance(plan, Plan):
         return dict(plan.limited)
     times: dict[str, float | None] = {"latency": plan.latency}
@@ -225,7 +242,8 @@ def _apart(answer: Sizing) -> list[str]:
         f"in {best.precision.label} ({price})"
     )
     ahead = answer.ranking[0] is best
-    return [text + (", better than together." if ahead and answer.plans else ".")]
+    said = _guessed(answer, best) if ahead else []
+    return [text + (", better than together." if ahead and answer.plans else "."), *said]
 
 
 def _steps(answer: Sizing, plan: Plan) -> str:

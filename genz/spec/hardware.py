@@ -113,6 +113,11 @@ class Accelerator(Record):
             raise UnsupportedFormatError(self.name, number_format, self.peak_flop_rate) from None
 
     @property
+    def calibrated(self) -> bool:
+        """Whether kernels have constants fitted to measurements; else all have priors."""
+        return bool(self.kernel)
+
+    @property
     def usable_memory(self) -> Num:
         """Bytes of the fastest large tier that a program sees."""
         return self.memory_capacity if self.usable_capacity is None else self.usable_capacity

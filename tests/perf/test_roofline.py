@@ -131,6 +131,23 @@ def test_constants_of_a_library_and_of_a_variant_come_first(device):
     assert kernel_of(cache, "latent_decode", "bf16", "bf16_fp8") == FP8
 
 
+def test_kernels_for_narrower_weights_or_cache_that_nobody_measured_state_a_wider_error(device):
+    """Those of the format stand in; others that are as wide, or have constants, state their own."""
+    one = {"bf16": GEMM, "bf16_int4": FP8.replace(error_apart=0.05), "fp8": GEMM}
+    known = device.replace(kernel={"gemm": one, "experts": {"bf16": GEMM.replace(error=0.7)}})
+    error = lambda *a: kernel_of(known, *a).error  # noqa: E731
+    assert error("gemm", "bf16", "bf16_int4") == error("gemm", "fp8", "fp8_block") == 0.1
+    assert error("gemm", "bf16", "bf16_mxfp4") == error("gemm", "fp8", "fp8_nvfp4") == 0.56
+    assert error("experts", "bf16", "bf16_int4") == 0.7
+    assert error("attention_decode", "bf16", "bf16_fp8") == 0.29
+    assert error("attention_decode", "bf16", "bf16_paged") == PRIOR["attention_decode"].error
+    assert kernel_of(known, "gemm", "bf16", "bf16_mxfp4").error_apart == 0.0
+    only = device.replace(kernel={"experts": {"bf16": FP8.replace(error_apart=0.05)}})
+    assert kernel_of(only, "experts", "bf16", "bf16_mxfp4").error_apart == 0.57
+    own, other = (kernel_of(known, "gemm", "bf16", v) for v in ("bf16", "bf16_mxfp4"))
+    assert other.replace(error=own.error) == own
+
+
 def test_constants_have_operators_on_the_first_axis(device, zoo):
     from genz.ops.work import Operator
 

@@ -119,6 +119,14 @@ def test_an_unstable_load_is_a_value(zoo, cluster):
     assert below.stable.tolist() == [True, False]
 
 
+@pytest.mark.parametrize("rate", [1e-3, 1e9])
+def test_requests_for_one_token_end_with_it(zoo, cluster, rate):
+    """However long a further one would take: at no load, and where there is no steady one."""
+    done = served(zoo["gqa"], cluster, load(output=1), rate=rate, engine=BUDGET)
+    assert done.latency == done.ttft
+    assert np.isfinite(done.latency) == done.stable
+
+
 def test_a_root_that_was_not_found_is_said(zoo, cluster, monkeypatch):
     done = served(zoo["gqa"], cluster, load(), n_client=[1, 16], engine=BUDGET)
     assert done.converged.tolist() == [True, True]

@@ -1,8 +1,10 @@
 """One step: parts, bounds, errors, and what changes it in which direction."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
+import genz
 from genz.core.errors import InputError, UnknownNameError, UnsupportedFormatError
 from genz.serve.generate import generate
 from genz.serve.memory import memory
@@ -63,6 +65,19 @@ def test_operators_add_up_to_the_step(zoo, cluster, calibrated):
     np.testing.assert_allclose(frame.groupby("case")["traffic"].sum() * 2, step.traffic, rtol=1e-12)
     assert set(frame["bound"]) <= {"compute", "memory", "network"}
     assert frame.attrs["units"]["traffic"] == "B"
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (1, 2), (2, 3)])
+@pytest.mark.parametrize("engine", ["ideal", "vllm_0_24"])
+def test_operators_of_cases_with_several_axes_are_those_in_a_row(shape, engine):
+    """Case by case in the order of the memory."""
+    batch = np.arange(1, 1 + np.prod(shape))
+    asked = {"context": 100, "parallel": Parallel(tensor=2, pipeline=2), "engine": engine}
+    found, flat = (
+        genz.decode("mixtral_8x7b", "h100_sxm_8", batch=b, **asked).operators()
+        for b in (batch.reshape(shape), batch)
+    )
+    pd.testing.assert_frame_equal(found, flat)
 
 
 @pytest.mark.parametrize("phase", ["prefill", "decode"])

@@ -371,3 +371,34 @@ def test_phases_with_other_layouts_keep_their_own_times():
         prefill_parallel=[four], decode_parallel=[decode.parallel], equal=("decode",)
     ).plan.of("decode")[0]
     assert decode.time == pytest.approx(alone.time, rel=1e-9)
+
+
+@pytest.mark.parametrize("platform", ["a100_40_sxm_8", "v100_sxm_8"])
+def test_small_devices_keep_the_limits_that_their_servers_start_with(platform):
+    """Below 70 GiB a step has 2,048 tokens, so four prompts of 600 do not pass at once: the engine told so says the same."""
+    short = genz.Workload.of(600, 300)
+    asked = {"objective": LIMITS, "workload": short, "model": "llama3_8b", "prefill": platform}
+    layouts = [genz.Parallel(tensor=t, pipeline=p) for t in (1, 2, 4) for p in (1, 2)]
+    some = dict.fromkeys(("prefill_parallel", "decode_parallel"), layouts)
+    precision = "fp16" if platform.startswith("v100") else "bf16"
+    engine = genz.engine("vllm_0_24")
+    told = engine.replace(max_token=engine.small_max_token, max_sequence=engine.small_max_sequence)
+    own, same = (
+        solved(**asked, **some, precision=precision, engine=one).plan for one in (engine, told)
+    )
+    assert engine.max_token > told.max_token == 2048
+    assert own.label == same.label
+    assert [own.ttft, own.tpot, own.max_rate] == [same.ttft, same.tpot, same.max_rate]
+    assert max(pool.batch for pool in own.of("prefill")) * 600 <= 2048
+
+
+def test_one_sizing_takes_small_and_large_devices():
+    """Each has the answer that it has alone."""
+    layouts = [genz.Parallel(tensor=t, pipeline=p) for t in (4, 8) for p in (1, 2)]
+    two = ["a100_40_sxm_8", "h100_sxm_8"]
+    asked = {"parallel": layouts, "disaggregated": True}
+    both = genz.size(MODEL, CHAT, LIMITS, platforms=two, **asked)
+    alone = [genz.size(MODEL, CHAT, LIMITS, platforms=[p], **asked) for p in two]
+    found = {p.platform: p for p in both.disaggregated}
+    assert found == {p.platform: p for one in alone for p in one.disaggregated}
+    assert set(found) == set(two)

@@ -3,6 +3,7 @@
 import pytest
 
 import genz
+from genz.solve.words import platform_marked, tilde
 
 WORKLOAD = genz.Workload.of(2000, 300)
 GOAL = genz.Objective(rate=8.0, ttft=1.0, tpot=0.050)
@@ -120,3 +121,32 @@ def test_of_several_engines_each_plan_names_its_own():
     assert answer.to_dict()["next_cheaper"]["engine"] == short.engine
     alone = _sized("h100_sxm_8", goal, engine=answer.best.engine).explain()
     assert f"with {answer.best.engine}" not in alone
+
+
+def test_tables_mark_devices_without_measured_kernels(tmp_path):
+    """In the terminal and on the page; the frame has a column, and on the roofline nothing is marked."""
+    two = ["mi300x_8", "h100_sxm_8"]
+    goal = GOAL.replace(rate=20.0)
+    answer = genz.size("llama3_8b", WORKLOAD, goal, platforms=two)
+    told = {"mi300x_8": "mi300x_8 ~", "h100_sxm_8": "h100_sxm_8"}
+    assert {p.platform: platform_marked(answer, p) for p in answer.plans} == told
+    known = dict(zip(*(answer.to_frame()[c] for c in ("platform", "calibrated")), strict=True))
+    assert known == {"mi300x_8": False, "h100_sxm_8": True}
+    assert [p["calibrated"] for p in answer.to_dict()["plans"]] == list(known.values())
+    note = "~ no kernel was measured, times are estimates from the data sheet"
+    assert note in answer.report(tmp_path / "a.html").read_text(encoding="utf-8")
+    bound = genz.size("llama3_8b", WORKLOAD, goal, platforms=two, engine="ideal")
+    assert {platform_marked(bound, p) for p in bound.plans} == set(two)
+    assert (tilde(answer, answer.plans), tilde(bound, bound.plans)) == (note, "")
+
+
+def test_disaggregated_plans_on_devices_without_measured_kernels_are_told():
+    """Where such a plan is the first."""
+    answer = genz.size(
+        "llama3_8b", genz.Workload.of(2000, 300), GOAL.replace(ttft=0.3, tpot=0.012, rate=60.0),
+        platforms=["mi300x_8"], parallel=[genz.Parallel(tensor=t) for t in (1, 2, 4)], disaggregated=True,
+        link=5e10,
+    )  # fmt: skip
+    assert answer.ranking[0] in answer.disaggregated
+    text = "No kernel of amd_mi300x was measured: its times are estimates from the data sheet."
+    assert text in answer.explain().splitlines()

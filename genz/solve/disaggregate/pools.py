@@ -56,6 +56,24 @@ class Question:
         """Whether the sum of both phases is limited."""
         return self.limit("latency") < np.inf
 
+    def used(self, own: str, time: Callable[[float | None], FloatArray], left: float) -> FloatArray:
+        """Return the time of a phase over what limits it, its own limit or what the latency leaves; 0 without either [1].
+
+        Parameters
+        ----------
+        own : {"ttft", "tpot"}
+            Limit of the phase.
+        time : callable
+            Takes the level of a limit and returns the time. [s]
+        left : float
+            Part of the limit on latency, where there is one. [s]
+        """
+        limits = {own: self.limit(own), "latency": left if self.sums else np.inf}
+        some = {name: limit for name, limit in limits.items() if limit != np.inf}
+        times = {q: time(q) for q in {self.levels[name] for name in some}}
+        used = [times[self.levels[name]] / limit for name, limit in some.items()]
+        return np.maximum.reduce(used) if used else np.zeros(())
+
 
 @dataclass(frozen=True, eq=False)
 class PrefillPool:
@@ -65,13 +83,18 @@ class PrefillPool:
     question: Question
 
     @cached_property
+    def budget(self) -> Num | None:
+        """Tokens of a step at most, for each case or all; None: no limit."""
+        return self.cases.engines.max_token
+
+    @cached_property
     def together(self) -> FloatArray:
-        """Prompts that may pass together, shape (n_together, 1)."""
-        engine = self.cases.options["engine"]
-        budget = float(BUDGET if engine.max_token is None else engine.max_token)
-        most = int(np.clip(budget / self.new, 1.0, _MOST_TOGETHER))
-        found: FloatArray = np.exp2(np.arange(int(np.log2(most)) + 1.0))
-        return found[:, np.newaxis]
+        """Prompts that may pass together: powers of two within the budget of a case, shape (n_together, n_case)."""
+        budget = BUDGET if self.budget is None else self.budget
+        most = np.clip(np.floor(budget / self.new), 1.0, _MOST_TOGETHER)
+        power = np.broadcast_to(np.floor(np.log2(most)), (self.cases.n_case,))
+        tried = np.arange(power.max() + 1.0)[:, np.newaxis]
+        return np.asarray(np.exp2(np.minimum(tried, power)))
 
     @property
     def new(self) -> float:
@@ -130,21 +153,18 @@ class PrefillPool:
 
     def use(self, arrivals: FloatArray, ceiling: float) -> FloatArray:
         """Return the time to first token over what limits it: the limit, or the ceiling [1]."""
-        levels, ttft = self.question.levels, self.replica.ttft
-        used = _over(ttft(arrivals, levels["ttft"]), self.question.limit("ttft"))
-        if self.question.sums:
-            used = np.maximum(used, ttft(arrivals, levels["latency"]) / ceiling)
-        return used
+        return self.question.used("ttft", lambda q: self.replica.ttft(arrivals, q), ceiling)
 
     def gap(self, size: float) -> FloatArray:
         """Return what of a move shows, where the smaller replica has so many accelerators [s].
 
         The stages of a pipeline send their own layers while later ones compute; the last one decides.
         """
-        engine, replica = self.cases.engines, self.replica
-        chunk = np.inf if engine.max_token is None else engine.max_token
+        replica, chunk = self.replica, np.inf if self.budget is None else self.budget
         stage = self.cases.degrees["pipeline"]
-        pieces = np.ceil(self.cases.model.n_layer / stage) * max(np.ceil(self.new / chunk), 1.0)
+        pieces = np.ceil(self.cases.model.n_layer / stage) * np.maximum(
+            np.ceil(self.new / chunk), 1.0
+        )
         hit = 1.0 - self.new / _mean(self.cases.workload.prompt)
         sent = replica.most * self.moved
         return np.asarray(
@@ -197,13 +217,9 @@ class DecodePool:
         """Return the mean or a percentile of the time per token; caches wait for the links of their receiver [s]."""
         return self.replica.tpot(load, gap + self.arriving(load.rate), q)
 
-    def use(self, load: DecodeLoad, gap: Num, left: Num) -> FloatArray:
+    def use(self, load: DecodeLoad, gap: Num, left: float) -> FloatArray:
         """Return the time per token over what limits it: the limit, or what is left of the latency [1]."""
-        levels = self.question.levels
-        used = _over(self.tpot(load, gap, levels["tpot"]), self.question.limit("tpot"))
-        if self.question.sums:
-            used = np.maximum(used, self.tpot(load, gap, levels["latency"]) / left)
-        return used
+        return self.question.used("tpot", lambda q: self.tpot(load, gap, q), left)
 
     def arriving(self, rate: FloatArray) -> FloatArray:
         """Return the mean wait of a cache for the links of its receiver [s]."""
@@ -260,11 +276,6 @@ def largest(within: Callable[[FloatArray], Any], high: FloatArray) -> FloatArray
         ok = within(middle)
         low, top = np.where(ok, middle, low), np.where(ok, top, middle)
     return np.where(all_, high, np.where(some, low, 0.0))
-
-
-def _over(time: FloatArray, limit: float) -> FloatArray:
-    """Return a time over its limit; without one 0, be the time infinite [1]."""
-    return np.zeros(time.shape) if limit == np.inf else np.asarray(time / limit)
 
 
 def _mean(lengths: Lengths) -> float:

@@ -176,7 +176,7 @@ def _workers(
     pool: PrefillPool | DecodePool, phase: str, rows: dict[str, Any], some: BoolArray
 ) -> list[tuple[Worker, int, int]]:
     """Return the workers that no other of their platform replaces, with their places."""
-    cases, together = pool.cases, pool.together.ravel()
+    cases, together = pool.cases, np.broadcast_to(pool.together, some.shape)
     chosen = np.argwhere(some)
     at = tuple(chosen.T)
     size = np.broadcast_to(pool.size, some.shape)
@@ -190,7 +190,7 @@ def _workers(
         platform = cases.platforms[place[k, j]]
         layout = Parallel(**{n: int(v[j]) for n, v in cases.degrees.items()})
         n, price = int(size[k, j]), platform.price
-        more = f", {together[k]:g} together" if together[k] > 1.0 else ""
+        more = f", {together[k, j]:g} together" if together[k, j] > 1.0 else ""
         worker = Worker(
             name=f"{platform.name} {layout.label}{more}", phase=phase, n_accelerator=n,
             rate=float(rows["rate"][k, j]), cost_per_hour=None if price is None else float(price) * n,

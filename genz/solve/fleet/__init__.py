@@ -35,7 +35,7 @@ _AROUND, _MOMENT = 0.25, 0.05
 
 def fleet(
     load: Load | Sequence[Load],
-    platforms: Sequence[Platform | str] | None = None,
+    platforms: Sequence[Platform | str] | Platform | str | None = None,
     *,
     throughput: Any = None,
     model: Model | str | None = None,
@@ -62,8 +62,9 @@ def fleet(
     ----------
     load : Load or sequence of Load
         Requests by size; several loads for several models, or limits that differ.
-    platforms : sequence of Platform or str, optional
-        Candidates; default all of the database with a price, or all that ``throughput`` names.
+    platforms : Platform or str, or a sequence of them, optional
+        Candidates; default all of the database with a price, or all that ``throughput`` names; ``"calibrated"`` stands
+        for those of the database with a price whose kernels have constants fitted to measurements.
     throughput : array_like, shape (n_bucket, n_platform), or pandas.DataFrame, optional
         Measured requests per second of one replica, 0 where it cannot serve a bucket; platforms may then have any names. A
         frame has the columns ``prompt``, ``output`` and one per platform, or ``platform`` and ``throughput``;

@@ -16,6 +16,7 @@ from genz.solve.fleet.columns import Columns, predicted
 from genz.solve.fleet.load import Load
 from genz.solve.fleet.measured import measured, platforms_of
 from genz.solve.fleet.programme import Problem
+from genz.solve.offered import named, offered
 from genz.spec.deployment import Objective, Parallel
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
@@ -76,7 +77,7 @@ def checked_loads(
 
 def columns_of(
     loads: tuple[Load, ...],
-    platforms: Sequence[Platform | str] | None,
+    platforms: Sequence[Platform | str] | Platform | str | None,
     throughput: Any,
     given: Mapping[str, Any],
 ) -> tuple[Columns, dict[str, float | None]]:
@@ -102,9 +103,8 @@ def columns_of(
     InputError
         If an argument breaks its rule, or says how to predict what was measured.
     """
-    several = None if platforms is None else _listed(platforms)
     if throughput is None:
-        return _predicted(loads, several, dict(given))
+        return _predicted(loads, platforms, dict(given))
     for name in given:
         if name != "parallel":
             msg = f"{name} is for predicted throughput, got it together with a measured one"
@@ -113,7 +113,7 @@ def columns_of(
     if not isinstance(parallel, Parallel):
         msg = f"parallel must be the layout of the measured replicas, got {parallel!r:.80}"
         raise InputError(msg)
-    some = platforms_of(throughput) if several is None else several
+    some = platforms_of(throughput) if platforms is None else named(platforms)
     names = [p.name if isinstance(p, Platform) else str(p) for p in some]
     _differ(names)
     known = set(registry.list_platforms())
@@ -126,31 +126,21 @@ def columns_of(
 
 
 def _predicted(
-    loads: tuple[Load, ...], some: list[Platform | str] | None, given: dict[str, Any]
+    loads: tuple[Load, ...],
+    platforms: Sequence[Platform | str] | Platform | str | None,
+    given: dict[str, Any],
 ) -> tuple[Columns, dict[str, float | None]]:
     for one in loads:
         if one.model is None:
             msg = f"model must be given where throughput is not, load {one.name!r} names none"
             raise InputError(msg)
-    if some is None:
-        every = [registry.platform(p) for p in registry.list_platforms()]
-        found = [p for p in every if p.price is not None and p.accelerator.generation != "concept"]
-    else:
-        found = [registry.platform(p) for p in some]
+    found = offered(platforms, priced=True)
     _differ([p.name for p in found])
     precision = given.pop("precision", None)
     columns = predicted(
         loads, found, precision, given.pop("parallel", None), given.pop("tpot_from", "first_token"), given
     )  # fmt: skip
     return columns, {p.name: None if p.price is None else float(p.price) for p in found}
-
-
-def _listed(platforms: Sequence[Platform | str] | Platform | str) -> list[Platform | str]:
-    some = [platforms] if isinstance(platforms, (str, Platform)) else list(platforms)
-    if not some:
-        msg = "platforms must name at least one platform, got none"
-        raise InputError(msg)
-    return some
 
 
 def _differ(names: Sequence[str]) -> None:

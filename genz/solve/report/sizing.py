@@ -29,7 +29,16 @@ from genz.solve.report.page import (
     table,
     tiles,
 )
-from genz.solve.words import duration, layout_words, level_words, limited_times, number, share_words
+from genz.solve.words import (
+    duration,
+    layout_words,
+    level_words,
+    limited_times,
+    number,
+    platform_marked,
+    share_words,
+    tilde,
+)
 from genz.spec.hardware import Platform
 
 __all__ = ["written"]
@@ -181,8 +190,8 @@ def _ranked(answer: Sizing, unit: str) -> Markup:
     words = f"{title} ({unit})" if column == "cost_per_hour" and unit else title
     shown = frames.plans(answer, _SHOWN)
     text = f"The best plan of each platform and precision, ranked by {answer.objective.rank}."
-    note = star(answer.model, [plan.precision for plan in answer.ranking])
-    text += f" {note}." if note else ""
+    notes = star(answer.model, [p.precision for p in answer.ranking]), tilde(answer, answer.ranking)
+    text += "".join(f" {note}." for note in notes if note)
     rows = [_row(answer, place, plan) for place, plan in enumerate(answer.ranking, 1)]
     first = table(_COLUMNS, rows[:_SHOWN], mark=0, tight=True)
     bars = [drawn(cost_bars(shown, value=column, title=words), "plans", text)] if len(shown) else []
@@ -201,7 +210,7 @@ def _row(answer: Sizing, place: int, plan: Plan | DisaggregatedPlan) -> tuple[ob
     times = _times_of(answer, plan)
     memory = f"{plan.memory / GB:.3g} GB" if isinstance(plan, Plan) else DASH
     return (
-        place, plan.platform, plan.n_accelerator, layout_words(plan).replace(" x ", f" {BY} "),
+        place, platform_marked(answer, plan), plan.n_accelerator, layout_words(plan).replace(" x ", f" {BY} "),
         marked(answer.model, plan.precision), *(times[n] for n in _LIMITS),
         parts.rent(plan.cost_per_hour, ""), parts.rent(plan.cost_per_million_token, ""),
         f"{plan.energy_per_token:.3g}", memory, plan.binding_limit,

@@ -1,0 +1,59 @@
+"""What stands in for kernels that nobody measured, on held-out rows of some that were: their own constants are taken away."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import genz
+from genz.perf.efficiency import WIDENED
+from genz.solve.accuracy import coverage
+from genz.solve.measured.files import platform_name, read_table
+from genz.solve.measured.kinds import kinds, parts
+from genz.solve.measured.predict import log_error, predicted_time
+from genz.solve.measured.work import variant_of
+
+#: Tables of a class, and formats of which further kernels were measured: of products, or of the cache beside bf16.
+TABLES = {
+    "attention_prefill": ("attn_context_*", ["fp8"]),
+    "attention_decode": ("attn_generation_*", ["fp8"]),
+    "gemm": ("gemm_a100_*trtllm*", ["int4_wo", "int8_wo"]),
+    "experts": ("moe_*_sxm_*", ["int4_wo", "w4a16_mxfp4"]),
+}
+
+
+def _judged(kernel, table, narrow):
+    """Log of measured over predicted time of held-out rows without constants of their own, and the error stated."""
+    platform, software, rows = genz.platform(platform_name(table.device)), table.engine, table.rows
+    cached = kernel.startswith("attention")
+    rows = rows[rows["cache_format" if cached else "format"] == narrow]
+    rows = rows[rows["format"] == "bf16"] if cached else rows
+    formats = ("bf16", narrow) if cached else (narrow, "")
+    if len(rows):
+        rows = rows[(kinds(rows, platform) == kernel) & (np.asarray(parts(rows)) == "held_out")]
+    if rows.empty:
+        return np.zeros(0), np.zeros(0)
+    known = _without(platform, kernel, variant_of(*formats))
+    off = np.log(rows["time"].to_numpy() / predicted_time(rows, known, software))
+    error = log_error(known, kernel, formats[0], software, formats[1], rows)
+    return off, np.broadcast_to(error, off.shape)
+
+
+def _without(platform, kernel, variant):
+    """Return a platform that has no constants of a variant."""
+    chip = platform.accelerator
+    plain = {n: k for n, k in chip.kernel[kernel].items() if not n.startswith(variant)}
+    return platform.replace(accelerator=chip.replace(kernel={**chip.kernel, kernel: plain}))
+
+
+@pytest.mark.skipif("GENZ_DATA" not in os.environ, reason="GENZ_DATA names no measurements")
+@pytest.mark.parametrize("kernel", list(WIDENED))
+def test_the_error_of_stand_ins_holds_nine_of_ten_rows(kernel):
+    """Over all tables of the class, on rows that its value was not read from; within a tenth, as devices differ."""
+    pattern, formats = TABLES[kernel]
+    tables = [read_table(path) for path in Path(os.environ["GENZ_DATA"]).glob(pattern)]
+    found = [_judged(kernel, table, narrow) for table in tables for narrow in formats]
+    off, error = map(np.concatenate, zip(*found, strict=True))
+    assert len(off) > 1000
+    assert coverage(off, error) == pytest.approx(0.9, abs=0.1)
