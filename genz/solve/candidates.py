@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,7 +160,7 @@ def _check_formats(model: Model, platform: Platform, precision: Precision) -> No
 def _wanted(parallel: Any) -> list[Parallel] | None:
     if parallel is None:
         return None
-    many = [parallel] if isinstance(parallel, Parallel) else list(parallel)
+    many = list(parallel) if isinstance(parallel, Iterable) else [parallel]
     if not many:
         msg = "parallel must name at least one layout, got none"
         raise InputError(msg)

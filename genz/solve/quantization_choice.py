@@ -143,7 +143,10 @@ class QuantizationChoice:
 def choose_quantization(
     model: Model | str,
     platform: Platform | str,
-    schemes: Sequence[GroupQuantization | Precision | str] = SCHEMES,
+    schemes: Sequence[GroupQuantization | Precision | str]
+    | GroupQuantization
+    | Precision
+    | str = SCHEMES,
     *,
     batch: int = 1,
     context: int,
@@ -160,7 +163,7 @@ def choose_quantization(
         Model.
     platform : Platform or str
         Platform.
-    schemes : sequence of GroupQuantization, Precision or str
+    schemes : GroupQuantization, Precision or str, or a sequence of them
         Tried one by one, so that the answers are exact; formats that differ between mixers, dense layers and experts
         are a ``Precision``.
     batch, context : int
@@ -189,6 +192,8 @@ def choose_quantization(
     >>> found.widest.scheme, found.fastest.scheme
     ('int4 g32 oc', 'int2 g64 oc')
     """
+    if isinstance(schemes, (str, Precision, GroupQuantization)):
+        schemes = [schemes]
     if not len(schemes):
         msg = "schemes must name at least one scheme, got none"
         raise InputError(msg)

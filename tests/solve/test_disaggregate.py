@@ -402,3 +402,35 @@ def test_one_sizing_takes_small_and_large_devices():
     found = {p.platform: p for p in both.disaggregated}
     assert found == {p.platform: p for one in alone for p in one.disaggregated}
     assert set(found) == set(two)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            {"workload": genz.Workload.of([2000, 100], 300)},
+            r"mean must be one number for a plan, got shape \(2,\)",
+        ),
+        (
+            {"objective": LIMITS.replace(tpot=[0.05, 0.1])},
+            r"tpot must be one number for a plan, got shape \(2,\)",
+        ),
+        ({"prefill": None}, "platform must be a name or a Platform, got None"),
+        (
+            {"prefill": genz.stack_platforms(["h100_sxm_8", "b200_8"])},
+            "of h100_sxm_8,b200_8 must be one number for a plan",
+        ),
+        (
+            {"available": {"b200_8": 1}},
+            "available must name platforms of the question, got 'b200_8'",
+        ),
+        ({"available": 8}, "available must be a mapping of platforms to accelerators, got 8"),
+        (
+            {"prefill_parallel": 8},
+            "parallel must be a Parallel of one layout, or a sequence of them, got 8",
+        ),
+    ],
+)
+def test_what_is_no_single_question_is_refused(changes, text):
+    with pytest.raises(InputError, match=text):
+        solved(**changes)
