@@ -311,6 +311,22 @@ class TestEstimate:
         assert genz(*ESTIMATE, "--html", page).exit_code == 0
         assert "llama3_8b" in page.read_text()
 
+    def test_a_single_token_has_no_time_per_further_one(self):
+        words = [
+            "estimate",
+            "llama3_8b",
+            "--platform",
+            "h100_sxm_8",
+            "--prompt",
+            "500",
+            "--output",
+            "1",
+        ]
+        (row,) = [
+            line for line in genz(*words).stdout.splitlines() if line.strip().startswith("tpot")
+        ]
+        assert row.split() == ["tpot", "0", "s", "no", "further", "token"]
+
 
 class TestRequirements:
     def test_table_and_json(self):
@@ -327,6 +343,12 @@ class TestRequirements:
         result = genz(*NEED, "--platform", "h100_sxm_8", "--ttft", "1us")
         assert result.exit_code == 1
         assert "none suffices" in result.stdout
+
+    def test_what_any_number_meets(self):
+        words = ["requirements", "llama3_8b", "--prompt", "500", "--output", "1", "--tpot", "9ms"]
+        shown = genz(*words).stdout.splitlines()
+        (row,) = [line for line in shown if "memory bandwidth" in line]
+        assert row.split() == ["memory", "bandwidth", "any", "will", "do", "TB/s", "none"]
 
 
 class TestFigures:

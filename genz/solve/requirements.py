@@ -36,6 +36,8 @@ _RANGE = {
 class Requirements:
     """Least numbers per accelerator; every field has the shape of the cases.
 
+    Where any number will do, as no limit hangs on it, it is the end of the range of the search, and its binding ``none``.
+
     Attributes
     ----------
     flop_rate : ndarray
