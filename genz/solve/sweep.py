@@ -116,6 +116,7 @@ class _Numeric:
     size: int
     values: Any
     columns: Mapping[str, Any]
+    units: Mapping[str, str]
 
     def at(self, index: IntArray) -> Any:
         return self.values.take(index) if isinstance(self.values, Record) else self.values[index]
@@ -130,7 +131,8 @@ def _axes(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[_Named], l
         if isinstance(value, Record) and value.shapes:
             shape = np.broadcast_shapes(*value.shapes)
             columns = {n: np.broadcast_to(v, shape).ravel() for n, v in value.varying().items()}
-            numeric.append(_Numeric(name, math.prod(shape), value, columns))
+            units = value.varying_units()
+            numeric.append(_Numeric(name, math.prod(shape), value, columns, units))
         elif isinstance(value, (list, tuple, range, np.ndarray)):
             points = list(value.ravel()) if isinstance(value, np.ndarray) else list(value)
             if not points:
@@ -138,7 +140,8 @@ def _axes(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[_Named], l
                 raise InputError(msg)
             if all(isinstance(p, (int, float, np.number)) for p in points):
                 array = np.asarray(points)
-                numeric.append(_Numeric(name, array.size, array, {name: array}))
+                units = {name: unit_of(name)}
+                numeric.append(_Numeric(name, array.size, array, {name: array}, units))
             else:
                 items = [_resolved(name, p) for p in points]
                 named.append(_Named(name, tuple((name, i) for i in items), _labels(points)))
@@ -301,7 +304,8 @@ def _frame(
     data = data | _results(tasks, blocks, total) | data  # a result never hides an axis of its name
     frame = pd.DataFrame(data, copy=False)
     known = set(data) - {a.name for a in named} - {"bound", "reason", "feasible"}
-    frame.attrs["units"] = {name: unit_of(name) for name in frame.columns if name in known}
+    own = {name: unit for axis in numeric for name, unit in axis.units.items()}
+    frame.attrs["units"] = {n: own.get(n, unit_of(n)) for n in frame.columns if n in known}
     return frame
 
 

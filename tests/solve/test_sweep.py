@@ -168,3 +168,25 @@ def test_what_is_no_prediction_is_refused(function, given, message):
     arguments = {"model": "llama3_8b", "platform": "h100_sxm_1", "batch": [1, 2]} | given
     with pytest.raises(genz.InputError, match=message):
         genz.sweep(function, **arguments)
+
+
+def test_units_are_those_of_results_and_of_the_fields_that_vary():
+    h100 = genz.platform("h100_sxm_8")
+    peaks = {f: p * np.array([1.0, 2.0]) for f, p in h100.accelerator.peak_flop_rate.items()}
+    network = (h100.network[0].replace(latency=np.array([1e-6, 2e-6])), *h100.network[1:])
+    platforms = h100.replace(price=[1.0, 2.0], peak_flop_rate=peaks, network=network)
+    work = genz.Workload.of(1000, 100)
+    frame = genz.sweep(
+        genz.served, model="llama3_8b", platform=platforms, workload=work, rate=[1.0, 2.0]
+    )
+    units = frame.attrs["units"]
+    assert (
+        units["price"] == "currency/h"
+    )  # the axis: rent of an accelerator, and no longer that of a replica
+    assert (units["peak_flop_rate_bf16"], units["network_0_latency"]) == ("flop/s", "s")
+    alone = genz.served("llama3_8b", h100, work, rate=1.0).to_frame().attrs["units"]
+    for names, unit in (
+        (("ttft", "ttft_std", "tpot_std", "latency_std"), "s"), (("rate", "stable_rate"), "1/s"), (("power",), "W"),
+    ):  # fmt: skip
+        assert {units[n] for n in names} == {alone[n] for n in names} == {unit}
+    assert alone["price"] == "currency/s"
