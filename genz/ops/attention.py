@@ -143,12 +143,12 @@ def _sequence_messages(
     messages = []
     for s in site.streams:
         if s.phase == "prefill":
-            size = site.act * s.batch * s.new * key_value
+            size = site.carried * s.batch * s.new * key_value
             messages.append(
                 Message("keys", "all_gather", group, count, size, site.sequence, site.tensor)
             )
         else:
-            size = site.act * s.batch * s.beams * s.new * out
+            size = site.carried * s.batch * s.beams * s.new * out
             messages.append(
                 Message("partial", "all_reduce", group, count, size, site.sequence, site.tensor)
             )

@@ -53,7 +53,8 @@ def experts(
     experts are dense. The operator is that of the busiest group.
     """
     width, row = site.model.width, site.row
-    router = gemm(site, "router", "norm", group, count, row, width, part.n_expert)
+    scores = part.n_expert + (1 if part.shared_gate else 0)  # the shared experts' gate is one more
+    router = gemm(site, "router", "norm", group, count, row, width, scores)
     inner = shard(part.width, site.stage / site.expert)
     routed = routed_experts(
         site, group, count, width, inner, part.n_expert, part.n_active, gated=part.gated
@@ -123,7 +124,8 @@ def _expert_messages(site: Site, part: Experts, group: int, count: float) -> lis
     sent = size / site.tensor * groups * (site.stage / site.expert)
     return [
         reduce,
-        Message("dispatch", "all_to_all", group, apart, sent, site.stage),
+        # Tokens go out in the format of the experts' inputs, and come back summed.
+        Message("dispatch", "all_to_all", group, apart, sent * site.act / site.carried, site.stage),
         Message("combine", "all_to_all", group, apart, sent, site.stage),
         Message("gather", "all_gather", group, apart, size, site.tensor),
     ]

@@ -92,7 +92,7 @@ def _first(site: Site) -> tuple[list[Operator], list[Message]]:
     if model.embedding_width:
         kind = "embedding"
         operators.append(gemm(site, "embedding_up", kind, FIRST, 1.0, row, narrow, model.width))
-    size = site.act * row * narrow if model.embedding_width else site.residual
+    size = site.carried * row * narrow if model.embedding_width else site.residual
     return operators, [Message("embedding", "all_reduce", FIRST, 1.0, size, site.tensor)]
 
 
@@ -107,7 +107,7 @@ def _last(site: Site) -> tuple[list[Operator], list[Message]]:
         operators.append(gemm(site, "head_down", "embedding", LAST, 1.0, row, model.width, narrow))
     local = shard(model.vocabulary, site.tensor)
     operators.append(gemm(site, "head", "embedding", LAST, 1.0, row, narrow, local))
-    size = site.act * row * model.vocabulary
+    size = site.carried * row * model.vocabulary
     return operators, [Message("logits", "all_gather", LAST, 1.0, size, site.tensor)]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
 from genz.core.typing import FloatArray, Num
@@ -22,7 +25,9 @@ def latent_attention(
 
     Heads are dealt to the tensor ranks; the latent cache and the down-projections stay whole on each.
     Prefill expands keys and values of all visible tokens from the latent; decode folds the expansion into
-    query and output and attends to the latent itself (DeepSeek-V2, arXiv 2405.04434, section 2.1).
+    query and output and attends to the latent itself (DeepSeek-V2, arXiv 2405.04434, section 2.1). With a sparse
+    index prefill does what multiplies less: all pairs under a mask, expanded, or the selected ones, absorbed, as
+    a query's own selection leaves no expanded keys to share (DeepSeek-V3.2, section 2.1).
     """
     width, row = site.model.width, site.row
     head = heads(mixer.n_head, site.tensor)
@@ -40,7 +45,7 @@ def latent_attention(
         operators.append(gemm(site, "query_up", "mixer", group, count, row, rank, query))
     operators.append(rotary(site, group, count, query + latent, latent))
     for s in site.streams:
-        parts = _naive if s.phase == "prefill" else _absorbed
+        parts = _expanded if s.phase == "prefill" else _absorbed
         operators += parts(site, mixer, s, group, count, head)
         if mixer.n_index_head:
             operators += _index(site, mixer, s, group, count)
@@ -50,6 +55,9 @@ def latent_attention(
     messages += _sequence_messages(site, mixer, group, count, head)
     return operators, messages
 
+
+#: Attention to every token before.
+_DENSE = Attention(n_head=1, n_kv_head=1, head_dim=1)
 
 #: Queries and keys of a prefill tile, and heads of a decode tile, of latent kernels, which move whole ones.
 _TILE = 64.0
@@ -69,26 +77,46 @@ def _visible(mixer: LatentAttention, stream: Stream) -> tuple[FloatArray, FloatA
     return pairs, pairs / stream.new
 
 
-def _naive(
+def _expanded(
     site: Site, mixer: LatentAttention, stream: Stream, group: int, count: float, head: FloatArray
 ) -> list[Operator]:
-    _, keys = _visible(mixer, stream)
-    expanded = stream.batch * keys  # every rank needs all keys of its heads
-    up = gemm(
-        site, "latent_up", "mixer", group, count, expanded,
-        mixer.kv_rank, head * (mixer.nope_dim + mixer.value_dim),
-    )  # fmt: skip
-    return [up, naive_core(site, mixer, stream, group, count, head)]
+    core = naive_core(site, mixer, stream, group, count, head)
+    # Every rank needs all keys of its heads.
+    row: Num = stream.batch * (stream.cached + stream.new)
+    if mixer.index_top:
+        selected = _selected(site, mixer, stream, head)
+        less = np.less(selected["flop"], core.flop)
+        row = np.where(less, site.rows(stream), row)
+        core = replace(
+            core, **{k: np.where(less, v, getattr(core, k)) for k, v in selected.items()}
+        )
+    fold = head * (mixer.nope_dim + mixer.value_dim)
+    return [gemm(site, "latent_up", "mixer", group, count, row, mixer.kv_rank, fold), core]
+
+
+def _selected(site: Site, mixer: LatentAttention, stream: Stream, head: Num) -> dict[str, Any]:
+    """Return the amounts of a prompt's attention to the latents that the index keeps, by field of an operator."""
+    pairs, keys = _visible(mixer, stream)
+    request, latent = stream.batch / site.sequence, mixer.kv_rank + mixer.rope_dim
+    depth = latent + mixer.kv_rank
+    return {
+        "flop": np.asarray(2.0 * request * pairs * head * depth),
+        "cache": np.asarray(request * keys * latent * site.precision.cache_width),
+        "activation": np.asarray(site.act * site.rows(stream) * head * depth),
+        "padding": np.zeros(()),
+        "exponential": np.asarray(request * pairs * head),
+    }
 
 
 def naive_core(
     site: Site, mixer: LatentAttention, stream: Stream, group: int, count: float, head: Num
 ) -> Operator:
     """Return scores, softmax and weighted sum over expanded keys and values."""
-    pairs, keys = _visible(mixer, stream)
+    keys = stream.cached + stream.new
+    pairs = attended_pairs(_DENSE, stream.new, stream.cached)
     missing = _TILE * np.ceil(stream.new / _TILE) - stream.new
     padded = _TILE * np.ceil(keys / _TILE) - keys
-    if not site.causal_skip and not mixer.index_top:
+    if not site.causal_skip:
         pairs = np.asarray(stream.new * keys)
     request = stream.batch / site.sequence
     depth = mixer.nope_dim + mixer.rope_dim + mixer.value_dim
@@ -149,8 +177,7 @@ def _index(
     site: Site, mixer: LatentAttention, stream: Stream, group: int, count: float
 ) -> list[Operator]:
     """Score of every visible token for each query, and the projections that feed it."""
-    whole = Attention(n_head=1, n_kv_head=1, head_dim=1)
-    pairs = attended_pairs(whole, stream.new, stream.cached)
+    pairs = attended_pairs(_DENSE, stream.new, stream.cached)
     keys = stream.cached + stream.new
     row, rank = site.rows(stream), mixer.query_rank or site.model.width
     width = mixer.n_index_head * mixer.index_dim
@@ -168,7 +195,7 @@ def _index(
             group=group,
             count=count,
             flop=2.0 * request * pairs * width,
-            cache=(request * keys + row) * mixer.index_dim * site.precision.cache_width,
+            cache=(request * keys + row) * mixer.index_footprint,
             activation=site.act * row * width,
         ),
     ]  # fmt: skip
@@ -181,10 +208,10 @@ def _sequence_messages(
     messages = []
     for s in site.streams:
         if s.phase == "prefill":
-            size = site.act * s.batch * s.new * (mixer.kv_rank + mixer.rope_dim)
+            size = site.carried * s.batch * s.new * (mixer.kv_rank + mixer.rope_dim)
             kind, name = "all_gather", "keys"
         else:
-            size = site.act * s.batch * s.beams * s.new * head * mixer.kv_rank
+            size = site.carried * s.batch * s.beams * s.new * head * mixer.kv_rank
             kind, name = "all_reduce", "partial"
         messages.append(Message(name, kind, group, count, size, site.sequence, site.tensor))
     return messages

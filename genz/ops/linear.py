@@ -82,7 +82,7 @@ def elementwise(
         group=group,
         count=count,
         flop=value,
-        activation=site.act * value,
+        activation=site.carried * value,
         row=width if operation else 0.0,
         variant=f"bf16_{operation}" if operation else "",
         **traffic,

@@ -38,7 +38,9 @@ def state_space(
         low = mixer.step_rank + 2.0 * mixer.state
         operators.append(gemm(site, "maps", "mixer", group, count, row, inner, low))
         operators.append(gemm(site, "step", "mixer", group, count, row, mixer.step_rank, inner))
-        messages.append(Message("maps", "all_reduce", group, count, site.act * row * low, tensor))
+        messages.append(
+            Message("maps", "all_reduce", group, count, site.carried * row * low, tensor)
+        )
     operators.append(_scan(site, group, count, inner * mixer.state, 4.0 * inner, "selective"))
     operators.append(gemm(site, "out", "mixer", group, count, row, inner, width))
     messages.append(Message("out", "all_reduce", group, count, site.residual, tensor))
@@ -93,7 +95,7 @@ def _convolution(
         count=count,
         flop=2.0 * row * channel * length,
         weight=channel * length * site.precision.weight_width("norm"),
-        activation=2.0 * site.act * row * channel,
+        activation=2.0 * site.carried * row * channel,
     )
 
 
@@ -111,5 +113,5 @@ def _scan(
         count=count,
         flop=_FLOP_PER_STATE[rule] * row * state,
         cache=2.0 * sequences * state * site.precision.state_width,
-        activation=site.act * row * channel,
+        activation=site.carried * row * channel,
     )

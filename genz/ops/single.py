@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from genz.core.numberformat import BITS
+from genz.core.numberformat import BITS, byte_width
 from genz.core.typing import FloatArray, FloatLike, Num
 from genz.ops.attention import attention_core
 from genz.ops.feedforward import routed_experts
@@ -112,10 +113,11 @@ def elementwise_operator(
     value: FloatLike, number_format: str, operation: str = "", width: FloatLike = 0.0
 ) -> Operator:
     """Return a kernel that reads and writes ``value`` activations in all, an ``operation`` in rows of ``width``."""
-    return elementwise(
+    one = elementwise(
         _site(Precision(activation=number_format), ()), operation or "elementwise", 0, 1.0, _array(value),
         operation=operation, width=_array(width),
     )  # fmt: skip
+    return replace(one, activation=byte_width(number_format) * _array(value))
 
 
 def _array(value: FloatLike) -> FloatArray:

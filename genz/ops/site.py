@@ -59,6 +59,11 @@ class Site:
         """Bytes of an activation [B]."""
         return self.precision.activation_width
 
+    @property
+    def carried(self) -> float:
+        """Bytes of an activation between products, see :attr:`genz.spec.precision.Precision.carried_width` [B]."""
+        return self.precision.carried_width
+
     def new(self, stream: Stream) -> FloatArray:
         """Tokens of a request that this accelerator passes: prompts are split over ``sequence``."""
         if stream.phase == "decode":
@@ -78,7 +83,7 @@ class Site:
     @cached_property
     def residual(self) -> FloatArray:
         """Bytes of the residual stream of these rows [B]."""
-        return np.asarray(self.act * self.row * self.model.width)
+        return np.asarray(self.carried * self.row * self.model.width)
 
     @property
     def stage_token(self) -> FloatArray:

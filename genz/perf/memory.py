@@ -26,6 +26,7 @@ from genz.spec.model import (
     LinearAttention,
     Model,
     StateSpace,
+    cached_bytes,
 )
 from genz.spec.precision import Precision
 
@@ -120,10 +121,11 @@ def group_cache(
     if isinstance(mixer, StateSpace | LinearAttention):
         return np.asarray(held.beams * state_values(mixer, at.tensor) * precision.state_width)
     if isinstance(mixer, LatentAttention):
-        width: Num = mixer.kv_rank + mixer.rope_dim + mixer.index_dim
+        token: Num = cached_bytes(mixer, precision.cache_width)
         whole, common = held.context, held.shared
     elif isinstance(mixer, Attention) and not mixer.shared_cache:
         width = heads(mixer.n_kv_head, at.tensor) * (mixer.head_dim + mixer.value_width)
+        token = width * precision.cache_width
         whole = cached_tokens(mixer, held.context)
         common = np.maximum(whole - (held.context - held.shared), 0.0)
     else:
@@ -132,7 +134,7 @@ def group_cache(
     if np.any(np.greater(held.beams, 1.0)):
         own = np.maximum(pages - np.floor(shard(common, at.sequence) / held.block), 0.0)
         pages = pages + (held.beams - 1.0) * own
-    return np.asarray(pages * held.block * width * precision.cache_width)
+    return np.asarray(pages * held.block * token)
 
 
 def weight_footprint(
@@ -257,7 +259,7 @@ def activation_footprint(
     inner: Num = 0.0
     for group in model.groups:
         inner = np.maximum(inner, _inner_width(group, at))
-    act = precision.activation_width
+    act = precision.carried_width
     stream = act * token * model.width
     layer = stream * 2.0 + act * token * inner
     logits = sequence * model.vocabulary * max(float(engine.sampler_width), 4.0)

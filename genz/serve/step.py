@@ -334,7 +334,7 @@ def _work(at: Deployment, streams: tuple[Stream, ...], pipeline: Num, stage: Num
     work = forward(site)
     if pipeline.max(initial=1.0) <= 1.0:
         return work
-    size = site.act * site.row * at.model.width
+    size = site.carried * site.row * at.model.width
     send = Message("stage", "send", LAST, pipeline - 1.0, size, pipeline, stage)
     return Work(work.operators, (*work.messages, send))
 

@@ -120,6 +120,15 @@ class LatentAttention(Record):
             )
             raise InputError(msg)
 
+    @property
+    def index_footprint(self) -> int:
+        """Bytes that the index keeps per token, in whatever format the latents are [B].
+
+        FP8 with a 32-bit scale for 128 values (``k_cache`` and ``k_scale_cache`` in the inference code of
+        DeepSeek-V3.2-Exp, 2025-09-29; vLLM and SGLang store the same).
+        """
+        return self.index_dim + 4 * -(-self.index_dim // 128) if self.n_index_head else 0
+
     def n_parameter(self, width: int) -> int:
         """Weights of one layer, the norm of its input apart."""
         query_out = self.n_head * (self.nope_dim + self.rope_dim)
@@ -434,13 +443,13 @@ class Model(Record):
         Layers whose state does not grow (state space, linear attention) add nothing.
         """
         width = Precision.of(precision).cache_width
-        return width * sum(g.count * cached_values(g.mixer) for g in self.groups)
+        return sum(g.count * cached_bytes(g.mixer, width) for g in self.groups)
 
 
-def cached_values(mixer: Mixer | None) -> int:
-    """Return the values that one layer stores per token."""
+def cached_bytes(mixer: Mixer | None, width: float) -> float:
+    """Return the bytes that one layer stores per token, in values of ``width`` bytes."""
     if isinstance(mixer, LatentAttention):
-        return mixer.kv_rank + mixer.rope_dim + (mixer.index_dim if mixer.n_index_head else 0)
+        return (mixer.kv_rank + mixer.rope_dim) * width + mixer.index_footprint
     if isinstance(mixer, Attention) and not mixer.shared_cache:
-        return mixer.n_kv_head * (mixer.head_dim + mixer.value_width)
-    return 0
+        return mixer.n_kv_head * (mixer.head_dim + mixer.value_width) * width
+    return 0.0

@@ -235,9 +235,9 @@ def test_exception_is_needed(exception, monkeypatch):
 REQUIRED = {
     "accelerator": """
 nvidia_v100_sxm nvidia_t4 nvidia_a10 nvidia_a10g nvidia_a30 nvidia_a40 nvidia_a100_40_sxm nvidia_a100_40_pcie
-nvidia_a100_sxm nvidia_a100_pcie nvidia_a6000 nvidia_l4 nvidia_l20 nvidia_l40s nvidia_rtx_4090 nvidia_rtx_pro_6000
-nvidia_h20 nvidia_h100_sxm nvidia_h100_pcie nvidia_h100_nvl nvidia_h800_sxm nvidia_h200_sxm nvidia_gh200
-nvidia_b100 nvidia_b200 nvidia_b300 nvidia_gb200 nvidia_gb300
+nvidia_a100_sxm nvidia_a100_pcie nvidia_a6000 nvidia_l4 nvidia_l20 nvidia_l40s nvidia_rtx_4090 nvidia_rtx_5090 nvidia_rtx_pro_6000
+nvidia_h20 nvidia_h100_sxm nvidia_h100_pcie nvidia_h100_nvl nvidia_h800_sxm nvidia_h200_sxm nvidia_h200_nvl nvidia_gh200
+nvidia_b100 nvidia_b200 nvidia_b300 nvidia_gb200 nvidia_gb300 nvidia_vr200 aws_inferentia2 aws_trainium2 aws_trainium3
 amd_mi210 amd_mi250 amd_mi300x amd_mi325x amd_mi355x
 google_tpu_v4 google_tpu_v5e google_tpu_v5p google_tpu_v6e
 intel_gaudi2 intel_gaudi3 sambanova_sn40l groq_lpu cerebras_wse2 cerebras_wse3
@@ -248,8 +248,9 @@ llama_7b llama_13b llama_33b llama_65b llama2_7b llama2_13b llama2_70b llama3_8b
 llama3_1_8b llama3_1_70b llama3_1_405b llama3_2_1b llama3_2_3b llama3_3_70b llama4_scout llama4_maverick
 mistral_7b_v0_1 mixtral_8x7b mixtral_8x22b
 qwen2_7b qwen2_72b qwen2_57b_a14b qwen2_5_7b qwen2_5_72b qwen3_8b qwen3_32b qwen3_30b_a3b qwen3_235b_a22b
-qwen3_5_27b qwen3_5_35b_a3b qwen3_next_80b_a3b
-deepseek_v2 deepseek_v3 deepseek_r1 deepseek_v3_2 kimi_k2 gpt_oss_20b gpt_oss_120b
+qwen3_5_27b qwen3_5_35b_a3b qwen3_5_397b_a17b qwen3_next_80b_a3b mistral_large_3 seed_oss_36b gemma4_31b
+granite4_h_small ernie4_5_21b_a3b
+deepseek_v2 deepseek_v3 deepseek_r1 deepseek_v3_1 deepseek_v3_2 kimi_k2 kimi_k2_5 glm4_7_flash gpt_oss_20b gpt_oss_120b
 gemma_2b gemma_7b gemma2_9b gemma2_27b gemma3_12b gemma3_27b phi3_mini
 opt_13b opt_66b opt_175b bloom_176b falcon_7b falcon_40b falcon_180b yi_6b yi_34b
 internlm_20b internlm2_20b codellama_34b glm4_9b glm4_5 glm5 minimax_text_01 minimax_m2_5
@@ -258,7 +259,7 @@ mamba_2_8b mamba2_2_7b jamba_v0_1 jamba_1_5_large nemotron_h_8b nemotron_h_56b g
     "platform": """
 v100_sxm_8 t4_1 a10_1 a10g_4 a30_1 a40_8 a100_40_sxm_8 a100_sxm_8 a100_pcie_1 a6000_8 l4_1 l20_1 l40s_8 rtx_4090_8
 rtx_pro_6000_8 h20_8 h100_sxm_1 h100_sxm_8 h100_pcie_8 h100_nvl_2 h800_sxm_8 h200_sxm_8 gh200_1 b100_8 b200_8
-b300_8 gb200_nvl72 gb300_nvl72 mi210_8 mi250_8 mi300x_8 mi325x_8 mi355x_8 tpu_v4_8 tpu_v5e_8 tpu_v5p_8
+b300_8 gb200_nvl72 gb300_nvl72 vr200_nvl72 rtx_5090_8 h200_nvl_4 trainium3_64 mi210_8 mi250_8 mi300x_8 mi325x_8 mi355x_8 tpu_v4_8 tpu_v5e_8 tpu_v5p_8
 tpu_v6e_8 gaudi2_8 gaudi3_8 sn40l_8 groq_lpu_8 cerebras_wse3_1
     """,
     "workload": """

@@ -22,23 +22,29 @@ TOTALS = {
     "deepseek_v2_lite": 15_706_484_224,
     "deepseek_v3": 671_026_419_200,
     "deepseek_v3_2": 671_877_944_064,
+    "ernie4_5_21b_a3b": 21_825_437_888,
     "falcon_7b": 6_921_720_704,
     "falcon_mamba_7b": 7_272_665_088,
     "gemma2_27b": 27_227_128_320,
     "gemma3_4b": 3_880_263_168,
     "gemma4_26b_a4b": 25_233_141_790,
     "glm4_5_air": 106_852_251_264,
+    "glm4_7_flash": 29_943_393_920,
     "glm5": 743_911_218_432,
     "gpt2_xl": 1_557_611_200,
     "gpt_oss_20b": 20_914_757_184,
+    "granite4_h_small": 32_207_337_984,
     "jamba_v0_1": 51_570_323_328,
     "kimi_k2": 1_026_408_232_448,
+    "kimi_k2_5": 1_026_408_232_448,
     "llama4_scout": 107_769_861_120,
     "mamba2_130m": 128_989_632,
     "mamba_130m": 129_135_360,
     "mimo_v2_flash": 308_778_780_864,
     "minimax_m2_5": 228_689_764_864,
     "minimax_text_01": 456_089_655_296,
+    "ministral3_8b": 8_489_553_920,
+    "mistral_small_4": 118_972_826_624,
     "mixtral_8x7b": 46_702_792_704,
     "nemotron3_nano_30b_a3b": 31_577_940_288,
     "nemotron_h_56b": 56_324_350_464,
@@ -52,6 +58,7 @@ TOTALS = {
     "qwen3_5_35b_a3b": 34_660_610_688,
     "qwen3_next_80b_a3b": 79_674_391_296,
     "qwen3_vl_8b": 8_190_735_360,
+    "smollm3_3b": 3_075_098_624,
     "starcoder2_7b": 7_173_923_840,
 }
 LLAMA = {
@@ -106,7 +113,15 @@ def test_importer_and_database_agree(stem):
 
 @pytest.mark.parametrize(
     "stem",
-    ["deepseek_v3", "deepseek_v3_2", "gpt_oss_20b", "kimi_k2", "mimo_v2_flash", "minimax_m2_5"],
+    [
+        "deepseek_v3",
+        "deepseek_v3_2",
+        "gpt_oss_20b",
+        "kimi_k2",
+        "kimi_k2_5",
+        "mimo_v2_flash",
+        "minimax_m2_5",
+    ],
 )
 def test_importer_and_database_agree_on_formats(stem):
     found = model_from_huggingface(CONFIGS / f"{stem}.json").precision
@@ -347,12 +362,56 @@ def test_gemma_4_full_layers():
     assert (experts.n_expert, experts.n_active, experts.shared_width) == (128, 8, 2112)
 
 
+def test_context_that_the_files_of_gemma_3_leave_out():
+    """131072 tokens by default (Gemma3TextConfig of transformers); the card says 128K."""
+    data = config("gemma3_4b")
+    assert read(data).max_context == 131_072
+    short = data["text_config"] | {"max_position_embeddings": 32_768}
+    assert read(data, text_config=short).max_context == 32_768
+
+
+def test_mimo_v2_5_is_read_as_its_predecessor():
+    older = config("mimo_v2_flash")
+    newer = older | {"model_type": "mimo_v2", "attention_projection_layout": "fused_qkv"}
+    newer |= {"hybrid_block_size": None, "processor_config": {"fps": 1.0}, "audio_config": {}}
+    newer["quantization_config"] = older["quantization_config"] | {"store_dtype": "fp8"}
+    assert read(newer).replace(family="mimo_v2_flash") == read(older)
+
+
 def test_mimo_has_other_heads_in_its_windows():
     mixers = {group.mixer for group in read(config("mimo_v2_flash")).groups}
     assert {(m.n_kv_head, m.window, m.sink, m.value_dim) for m in mixers} == {
         (4, None, False, 128),
         (8, 128, True, 128),
     }
+
+
+def test_granite_4_without_experts_or_state_space():
+    """Granite 4.0 H Micro, as the published code counts it, and layers of attention alone."""
+    micro = {
+        "num_local_experts": 0, "num_experts_per_tok": 0, "hidden_size": 2048,
+        "shared_intermediate_size": 8192, "mamba_n_heads": 64, "mamba_d_head": "auto",
+    }  # fmt: skip
+    model = read(config("granite4_h_small"), **micro)
+    assert model.n_parameter == 3_191_396_096
+    assert {type(g.feed_forward) for g in model.groups} == {Dense}
+    dense = read(config("granite4_h_small"), **micro, layer_types=["attention"] * 40)
+    assert [type(g.mixer) for g in dense.groups] == [Attention]
+
+
+@pytest.mark.parametrize(
+    ("given", "sparse"),
+    [
+        ({"moe_layer_end_index": -1}, range(1, 28)),
+        ({"moe_layer_end_index": None}, range(1, 28)),
+        ({"moe_layer_start_index": 3, "moe_layer_end_index": 20}, range(3, 21)),
+        ({"moe_layer_interval": 2}, range(1, 28, 2)),
+    ],
+)
+def test_ernie_routes_between_two_layers(given, sparse):
+    model = read(config("ernie4_5_21b_a3b"), **given)
+    holds = by_layer(model, lambda group: isinstance(group.feed_forward, Experts))
+    assert [i for i, yes in enumerate(holds) if yes] == list(sparse)
 
 
 def test_hybrid_layers():
@@ -520,6 +579,13 @@ def test_experts_alone_are_quantised_where_the_rest_is_ignored():
     assert found == ("bf16", "bf16", "bf16", None, "int4", 32, 16)
 
 
+def test_down_projections_to_latents_are_too_small_to_tell_what_mixers_have():
+    """Mistral Large 3 keeps them at 16 bits in every layer, and nothing else of its attention."""
+    kept = ["lm_head", "re:.*kv_a_proj_with_mqa$", "re:.*q_a_proj$", "re:.*gate$"]
+    found = formats(compressed(FLOAT8, FLOAT8, ignore=kept), "deepseek_v3")
+    assert found[:5] == ("fp8", "fp8", "bf16", None, None)
+
+
 def test_exceptions_in_few_layers_change_nothing():
     kept = ["model.layers.0.mlp.down_proj", "model.layers.31.mlp.down_proj", "lm_head"]
     found = formats({"quant_method": "fp8", "modules_to_not_convert": kept})
@@ -667,6 +733,18 @@ def test_refusals_name_file_field_rule_and_value(changes, message):
         ("deepseek_v3", {"moe_layer_freq": [1, 0]}, "moe_layer_freq must hold 0 or 1 for each of"),
         ("deepseek_v3", {"num_experts_per_tok": 300}, "n_active must be <= n_expert, got 300"),
         ("jamba_v0_1", {"sliding_window": 8}, "sliding_window must be null"),
+        ("granite4_h_small", {"mamba_d_head": 32}, "mamba_d_head must be 8192 / mamba_n_heads"),
+        (
+            "granite4_h_small",
+            {"layer_types": ["chunked_attention"] * 40},
+            "layer_types must hold only attention and mamba",
+        ),
+        ("ernie4_5_21b_a3b", {"use_bias": True}, "use_bias must be false"),
+        (
+            "ernie4_5_21b_a3b",
+            {"moe_layer_end_index": 28},
+            r"moe_layer_end_index must be a whole number in \[-1, 27\], got 28",
+        ),
         ("mamba_130m", {"time_step_rank": "half"}, "time_step_rank must be a whole number >= 1"),
         ("mamba2_130m", {"attn_layer_idx": [3]}, "attn_layer_idx must be empty"),
         ("mimo_v2_flash", {"hybrid_layer_pattern": [0] * 48 + [1]}, "hybrid_layer_pattern must"),

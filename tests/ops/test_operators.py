@@ -1,5 +1,6 @@
 """Operators that are no plain contraction, and messages, by hand."""
 
+import numpy as np
 import pytest
 
 from genz.db import registry
@@ -127,7 +128,36 @@ def test_sparse_index_bounds_the_keys(tiny, decode_of, operator_of):
         assert attention.flop == 2 * kept * 8 * (24 + 20)
         assert attention.cache == kept * 24 * 2
         assert index.flop == 2 * (context + 1) * 2 * 6
-        assert index.cache == (context + 2) * 6 * 2
+        assert index.cache == (context + 2) * (6 + 4)  # FP8 and a scale
+
+
+def test_prompts_with_a_sparse_index_take_the_way_that_multiplies_less(
+    zoo, prefill_of, operator_of
+):
+    # 8 heads; expanded 16 + 10 wide with every key, absorbed 24 + 20 wide with the 7 that the index keeps
+    new, cached = np.array([1, 3, 12, 100, 5]), np.array([0, 0, 0, 0, 95])
+    whole = [sum(range(c + 1, c + n + 1)) for n, c in zip(new, cached, strict=True)]
+    kept = [
+        sum(min(k, 7) for k in range(c + 1, c + n + 1)) for n, c in zip(new, cached, strict=True)
+    ]
+    work = prefill_of(zoo["indexed"], prompt=new + cached, cached=cached)
+    core, up = (operator_of(work, name) for name in ("attention_prefill", "latent_up"))
+    dense, sparse = np.array(whole) * (16 + 10), np.array(kept) * (24 + 20)
+    assert list(dense < sparse) == [True, True, True, False, False]
+    assert list(core.flop) == list(2 * 8 * np.minimum(dense, sparse))
+    assert list(core.cache) == [0, 0, 0, 100 * 24 * 2, 100 * 24 * 2]
+    # expansions of every key, or the foldings of the new queries and outputs
+    assert list(up.flop) == list(2 * np.array([1, 3, 12, 100, 5]) * 20 * 8 * (12 + 10))
+
+
+def test_a_long_prompt_of_deepseek_v3_2_is_576_and_512_wide(prefill_of, operator_of):
+    """FlashMLA's README of 2025-09-29: sparse prefill runs as multi-query attention, keys 576 and values 512 wide."""
+    prompt = 131_072
+    core = operator_of(
+        prefill_of(registry.model("deepseek_v3_2"), prompt=prompt), "attention_prefill"
+    )
+    pairs = 2048 * 2049 // 2 + (prompt - 2048) * 2048
+    assert core.flop == 2 * 128 * pairs * (576 + 512)
 
 
 def test_sparse_index_reads_its_own_queries(zoo, decode_of, operator_of):
@@ -217,3 +247,33 @@ def test_a_token_costs_two_flop_per_active_weight(name, decode_of, sum_of):
         used += model.vocabulary * (model.embedding_width or model.width)
     products = sum_of(work, "flop", lambda o: o.kernel in ("gemm", "experts"))
     assert products == pytest.approx(2 * used, rel=0.03)
+
+
+@pytest.mark.paper
+def test_products_of_a_token_of_kimi_k2_are_the_published_ones(decode_of, sum_of):
+    """Weights that one token multiplies with, as counted from the files' headers in a public audit of 2026."""
+    work = decode_of(registry.model("kimi_k2"), context=1000)
+    assert sum_of(work, "flop", lambda o: o.kernel in ("gemm", "experts")) == 2 * 31_686_066_176
+
+
+#: Flop of a token of Qwen 3.5 397B after 8192 others, by kind of work: public notes of 2026 on the code of transformers,
+#: every product counted with its shapes from the files' headers.
+QWEN_TOKEN = {
+    ("gemm", "experts"): 32_658_391_040,
+    ("attention_decode",): 4_027_023_360,
+}
+
+
+@pytest.mark.paper
+@pytest.mark.parametrize(("kernels", "published"), QWEN_TOKEN.items())
+def test_work_of_a_token_of_qwen_3_5_is_the_published_one(kernels, published, decode_of, sum_of):
+    work = decode_of(registry.model("qwen3_5_397b_a17b"), context=8192)
+    assert sum_of(work, "flop", lambda o: o.kernel in kernels) == published
+
+
+@pytest.mark.paper
+def test_convolution_and_state_of_qwen_3_5_are_the_published_ones(decode_of, operator_of):
+    """The notes count products alone, six flop per value of the state; its decay, one more, they call no product."""
+    work = decode_of(registry.model("qwen3_5_397b_a17b"), context=8192)
+    assert operator_of(work, "convolution").flop * 45 == 4_423_680
+    assert operator_of(work, "scan").flop * 45 == 283_115_520 * 7 / 6

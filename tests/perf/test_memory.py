@@ -1,6 +1,9 @@
 """Bytes of weights, cache and activations on one accelerator, by hand and against counts."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from genz.db import registry
@@ -17,6 +20,7 @@ from genz.spec.deployment import Adapter, Engine, Parallel
 from genz.spec.model import Attention, Dense, Experts, LayerGroup
 from genz.spec.precision import Precision
 
+PUBLISHED = Path(__file__).resolve().parents[1] / "published"
 BF16 = Precision()
 ENGINE = Engine(name="e", efficiency="ideal")
 
@@ -36,6 +40,40 @@ def cache(model, context, precision=BF16, *, block=1, beams=1, shared=0, **degre
 def test_one_accelerator_holds_every_weight(name):
     model = registry.model(name)
     assert weights(model).sum() == 2 * model.n_parameter
+
+
+CHECKPOINTS = pd.read_csv(PUBLISHED / "checkpoint_bytes.csv", comment="#")
+
+
+@pytest.mark.paper
+@pytest.mark.parametrize("row", list(CHECKPOINTS.itertuples()), ids=lambda row: row.model)
+def test_weights_are_the_published_checkpoint_to_the_byte(row):
+    """Formats, which parts have them, and scales: 4 bits with scales of groups, blocks of fp8, 16 bits."""
+    model = registry.model(row.model)
+    held = weights(model, model.precision or BF16).sum()
+    assert abs(row.n_byte - row.other - held) <= row.unexplained
+
+
+# Bytes of the cache of Gemma 4 31B at 16 bits by tokens, as asserted in public code of 2026 (a model inspector): 10 full
+# layers of 4 heads of 512, 50 layers of 16 heads of 256 with windows of 1024
+GEMMA4 = {32_768: 3_523_215_360, 131_072: 11_576_279_040, 262_144: 22_313_697_280}
+
+
+@pytest.mark.paper
+@pytest.mark.parametrize(("context", "published"), GEMMA4.items())
+def test_cache_of_windows_is_the_published_one(context, published):
+    assert cache(registry.model("gemma4_31b"), context).sum() == published
+
+
+@pytest.mark.paper
+def test_cache_and_states_of_qwen_3_5_are_the_published_ones():
+    """After 8193 tokens, in the public notes that tests/ops has the work of a token from: keys and values, states in fp32.
+
+    Convolutions keep the last inputs besides: three of four in fp32 here, four of four in bf16 there.
+    """
+    model = registry.model("qwen3_5_397b_a17b")
+    inputs = 45 * (2 * 16 * 128 + 64 * 128) * 3 * 4
+    assert cache(model, 8193).sum() == 251_688_960 + 188_743_680 + inputs
 
 
 @pytest.mark.parametrize("name", registry.list_models())

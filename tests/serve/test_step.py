@@ -67,6 +67,34 @@ def test_operators_add_up_to_the_step(zoo, cluster, calibrated):
     assert frame.attrs["units"]["traffic"] == "B"
 
 
+@pytest.mark.parametrize("formats", ["bf16", "w8a8", "fp8_block", "nvfp4"])
+def test_messages_carry_16_bits_between_products_in_fewer(formats):
+    """By hand: 64 tokens of 8,192 channels and 2 B, in 80 layers, at the embedding, between stages; of 128,256 logits."""
+    layout = Parallel(tensor=4, pipeline=2)
+    step = genz.decode(
+        "llama3_1_70b", "b200_8", batch=64, context=1000, parallel=layout, precision=formats
+    )
+    rows = step.operators().groupby("operator")["message_bytes"].sum()
+    token = 64 * 8192 * 2
+    assert rows[["out", "down"]].tolist() == [80 * token] * 2
+    assert rows[["embedding", "stage"]].tolist() == [token] * 2
+    assert rows["logits"] == 64 * 128_256 * 2
+
+
+def test_tokens_go_to_experts_in_the_format_of_their_inputs_and_come_back_in_16_bits():
+    """DeepEP: dispatch in fp8, combine in bf16."""
+    spread = {"parallel": Parallel(data=8, expert=8), "batch": 64, "context": 1000}
+    rows = [
+        genz.decode("deepseek_v3", "b200_8", precision=p, **spread)
+        .operators()
+        .set_index("operator")
+        for p in ("bf16", "fp8_block")
+    ]
+    wide, narrow = (r["message_bytes"] for r in rows)
+    assert narrow["dispatch"] == pytest.approx(wide["dispatch"] / 2)
+    assert narrow["combine"] == wide["combine"] == pytest.approx(wide["dispatch"])
+
+
 @pytest.mark.parametrize("shape", [(2, 1), (1, 2), (2, 3)])
 @pytest.mark.parametrize("engine", ["ideal", "vllm_0_24"])
 def test_operators_of_cases_with_several_axes_are_those_in_a_row(shape, engine):

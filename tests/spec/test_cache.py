@@ -76,7 +76,9 @@ def test_sparse_index_keeps_its_keys(tiny):
         n_head=2, query_rank=6, kv_rank=5, nope_dim=4, rope_dim=3, value_dim=2,
         n_index_head=3, index_dim=4, index_top=9,
     )  # fmt: skip
-    assert tiny(mixer, None, count=1).cache_per_token() == (5 + 3 + 4) * 2
+    # whatever the format of the latents, a byte for each of its 4 values and 4 for their scale
+    for precision, width in (("bf16", 2), ("fp8", 1)):
+        assert tiny(mixer, None, count=1).cache_per_token(precision) == (5 + 3) * width + 4 + 4
 
 
 def test_linear_attention_needs_no_cache(tiny):
@@ -84,3 +86,8 @@ def test_linear_attention_needs_no_cache(tiny):
         variant="lightning", n_key_head=2, n_value_head=2, key_dim=3, value_dim=3
     )
     assert tiny(mixer, None).cache_per_token() == 0.0
+
+
+def test_deepseek_v3_2_keeps_132_bytes_of_index_per_token():
+    """FlashMLA's README and vLLM's note of 2025-09-29: 128 FP8 values and one 32-bit scale; latents of 576 values."""
+    assert registry.model("deepseek_v3_2").cache_per_token("bf16") == 61 * (576 * 2 + 132)

@@ -89,6 +89,7 @@ PACE: dict[str, Pace] = {
         boost={"fp64": 4, "fp32": 256, "int8": 512},
     ),
     "blackwell_consumer": Pace(_halving(1024, fp32=256, fp8=2048, fp4=4096)),
+    "geforce_blackwell": Pace(_halving(512, fp32=256, fp8=1024, int8=2048, fp4=4096)),
     "cdna2": Pace({"fp64": 256, "fp32": 256, "bf16": 1024, "fp16": 1024, "int8": 1024}),
     "cdna3": Pace(
         {"fp64": 256, "fp32": 256, "tf32": 1024, "bf16": 2048, "fp16": 2048, "fp8": 4096, "int8": 4096}
@@ -118,6 +119,7 @@ VARIANT = {
     "nvidia_a10g": "a10g",
     "nvidia_h20": "h20",
     "nvidia_rtx_4090": "ada_consumer",
+    "nvidia_rtx_5090": "geforce_blackwell",
     "nvidia_l20": "l20",
 }
 
@@ -128,13 +130,15 @@ PINNED_PEAK: dict[str, dict[str, float]] = {
     "google_tpu_v7": {"bf16": 2307e12},
     "aws_inferentia2": {"bf16": 190e12},
     "aws_trainium2": {"bf16": 667e12, "fp8": 1299e12},
+    "aws_trainium3": {"bf16": 671e12, "fp8": 2517e12, "fp4": 2517e12},
+    "nvidia_vr200": {"bf16": 4e15, "fp8": 17.5e15, "fp4": 35e15},
     "sambanova_sn40l": {"bf16": 638e12},
 }
 
 #: Entries whose clock was computed from their 16-bit peak, as their notes say.
 CLOCK_FROM_PEAK = (
     "nvidia_b200", "nvidia_b300", "nvidia_gb200", "nvidia_gb300", "nvidia_h100_pcie", "nvidia_h100_nvl",
-    "intel_gaudi3",
+    "nvidia_h200_nvl", "intel_gaudi3",
 )  # fmt: skip
 
 #: Clocks at which matrix units of any of these devices run. [1/s]
@@ -168,7 +172,13 @@ RATIO_OF: dict[str, dict[tuple[str, str], float]] = {
     # fp8 is stored, and multiplied as bf16
     "gaudi3": {("fp8", "bf16"): 1.0},
     "inferentia2": {("tf32", "bf16"): 1.0, ("fp8", "bf16"): 1.0},
+    # 16-bit products accumulated in fp32 run at half rate, int8 and fp4 do not
+    "geforce_blackwell": {("int8", "bf16"): 4.0, ("int8", "fp16"): 4.0, ("fp4", "fp8"): 4.0},
+    # units for 8 bits and fewer, 16 bits as Blackwell
+    "rubin": {("fp8", "bf16"): 4.375},
     "trainium2": {("tf32", "bf16"): 1.0},
+    # MXFP8 and MXFP4 on an array of 512 x 128, 16 bits on 128 x 128
+    "trainium3": {("tf32", "bf16"): 1.0, ("fp8", "bf16"): 3.75, ("fp4", "fp8"): 1.0},
     "tpu_v4": {("int8", "bf16"): 1.0},
     "tpu_v5p": {("fp8", "bf16"): 1.0},
     "tpu_v6e": {("fp8", "bf16"): 1.0},
@@ -195,6 +205,7 @@ PINS: dict[str, tuple[float, float]] = {
     "nvidia_l20": (384, 18e9),
     "nvidia_l40s": (384, 18e9),
     "nvidia_rtx_4090": (384, 21e9),
+    "nvidia_rtx_5090": (512, 28e9),
     "nvidia_rtx_pro_6000": (512, 28e9),
     "nvidia_h100_sxm": (5120, 5.23e9),
     "nvidia_h800_sxm": (5120, 5.23e9),
@@ -204,11 +215,13 @@ PINS: dict[str, tuple[float, float]] = {
     "nvidia_gh200": (6144, 5.23e9),
     "nvidia_gh200_144": (6144, 6.4e9),
     "nvidia_h200_sxm": (6144, 6.4e9),
+    "nvidia_h200_nvl": (6144, 6.4e9),
     "nvidia_b100": (8192, 8e9),
     "nvidia_b200": (7680, 8e9),
     "nvidia_b300": (7680, 8e9),
     "nvidia_gb200": (8192, 8e9),
     "nvidia_gb300": (8192, 8e9),
+    "nvidia_vr200": (16384, 10.7e9),
     "amd_mi210": (4096, 3.2e9),
     "amd_mi250": (8192, 3.2e9),
     "amd_mi250x": (8192, 3.2e9),
@@ -225,6 +238,7 @@ PINS: dict[str, tuple[float, float]] = {
     "google_tpu_v7": (8192, 7.2e9),
     "aws_inferentia2": (2048, 3.2e9),
     "aws_trainium2": (4096, 5.6e9),
+    "aws_trainium3": (4096, 9.6e9),
 }
 
 #: Entry -> its memory bandwidth, where the pins are not known; repeats the entry. [B/s]
@@ -236,7 +250,7 @@ PINNED_BANDWIDTH = {
 }
 
 #: Entries whose links below repeat the entry.
-PINNED_LANES = ("aws_inferentia2", "aws_trainium2", "sambanova_sn40l")
+PINNED_LANES = ("aws_inferentia2", "aws_trainium2", "aws_trainium3", "sambanova_sn40l")
 
 #: Entry -> scale-up links, bandwidth of one in one direction. [1], [B/s]
 LANES: dict[str, tuple[int, float]] = {
@@ -254,6 +268,7 @@ LANES: dict[str, tuple[int, float]] = {
     "nvidia_h100_pcie": (12, 25e9),
     "nvidia_h100_nvl": (12, 25e9),
     "nvidia_h200_sxm": (18, 25e9),
+    "nvidia_h200_nvl": (18, 25e9),
     "nvidia_h20": (18, 25e9),
     "nvidia_h800_sxm": (8, 25e9),
     "nvidia_gh200": (18, 25e9),
@@ -263,6 +278,7 @@ LANES: dict[str, tuple[int, float]] = {
     "nvidia_b300": (18, 50e9),
     "nvidia_gb200": (18, 50e9),
     "nvidia_gb300": (18, 50e9),
+    "nvidia_vr200": (36, 50e9),
     "amd_mi210": (3, 50e9),
     "amd_mi250": (6, 50e9),
     "amd_mi250x": (8, 50e9),
@@ -279,6 +295,7 @@ LANES: dict[str, tuple[int, float]] = {
     "google_tpu_v7": (6, 100e9),
     "aws_inferentia2": (2, 48e9),
     "aws_trainium2": (5, 128e9),
+    "aws_trainium3": (5, 256e9),
     "groq_lpu": (16, 15e9),
     "cerebras_wse2": (12, 12.5e9),
     "cerebras_wse3": (12, 12.5e9),
@@ -296,6 +313,7 @@ HOST: dict[str, tuple[float, ...]] = {
     "blackwell": (63e9, 225e9),
     "blackwell_ultra": (63e9, 225e9),
     "blackwell_consumer": (63e9,),
+    "rubin": (450e9,),
     "cdna2": (31.5e9, 63e9),
     "cdna3": (63e9,),
     "cdna4": (63e9,),

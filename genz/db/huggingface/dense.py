@@ -47,6 +47,16 @@ def llama(f: Fields) -> Model:
     return text_model(f, layers)
 
 
+def smollm3(f: Fields) -> Model:
+    """SmolLM3: Llama with a tied head; some layers have no rotary position, which weighs nothing."""
+    f.skip("no_rope_layers", "no_rope_layer_interval", "max_window_layers")
+    f.fixed(use_sliding_window=False, sliding_window=None)
+    bias = f.flag("attention_bias", default=False)
+    layers = windowed(f, layer_kinds(f, ["full"] * layer_count(f)), qkv_bias=bias, out_bias=bias)
+    f.fixed(mlp_bias=False)
+    return text_model(f, layers, tied=True)
+
+
 def seed_oss(f: Fields) -> Model:
     """Seed-OSS: Llama with a switch of its own for the output projection."""
     mixer = attention(
@@ -240,8 +250,10 @@ READERS = {
     "Yi": llama,
     "granite": llama,
     "seed_oss": seed_oss,
+    "smollm3": smollm3,
     "mistral": mistral,
     "ministral": mistral,
+    "ministral3": mistral,
     "qwen": qwen1,
     "qwen2": qwen2,
     "qwen2_vl": qwen2,

@@ -55,6 +55,33 @@ def granitemoe(f: Fields) -> Model:
     return text_model(f, uniform(f, attention(f, qkv_bias=bias, out_bias=bias), experts))
 
 
+def ernie4_5_moe(f: Fields) -> Model:
+    """ERNIE 4.5: dense layers first, shared experts, learned score corrections."""
+    f.fixed(use_bias=False)
+    n_layer, inner = layer_count(f), f.count("moe_intermediate_size")
+    first, every = (
+        f.count("moe_layer_start_index", low=0, default=1),
+        f.count("moe_layer_interval", default=1),
+    )
+    last = (
+        f.count("moe_layer_end_index", low=-1, high=n_layer - 1, default=-1) % n_layer
+    )  # -1: to the end
+    experts = Experts(
+        n_expert=f.count("moe_num_experts"),
+        n_active=f.count("moe_k"),
+        width=inner,
+        shared_width=inner * f.count("moe_num_shared_experts", low=0, default=0),
+        router_bias=True,
+    )
+    mixer, plain = attention(f), dense(f)
+    layers = [
+        LayerGroup(count=1, mixer=mixer, feed_forward=experts if sparse else plain)
+        for sparse in (first <= i <= last and (i + 1) % every == 0 for i in range(n_layer))
+    ]
+    f.skip("moe_norm_min", "moe_gate_act", "moe_use_aux_free", "compression_ratio")
+    return text_model(f, layers, tied=True)
+
+
 def olmoe(f: Fields) -> Model:
     """OLMoE: norms of all query and key channels."""
     bias = f.flag("attention_bias", default=False)
@@ -252,9 +279,11 @@ def glm4_moe(f: Fields) -> Model:
 
 
 def mimo_v2_flash(f: Fields) -> Model:
-    """MiMo-V2-Flash: windows with sink logits and other head counts than the full layers."""
+    """MiMo-V2-Flash and V2.5: windows with sink logits and other head counts than the full layers."""
     f.fixed(n_shared_experts=0, attention_bias=False)
     f.skip("sliding_window_size", "attention_chunk_size")  # the window again
+    f.fixed(attention_projection_layout=("fused_qkv", "split"), hybrid_block_size=None)
+    f.skip("processor_config")  # of images and sound
     full = attention(
         f,
         value_dim=f.count("v_head_dim"),
@@ -282,11 +311,13 @@ def mimo_v2_flash(f: Fields) -> Model:
 
 READERS = {
     "dbrx": dbrx,
+    "ernie4_5_moe": ernie4_5_moe,
     "glm4_moe": glm4_moe,
     "gpt_oss": gpt_oss,
     "granitemoe": granitemoe,
     "llama4": llama4,
     "llama4_text": llama4,
+    "mimo_v2": mimo_v2_flash,
     "mimo_v2_flash": mimo_v2_flash,
     "minimax": minimax,
     "minimax_text_01": minimax,

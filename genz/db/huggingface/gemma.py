@@ -21,7 +21,10 @@ from genz.spec.model import Attention, Dense, Experts, LayerGroup, Model
 __all__ = ["READERS"]
 
 #: Values that the files of Gemma 3 leave out (GemmaTextConfig in transformers).
-_GEMMA3 = {"n_head": 8, "n_kv_head": 4, "head_dim": 256, "vocabulary": 262_208, "window": 4096}
+_GEMMA3 = {
+    "n_head": 8, "n_kv_head": 4, "head_dim": 256, "vocabulary": 262_208, "window": 4096,
+    "max_context": 131_072,
+}  # fmt: skip
 
 
 def gemma(f: Fields) -> Model:
@@ -71,7 +74,8 @@ def gemma3(f: Fields) -> Model:
     }
     layers = [made[kind] for kind in layer_kinds(f, default)]
     vocabulary = f.count("vocab_size", default=_GEMMA3["vocabulary"])
-    return text_model(f, layers, tied=True, vocabulary=vocabulary)
+    found = text_model(f, layers, tied=True, vocabulary=vocabulary)
+    return found.replace(max_context=found.max_context or _GEMMA3["max_context"])
 
 
 def gemma4(f: Fields) -> Model:

@@ -1,4 +1,4 @@
-"""Models with latent attention: DeepSeek V2 and V3, Kimi K2, GLM 5."""
+"""Models with latent attention: DeepSeek V2 and V3, Kimi K2, GLM 5, Mistral 4."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["READERS"]
 
 
 def deepseek_v2(f: Fields) -> Model:
-    """DeepSeek V2: scores of the router without corrections."""
+    """DeepSeek V2, Mistral Small 4: scores of the router without corrections."""
     return _deepseek(f, corrected=False)
 
 
@@ -93,4 +93,5 @@ READERS = {
     "glm4_moe_lite": deepseek_v3,
     "glm_moe_dsa": deepseek_v32,
     "kimi_k2": deepseek_v3,
+    "mistral4": deepseek_v2,
 }

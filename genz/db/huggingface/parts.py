@@ -50,6 +50,7 @@ _KINDS = {
     "sliding_attention": "sliding",
     "chunked_attention": "chunked",
     "linear_attention": "linear",
+    "mamba": "linear",
 }
 
 

@@ -105,6 +105,7 @@ def _fp8(q: Fields) -> Scheme:
     q.fixed(
         fmt=("e4m3", "float8_e4m3fn"), activation_scheme=("dynamic", "static"), scale_fmt="ue8m0"
     )
+    q.fixed(store_dtype="fp8")
     q.skip("dequantize")
     block = q.counts("weight_block_size", low=1)
     if block and len(block) != len(_FP8_BLOCK):
@@ -306,7 +307,7 @@ def _modules(q: Fields, *names: str) -> list[str]:
 _SMALL = re.compile(
     r"lm_head|embed|norm|router|\bgate$|\.gate\b|_gate$|e_score_correction_bias|visual|vision|audio"
     r"|multi_modal|mm_projector|patch|merger|mtp|eh_proj|conv1d|in_proj_(a|b|ba)\b|dt_proj|x_proj"
-    r"|kv_a_proj|weights_proj|indexer|A_log|dt_bias|per_layer|bias$"
+    r"|kv_a_proj|q_a_proj|weights_proj|indexer|A_log|dt_bias|per_layer|bias$"
 )
 _PART = {
     "expert": re.compile(r"experts?\b(?<!shared_expert)(?<!shared_experts)|block_sparse_moe"),
@@ -338,7 +339,7 @@ def _override(formats: dict[str, str], kind: str) -> str | None:
 def _kept_kinds(modules: Iterable[str], n_layer: int) -> set[str]:
     """Return the parts of which more than half of the layers are kept at 16 bits."""
     layers: dict[str, set[int]] = {kind: set() for kind in _KINDS}
-    for module in modules:
+    for module in (m.removesuffix("$") for m in modules):
         if _SMALL.search(module):
             continue
         found = _LAYER.search(module)

@@ -1,4 +1,4 @@
-"""Models with recurrent layers: Mamba, Jamba, Qwen 3-Next and 3.5."""
+"""Models with recurrent layers: Mamba, Jamba, Granite 4, Qwen 3-Next and 3.5."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ from genz.db.huggingface.parts import (
     layer_kinds,
     text_model,
 )
-from genz.spec.model import Attention, LayerGroup, LinearAttention, Mixer, Model, StateSpace
+from genz.spec.model import (
+    Attention,
+    Dense,
+    Experts,
+    LayerGroup,
+    LinearAttention,
+    Mixer,
+    Model,
+    StateSpace,
+)
 
 __all__ = ["READERS"]
 
@@ -121,6 +130,55 @@ def jamba(f: Fields) -> Model:
     return text_model(f, layers)
 
 
+def granitemoehybrid(f: Fields) -> Model:
+    """Granite 4: Mamba 2 in nine layers of ten, in each a shared expert beside routed ones, or alone."""
+    f.fixed(normalization_function="rmsnorm")
+    f.skip("position_embedding_type", "mamba_chunk_size")
+    bias = f.flag("attention_bias", default=False)
+    made: dict[str, Mixer] = {"full": attention(f, qkv_bias=bias, out_bias=bias)}
+    kinds = layer_kinds(f, ["linear"] * layer_count(f))
+    if set(kinds) - {"full", "linear"}:
+        f.refuse("layer_types", "must hold only attention and mamba")
+    if "linear" in kinds:
+        made["linear"] = _granite_state_space(f)
+    shared = f.count("shared_intermediate_size")
+    ffn: Dense | Experts = Dense(width=shared)
+    if f.count("num_local_experts", low=0) > 0:
+        ffn = routed(f, width=f.count("intermediate_size"), shared_width=shared)
+    f.skip("intermediate_size", "num_experts_per_tok", *_GRANITE_STATE)
+    return text_model(
+        f, [LayerGroup(count=1, mixer=made[kind], feed_forward=ffn) for kind in kinds]
+    )
+
+
+#: Fields of state-space layers, which files of Granite 4 without such layers hold too.
+_GRANITE_STATE = (
+    "mamba_conv_bias", "mamba_d_conv", "mamba_d_head", "mamba_d_state", "mamba_expand", "mamba_n_groups",
+    "mamba_n_heads", "mamba_proj_bias",
+)  # fmt: skip
+
+
+def _granite_state_space(f: Fields) -> StateSpace:
+    inner, n_head = _expanded(f, "mamba_expand"), f.count("mamba_n_heads")
+    if "mamba_d_head" in f and f.data["mamba_d_head"] != "auto":
+        head = f.count("mamba_d_head")
+        if n_head * head != inner:
+            f.refuse(
+                "mamba_d_head", f"must be {inner} / mamba_n_heads, with {inner} the inner width"
+            )
+    return StateSpace(
+        version=2,
+        inner=inner,
+        state=f.count("mamba_d_state"),
+        convolution=f.count("mamba_d_conv", default=4),
+        n_head=n_head,
+        n_group=f.count("mamba_n_groups", default=1),
+        convolution_bias=f.flag("mamba_conv_bias", default=True),
+        projection_bias=f.flag("mamba_proj_bias", default=False),
+        inner_norm=True,
+    )
+
+
 def _periodic(f: Fields, name: str) -> list[bool]:
     period, offset = f.count(f"{name}_period"), f.count(f"{name}_offset", low=0)
     return [i % period == offset for i in range(layer_count(f))]
@@ -178,6 +236,7 @@ def _delta_mixers(f: Fields) -> list[Attention | LinearAttention]:
 
 READERS = {
     "falcon_mamba": mamba,
+    "granitemoehybrid": granitemoehybrid,
     "jamba": jamba,
     "mamba": mamba,
     "mamba2": mamba2,
