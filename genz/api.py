@@ -11,6 +11,7 @@ import numpy as np
 from genz.core.errors import InputError
 from genz.db import registry
 from genz.perf.efficiency import LIBRARY, kernel_of
+from genz.perf.offload import slow_tier
 from genz.serve import generate as _generate
 from genz.serve import memory as _memory
 from genz.serve import served as _served
@@ -77,7 +78,8 @@ def stack_platforms(platforms: Sequence[Platform | str] | Platform | str) -> Pla
     -------
     Platform
         Fields of shape (n_platform,). Only number formats that all of them have are kept, and prices only where
-        all have one; missing network dimensions have size 1.
+        all have one; missing network dimensions have size 1. Unless all devices have a slow tier, the link and the memory
+        of the host are those of the tier that takes what each offloads.
 
     Raises
     ------
@@ -102,11 +104,12 @@ def stack_platforms(platforms: Sequence[Platform | str] | Platform | str) -> Pla
         **_stacked(chips, _CHIP_FIELDS),
     )
     depth = max(len(p.network) for p in found)
+    slow = {} if chip.slow_capacity is not None else _stacked_tier(found)
     return Platform(
         name=",".join(p.name for p in found),
         accelerator=chip,
         network=tuple(_stacked_dimension(found, i) for i in range(depth)),
-        **_stacked(found, _PLATFORM_FIELDS),
+        **(_stacked(found, _PLATFORM_FIELDS) | slow),
     )
 
 
@@ -146,6 +149,20 @@ def _stacked(records: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
     if out.get("slow_capacity") is None and "slow_bandwidth" in out:
         out["slow_bandwidth"] = None
     return out
+
+
+def _stacked_tier(platforms: Sequence[Platform]) -> dict[str, Any]:
+    """Link and memory of the host of each, or of the slow tier that its device has instead."""
+    bandwidth, capacity = zip(*map(slow_tier, platforms), strict=True)
+    known = np.minimum(capacity, _LARGEST_HOST)
+    return {
+        "host_bandwidth": None if None in bandwidth else np.array(bandwidth),
+        "host_capacity": known if np.isfinite(capacity).any() else None,
+    }
+
+
+#: What stands for a host's memory per accelerator that is not known: no bound. [B]
+_LARGEST_HOST = 1e15
 
 
 def _stacked_dimension(platforms: Sequence[Platform], index: int) -> Network:

@@ -311,6 +311,22 @@ class TestEstimate:
         assert genz(*ESTIMATE, "--html", page).exit_code == 0
         assert "llama3_8b" in page.read_text()
 
+    def test_a_single_token_has_no_time_per_further_one(self):
+        words = [
+            "estimate",
+            "llama3_8b",
+            "--platform",
+            "h100_sxm_8",
+            "--prompt",
+            "500",
+            "--output",
+            "1",
+        ]
+        (row,) = [
+            line for line in genz(*words).stdout.splitlines() if line.strip().startswith("tpot")
+        ]
+        assert row.split() == ["tpot", "0", "s", "no", "further", "token"]
+
 
 class TestRequirements:
     def test_table_and_json(self):
@@ -327,6 +343,12 @@ class TestRequirements:
         result = genz(*NEED, "--platform", "h100_sxm_8", "--ttft", "1us")
         assert result.exit_code == 1
         assert "none suffices" in result.stdout
+
+    def test_what_any_number_meets(self):
+        words = ["requirements", "llama3_8b", "--prompt", "500", "--output", "1", "--tpot", "9ms"]
+        shown = genz(*words).stdout.splitlines()
+        (row,) = [line for line in shown if "memory bandwidth" in line]
+        assert row.split() == ["memory", "bandwidth", "any", "will", "do", "TB/s", "none"]
 
 
 class TestFigures:
@@ -394,7 +416,8 @@ BAD = [
     (["size", "llama3_8b", "--rates", "absent.csv", *TRAFFIC], "does not exist"),
     ([*SIZE, "--percentile", "p100"], "--percentile must be mean or a percentile such as p90, 90% or 0.9, got 'p100'"),
     ([*SIZE, "--percentile", "median"], "--percentile must be a share such as 30% or 0.3, got 'median'"),
-    ([*SIZE, "--attainment", "mean"], "genz: --attainment must be a number in (0, 1), got 'mean'"),
+    ([*SIZE, "--attainment", "mean"], "genz: --attainment must be a share such as 30% or 0.3, got 'mean'"),
+    ([*SIZE, "--attainment", "1"], "genz: --attainment must be a number in (0, 1), got 1.0"),
     ([*SIZE, "--confidence", "0"], "genz: --confidence must be in (0, 1), got 0.0"),
     ([*SIZE, "--available", "h100=4"], "genz: --available must name candidates, got 'h100'"),
     ([*SIZE, "--power", "5"], "--power must be a power with its unit, such as 40kW"),
@@ -571,6 +594,8 @@ def test_ctrl_c_is_one_line_and_status_130(monkeypatch):
         ("prompt,output\n100,20\n,\n", "prompt in line 3 of --trace '{}' must be a plain number such as 1.5, got ''"),
         ("# made up\nprompt,output\n100,20\n\n200\n", "output in line 5 of --trace '{}' must be a plain number"),
         ("prompt,output\n100,0\n", "output in line 2 of --trace '{}' must be >= 1, got '0'"),
+        ("prompt,output\n100,20\n100,20,7\n", "line 3 of --trace '{}' must have 2 values, got more"),
+        ("prompt,output,prompt\n100,20,7\n", "--trace must hold each column once, '{}' has prompt twice"),
         ("prompt,output\n100,nan\n", "output in line 2 of --trace '{}' must be a plain number such as 1.5, got 'nan'"),
     ],
 )  # fmt: skip

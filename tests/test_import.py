@@ -87,6 +87,25 @@ def test_default_engine_is_the_newest_that_was_fitted():
     assert default.time == genz.decode("llama3_8b", "h100_sxm_8", context=9, engine=newest).time
 
 
+def test_stacked_platforms_offload_to_their_own_tiers():
+    names = ["gh200_1", "sn40l_8", "h100_sxm_1", "gb200_nvl72"]
+    assert {genz.platform(n).accelerator.slow_bandwidth is None for n in names} == {True, False}
+    case = {"context": 1000, "offload": genz.Offload(weight=0.5, cache=0.2)}
+    for some in (names, names[:2], names[2:], names[::-1]):
+        fleet = genz.stack_platforms(some)
+        step, held = (
+            genz.decode("llama3_8b", fleet, **case),
+            genz.memory("llama3_8b", fleet, **case),
+        )
+        for i, name in enumerate(some):
+            assert step.time[i] == genz.decode("llama3_8b", name, **case).time
+            alone = genz.memory("llama3_8b", name, **case)
+            assert (held.slow_capacity[i], held.max_batch[i]) == (
+                alone.slow_capacity,
+                alone.max_batch,
+            )
+
+
 def test_stacked_platforms_are_elements_bit_for_bit():
     names = ["a100_sxm_8", "h100_sxm_8", "mi300x_8", "l40s_8", "h100_sxm_1"]
     fleet = genz.stack_platforms(names)

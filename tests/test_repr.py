@@ -39,6 +39,20 @@ def _swept():
             "<Disaggregation of llama3_8b: no plan; explain() says it in words>",
         ),
         (
+            lambda: genz.fleet(
+                genz.Load.of(100, 10, [3.0]), ["A", "B"], throughput=[[1.0, 2.0]], prices={"A": 1.0, "B": 1.9},
+            ),
+            "<Fleet: 1 x A + 1 x B for 2.90 per hour; explain() says it in words>",
+        ),
+        (
+            lambda: genz.fleet(genz.Load.of(100, 10, 3.0), ["A"], throughput=[[0.0]], prices={"A": 1.0}),
+            "<Fleet: none; explain() says it in words>",
+        ),
+        (
+            lambda: genz.choose_quantization("llama3_70b", "h100_sxm_1", ["bf16", "int4_g128_oc"], context=2000),
+            "<QuantizationChoice of llama3_70b: 1 of 2 schemes fit h100_sxm_1; explain() says it in words>",
+        ),
+        (
             lambda: genz.pareto(_swept(), minimise="tpot", maximise="batch"),
             "<Frontier: 2 of 2 rows in tpot, batch; frame holds them>",
         ),

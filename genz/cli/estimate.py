@@ -151,6 +151,8 @@ def _print(found: Case) -> None:
 def _ends(low: float, high: float) -> str:
     from genz.solve.words import duration
 
+    if not high:
+        return "no further token"
     return f"{duration(low)} to {duration(high)}" if low < high else "physical bound"
 
 

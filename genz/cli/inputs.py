@@ -11,6 +11,7 @@ import click
 
 from genz.cli.units import PURE, RATE, SHARE, Number
 from genz.core.errors import InputError
+from genz.core.words import plural
 
 if TYPE_CHECKING:
     from genz.solve.disaggregate import Link
@@ -179,7 +180,8 @@ def columns(
     Raises
     ------
     InputError
-        If it is no such file, lacks a column, or a number breaks its rule: the message names column and line.
+        If it is no such file, lacks a column or has it twice, has a line with more values than columns, or a number
+        breaks its rule: the message names column and line.
     """
     head, rows = _lines(option, path)
     kinds = {n: k for n, k in {**needed, **optional}.items() if n in head}
@@ -187,10 +189,20 @@ def columns(
     if missing:
         msg = f"{option} must hold columns {', '.join(needed)}, {str(path)!r:.200} lacks {', '.join(missing)}"
         raise InputError(msg)
+    twice = [n for n in kinds if head.count(n) > 1]
+    if twice:
+        msg = (
+            f"{option} must hold each column once, {str(path)!r:.200} has {', '.join(twice)} twice"
+        )
+        raise InputError(msg)
     if not rows:
         msg = f"{option} must hold rows, {str(path)!r:.200} has none"
         raise InputError(msg)
     place = f"of {option} {str(path)!r:.200}"
+    longer = [line for line, row in rows if None in row]
+    if longer:
+        msg = f"line {longer[0]} {place} must have {plural(len(head), 'value')}, got more"
+        raise InputError(msg)
     return {
         n: [kind.read(f"{n} in line {line} {place}", row[n] or "") for line, row in rows]
         for n, kind in kinds.items()

@@ -120,10 +120,11 @@ def _print(found: Requirements) -> None:
     rows = []
     for name, (words, unit, size) in _SHOWN.items():
         value = float(getattr(found, name))
-        cannot = "none suffices" if value == float("inf") else ""
-        rows.append(
-            [words, cannot or scaled(value, size), unit, str(found.binding[name])],
-        )
+        binding = str(found.binding[name])
+        said = "none suffices" if value == inf else scaled(value, size)
+        if binding == "none" and not isnan(value):
+            said = "any will do"
+        rows.append([words, said, unit, binding])
     show(table(("per accelerator", ">least", "unit", "set by"), rows))
     if not all(_met(found, name) for name in _SHOWN):
         say("Some limit cannot be met by that number alone.")

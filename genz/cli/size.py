@@ -39,7 +39,7 @@ from genz.cli.options import (
     traffic_options,
 )
 from genz.cli.output import Output, say, show, table
-from genz.cli.units import COUNT, LEVEL, SHARE, Number
+from genz.cli.units import COUNT, SHARE, Number
 from genz.cli.words import figure, money, scaled
 from genz.core.errors import InputError
 from genz.core.words import plural
@@ -81,7 +81,7 @@ Examples:
 @percentile_option
 @click.option(
     "--attainment",
-    type=LEVEL,
+    type=Number(SHARE, 0.0, 1.0),
     metavar="P",
     help="Share of all requests that keep all limits at once, in place of percentiles: 95%.",
 )

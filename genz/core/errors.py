@@ -76,9 +76,16 @@ def _hint(name: str, known: tuple[str, ...]) -> str:
     if not known:
         return "there is none"
     simple = name.lower().replace("-", "_").replace(".", "_").replace("/", "_")
-    close = [k for k in known if simple and simple in k]
-    close = sorted(close, key=lambda k: (not k.startswith(simple), len(k), k))[:3]
-    close = close or get_close_matches(simple, known, n=3, cutoff=0.5)
+    parts = simple.split("_")
+    close = [k for k in known if simple and (simple in k or {*parts} <= {*k.split("_")})]
+    ranks = {k: (not k.startswith(simple), not k.startswith(parts[0]), len(k), k) for k in close}
+    close = sorted(close, key=ranks.__getitem__)
+    if not any(
+        k.startswith(parts[0]) for k in close
+    ):  # at best the name of another family holds it
+        alike = get_close_matches(simple, known, n=3, cutoff=0.8 if close else 0.5)
+        close = list(dict.fromkeys([*close, *alike]))
+    close = close[:3]
     if close:
         return f"did you mean {', '.join(map(repr, close))}?"
     return f"known: {', '.join(known[:12])}{', …' if len(known) > 12 else ''}"

@@ -155,7 +155,7 @@ def weight_footprint(
     """
     layer = [
         group_weight(model, g, precision, parallel, tile)
-        + _adapter_weight(model, g, parallel, adapter)
+        + _adapter_weight(model, g, precision, parallel, adapter)
         for g in model.groups
     ]
     at = Degrees.of(parallel)
@@ -171,7 +171,11 @@ def weight_footprint(
 
 
 def _adapter_weight(
-    model: Model, group: LayerGroup, parallel: Parallel, adapter: Adapter | None
+    model: Model,
+    group: LayerGroup,
+    precision: Precision,
+    parallel: Parallel,
+    adapter: Adapter | None,
 ) -> Num:
     """Bytes of the adapters of one layer on one accelerator; each projection has two factors of its own."""
     if adapter is None:
@@ -187,7 +191,7 @@ def _adapter_weight(
         n_matrix = 3 if part.gated else 2
         ends = ends + n_matrix * (model.width + shard(part.width, at.tensor))
     loaded = adapter.n_adapter if adapter.n_loaded is None else adapter.n_loaded
-    return 2.0 * adapter.rank * loaded * ends
+    return precision.weight_width("norm") * adapter.rank * loaded * ends
 
 
 def cache_footprint(

@@ -9,7 +9,7 @@ from genz.core.typing import FloatArray, Num
 from genz.spec.deployment import Offload
 from genz.spec.hardware import Platform
 
-__all__ = ["effective_bandwidth", "slow_bandwidth"]
+__all__ = ["effective_bandwidth", "slow_bandwidth", "slow_tier"]
 
 
 def effective_bandwidth(bandwidth: Num, slow: Num, share: Num) -> FloatArray:
@@ -48,13 +48,27 @@ def slow_bandwidth(offload: Offload, platform: Platform) -> Num:
     InputError
         If neither the offload, nor the accelerator, nor the platform names one.
     """
-    for value in (
-        offload.bandwidth,
-        platform.accelerator.slow_bandwidth,
-        platform.host_bandwidth,
-        platform.accelerator.host_bandwidth,
-    ):
-        if value is not None:
-            return value
-    msg = f"offload.bandwidth must be given, {platform.name} names no slow tier and no host link"
-    raise InputError(msg)
+    bandwidth = slow_tier(platform)[0] if offload.bandwidth is None else offload.bandwidth
+    if bandwidth is None:
+        msg = (
+            f"offload.bandwidth must be given, {platform.name} names no slow tier and no host link"
+        )
+        raise InputError(msg)
+    return bandwidth
+
+
+def slow_tier(platform: Platform) -> tuple[Num | None, Num]:
+    """Return bandwidth and capacity of the tier that takes what is offloaded: the device's own, else the host's memory.
+
+    Returns
+    -------
+    bandwidth : array_like, shape (...), or None
+        None where the platform names no such tier. [B/s]
+    capacity : array_like, shape (...)
+        For each accelerator; infinite where not known. [B]
+    """
+    chip = platform.accelerator
+    if chip.slow_bandwidth is not None and chip.slow_capacity is not None:
+        return chip.slow_bandwidth, chip.slow_capacity
+    link = chip.host_bandwidth if platform.host_bandwidth is None else platform.host_bandwidth
+    return link, np.inf if platform.host_capacity is None else platform.host_capacity

@@ -14,6 +14,7 @@ from genz.core.errors import InputError
 from genz.core.typing import FloatArray, IntArray
 from genz.ops.even import even_rules
 from genz.ops.forward import tensor_limits
+from genz.perf.offload import slow_bandwidth
 from genz.spec.deployment import (
     Adapter,
     Engine,
@@ -23,10 +24,18 @@ from genz.spec.deployment import (
     check_choice,
 )
 from genz.spec.hardware import Platform
-from genz.spec.model import LatentAttention, Model
+from genz.spec.model import Attention, Dense, LatentAttention, Model
 from genz.spec.precision import Precision
 
-__all__ = ["IDEAL", "Deployment", "Options", "case_shape", "formats_of", "layout_rules"]
+__all__ = [
+    "IDEAL",
+    "Deployment",
+    "Options",
+    "case_shape",
+    "check_extras",
+    "formats_of",
+    "layout_rules",
+]
 
 #: The physical bound: kernels on the roofline, no software.
 IDEAL = Engine(name="ideal", efficiency="ideal")
@@ -111,7 +120,7 @@ class Deployment:
             engine=engine,
             calibrated=efficiency == "calibrated",
             routing=_typed(options, "routing", Routing, _ROUTING),
-            adapter=_adapter(model, options),
+            adapter=_adapter(model, _typed(options, "adapter", Adapter, None)),
             offload=_typed(options, "offload", Offload, None),
         )
 
@@ -162,11 +171,30 @@ def _typed(options: Any, name: str, kind: Any, default: Any) -> Any:
     return value
 
 
-def _adapter(model: Model, options: Any) -> Adapter | None:
-    adapter: Adapter | None = _typed(options, "adapter", Adapter, None)
-    latent = any(isinstance(g.mixer, LatentAttention) for g in model.groups)
-    if adapter is not None and adapter.mixer and latent:
+def check_extras(model: Model, platform: Platform, options: Mapping[str, Any]) -> None:
+    """Refuse adapters of what a model lacks, and offload to a tier that a platform lacks.
+
+    Raises
+    ------
+    InputError
+        If the keywords ask for either.
+    """
+    adapter, offload = options.get("adapter"), options.get("offload")
+    if isinstance(adapter, Adapter):
+        _adapter(model, adapter)
+    if isinstance(offload, Offload):
+        slow_bandwidth(offload, platform)
+
+
+def _adapter(model: Model, adapter: Adapter | None) -> Adapter | None:
+    if adapter is None:
+        return None
+    if adapter.mixer and any(isinstance(g.mixer, LatentAttention) for g in model.groups):
         msg = f"adapter.mixer must be False, adapters of the latent attention of {model.name} are not modelled, got True"
+        raise InputError(msg)
+    kinds = (Attention,) * adapter.mixer + (Dense,) * adapter.feed_forward
+    if not any(isinstance(part, kinds) for g in model.groups for part in (g.mixer, g.feed_forward)):
+        msg = f"adapter needs attention (mixer) or dense layers (feed_forward) to adapt, {model.name} has none, got {adapter!r:.80}"
         raise InputError(msg)
     return adapter
 

@@ -29,13 +29,38 @@ _UNITS = {
     "energy_per_token": "J/token",
     "cost_per_token": "currency/token",
     "cache_tokens": "tokens",
-    "prompt": "tokens",
-    "output": "tokens",
-    "context": "tokens",
-    "cached": "tokens",
-    "memory_bandwidth": "B/s",
     **dict.fromkeys(
-        ("weights", "cache", "activations", "reserve", "capacity", "pool", "total", "lack"), "B"
+        (
+            "prompt",
+            "output",
+            "context",
+            "cached",
+            "shared",
+            "prefill_tokens",
+            "prefill_cached",
+            "decode_context",
+        ),
+        "tokens",
+    ),
+    "memory_bandwidth": "B/s",
+    "rate": "1/s",
+    "stable_rate": "1/s",
+    "power": "W",
+    "price": "currency/s",
+    **dict.fromkeys(
+        (
+            "weights",
+            "cache",
+            "activations",
+            "reserve",
+            "capacity",
+            "pool",
+            "slow",
+            "slow_capacity",
+            "total",
+            "lack",
+        ),
+        "B",
     ),
 }
 #: Columns that hold words.
@@ -46,7 +71,8 @@ def unit_of(name: str) -> str:
     """Return the unit of a column by its name."""
     if name in _UNITS:
         return _UNITS[name]
-    return "s" if name.endswith("_time") else "B" if name.endswith("_bytes") else "1"
+    ends = {"_time": "s", "_std": "s", "_bytes": "B"}
+    return next((unit for end, unit in ends.items() if name.endswith(end)), "1")
 
 
 def result_columns(result: Any, derived: Sequence[str]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Generation(Timed):
     ttft : ndarray
         Time until all prompts of the batch have their first token. [s]
     tpot : ndarray
-        Mean time per further token. [s]
+        Mean time per further token; 0 where the first is the last. [s]
     energy : ndarray
         Energy of the replica for the whole batch. [J]
     cost : ndarray or None
@@ -152,8 +152,7 @@ def generate(
     An engine with a token budget passes the prompts in several steps. What it adds to the first token, from the API call
     to the steps of scheduling and streaming, is that of :func:`genz.serve.software.first_token_time`, the same as under
     load. The time per output token is the mean over
-    the growing cache, from ``prompt`` to ``prompt + output - 2`` tokens; for a single output token it is that of the
-    next one, which would come.
+    the growing cache, from ``prompt`` to ``prompt + output - 2`` tokens.
     """
     load = {
         "batch": check.count("batch", batch),
@@ -192,7 +191,7 @@ def generate(
         cost = fit(first["cost"] + further * step["cost"])
     return Generation(
         ttft=fit(ttft),
-        tpot=fit(step["time"]),
+        tpot=fit(np.where(further > 0.0, step["time"], 0.0)),
         energy=fit(first["energy"] + further * step["energy"]),
         cost=cost,
         batch=fit(load["batch"]),

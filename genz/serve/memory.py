@@ -17,6 +17,7 @@ from genz.perf.memory import (
     engine_pool,
     weight_footprint,
 )
+from genz.perf.offload import slow_tier
 from genz.serve.deployment import Deployment, Options, case_shape
 from genz.serve.step import shared_tokens
 from genz.spec.hardware import Platform
@@ -45,6 +46,9 @@ class Memory:
         Bytes of the accelerator that a program sees. [B]
     pool : ndarray
         Bytes the engine leaves for the cache; negative if the rest does not fit. [B]
+    slow, slow_capacity : ndarray
+        Bytes that are offloaded, and those of the slow tier, or of the host's memory for each accelerator; infinite
+        where not known. [B]
     cache_tokens : ndarray
         Tokens of context that the pools of a replica hold. [tokens]
     n_block : ndarray
@@ -61,6 +65,8 @@ class Memory:
     reserve: FloatArray
     capacity: FloatArray
     pool: FloatArray
+    slow: FloatArray
+    slow_capacity: FloatArray
     cache_tokens: FloatArray
     n_block: FloatArray
     max_batch: FloatArray
@@ -73,8 +79,9 @@ class Memory:
 
     @property
     def lack(self) -> FloatArray:
-        """Bytes by which the batch exceeds what the engine may fill; 0 where there is room for its cache [B]."""
-        return np.maximum(self.cache - self.pool, 0.0)[()]
+        """Bytes by which the batch exceeds what the engine may fill, or the slow tier; 0 where there is room [B]."""
+        over = np.maximum(self.cache - self.pool, self.slow - self.slow_capacity)
+        return np.maximum(over, 0.0)[()]
 
     @property
     def usable(self) -> FloatArray:
@@ -130,7 +137,8 @@ def memory(
     -----
     The largest step passes the engine's token budget, or without one a whole prompt of length ``context``; logits
     are kept for the engine's ``max_sequence`` requests, or without one for the batch. Weights or cache that are
-    offloaded count for the rest that stays. All micro-batches of a pipeline hold their cache.
+    offloaded count for the rest that stays, and must fit into the slow tier of the accelerator, or else its share of the
+    host's memory, where the platform names it. All micro-batches of a pipeline hold their cache.
     """
     load = {
         "batch": check.count("batch", batch),
@@ -150,30 +158,24 @@ def memory(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Uses:
-    """Bytes per accelerator of every stage, shape (n_stage, ...): constant ones, and per request."""
+    """Bytes per accelerator of every stage, shape (n_stage, ...), wherever they lie: constant ones, and per request."""
 
     at: Deployment
     held: Held
     shape: tuple[int, ...]
-    weights: FloatArray
+    all_weights: FloatArray
     request: FloatArray
     token: FloatArray
 
     @classmethod
     def of(cls, at: Deployment, held: Held, shape: tuple[int, ...]) -> _Uses:
-        kept = (1.0, 1.0)
-        if at.offload is not None:
-            kept = (1.0 - at.offload.weight, 1.0 - at.offload.cache)
         layout = (at.model, at.precision, at.parallel)
-        weights = [
-            (m, kept[0] * s)
-            for m, s in weight_footprint(*layout, at.adapter, at.engine.expert_tile)
-        ]
-        request = [(m, kept[1] * s) for m, s in cache_footprint(*layout, held)]
+        weights = list(weight_footprint(*layout, at.adapter, at.engine.expert_tile))
+        request = list(cache_footprint(*layout, held))
         none, some = (Held(np.full((), float(n))) for n in (0, _PROBE))
         empty = [s for _, s in cache_footprint(*layout, none)]
         grown = zip(cache_footprint(*layout, some), empty, strict=True)
-        token = [(m, kept[1] * (s - e)) for (m, s), e in grown]
+        token = [(m, s - e) for (m, s), e in grown]
         return cls(
             at,
             held,
@@ -182,6 +184,33 @@ class _Uses:
             _joined(request, shape),
             _joined(token, shape) / _PROBE,
         )
+
+    @property
+    def away(self) -> tuple[Num, Num]:
+        """Shares of weights and cache that lie in the slow tier."""
+        return (
+            (0.0, 0.0)
+            if self.at.offload is None
+            else (self.at.offload.weight, self.at.offload.cache)
+        )
+
+    @property
+    def weights(self) -> FloatArray:
+        if self.at.offload is None:
+            return self.all_weights
+        return np.asarray((1.0 - self.away[0]) * self.all_weights)
+
+    def cache(self, batch: Num) -> FloatArray:
+        return np.asarray((1.0 - self.away[1]) * self.local(batch) * self.request)
+
+    def slow(self, batch: Num) -> FloatArray:
+        """Bytes of every stage that are offloaded."""
+        weight, cache = self.away
+        return np.asarray(weight * self.all_weights + cache * self.local(batch) * self.request)
+
+    @property
+    def slow_capacity(self) -> Num:
+        return slow_tier(self.at.platform)[1]
 
     @property
     def capacity(self) -> Num:
@@ -225,22 +254,32 @@ class _Uses:
         return np.broadcast_to(np.clip(local * data, 0.0, _LARGEST_BATCH), self.shape)
 
     def fits(self, batch: FloatArray) -> BoolArray:
-        spare = self.pool(batch) - self.local(batch) * self.request
-        ok = np.asarray((spare >= 0.0).all(axis=0))
+        ok = np.asarray((self.pool(batch) >= self.cache(batch)).all(axis=0))
+        if self.at.offload is not None:
+            ok = ok & (self.slow(batch) <= self.slow_capacity).all(axis=0)
         most = self.at.engine.max_sequence
         if most is not None:
             ok = ok & (self.local(batch) <= most)
         return np.broadcast_to(ok, self.shape)
 
+    def tokens(self, pool: FloatArray) -> FloatArray:
+        """Return the tokens of context of which every stage holds the cache, here and in the slow tier."""
+        weight, cache = self.away
+        left = self.slow_capacity - weight * self.all_weights
+        found = np.full(pool.shape, np.inf)
+        for share, room in ((1.0 - cache, pool), (cache, left)):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                tokens = np.maximum(room, 0.0) / (share * self.token)
+            found = np.where(share * self.token > 0.0, np.minimum(found, tokens), found)
+        return found
+
     def result(self, batch: FloatArray, limit: FloatArray) -> Memory:
         pool = np.broadcast_to(self.pool(batch), (len(self.weights), *self.shape))
-        cache = self.local(batch) * self.request
+        cache = self.cache(batch)
         fullest = np.argmin(pool - cache, axis=0)[np.newaxis]
         group = np.asarray(self.at.parallel.data, dtype=np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            tokens = np.where(self.token > 0.0, np.maximum(pool, 0.0) / self.token, np.inf)
         block = self.at.engine.block
-        n_block = np.floor(tokens.min(axis=0) / block)
+        n_block = np.floor(self.tokens(pool).min(axis=0) / block)
 
         def fit(value: Num) -> Num:
             return np.array(np.broadcast_to(value, self.shape))[()]
@@ -256,6 +295,8 @@ class _Uses:
             reserve=fit(self.reserve + self.at.engine.graph_memory),
             capacity=fit(self.capacity),
             pool=at_fullest(pool),
+            slow=fit(self.slow(batch).max(axis=0)),
+            slow_capacity=fit(self.slow_capacity),
             cache_tokens=fit(n_block * block * group),
             n_block=fit(n_block * group),
             max_batch=fit(limit),

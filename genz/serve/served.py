@@ -300,6 +300,7 @@ def _result(
     batch = point.rate * load.further * waits.step
     if np.isfinite(load.client).all():
         batch = point.batch
+    batch = np.where(load.output > 1.0, batch, 0.0)
     inside = np.minimum(batch + point.rate * point.active_ttft, np.maximum(room, 1.0))
     empty = np.exp(-inside) if np.isinf(load.client).all() else 0.0
     size = np.asarray(at.parallel.size, dtype=np.float64)
@@ -312,15 +313,18 @@ def _result(
     def time(value: Num) -> Num:
         return fit(np.where(stable, value, np.inf))
 
+    def further(value: Num) -> Num:
+        return fit(np.where(load.output > 1.0, time(value), 0.0))
+
     return Served(
         batch=fit(np.where(fits, batch, 0.0)),
         in_flight=fit(np.where(fits, inside, 0.0)),
         waiting=time(point.rate * waits.door),
         rate=fit(np.where(fits, point.rate, 0.0)),
         ttft=time(ttft),
-        tpot=time(waits.step),
+        tpot=further(waits.step),
         ttft_std=time(np.sqrt(waits.ttft)),
-        tpot_std=time(np.sqrt(waits.tpot)),
+        tpot_std=further(np.sqrt(waits.tpot)),
         latency_std=time(np.sqrt(waits.ttft + waits.decode)),
         stable=fit(stable),
         stable_rate=fit(np.where(fits, most, 0.0)),

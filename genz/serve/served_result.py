@@ -34,7 +34,8 @@ class Served(Timed):
     rate : ndarray
         Requests completed per second. [1/s]
     ttft, tpot : ndarray
-        Mean time to first token, waits included, and per further token; infinite under an unstable load. [s]
+        Mean time to first token, waits included, and per further token, 0 where the first is the last; infinite under
+        an unstable load. [s]
     ttft_std, tpot_std, latency_std : ndarray
         Standard deviations over requests. [s]
     stable : ndarray of bool
@@ -67,7 +68,7 @@ class Served(Timed):
     Notes
     -----
     Percentiles are those of a log-normal with the mean and the standard deviation given, for the time to first token
-    above the least possible one. See :func:`genz.serve.served.served` for the causes that vary.
+    and the latency above the least possible time to first token. See :func:`genz.serve.served.served` for the causes that vary.
     """
 
     batch: FloatArray
@@ -99,11 +100,7 @@ class Served(Timed):
     @property
     def latency(self) -> FloatArray:
         """Mean time to the last token [s]."""
-        with np.errstate(
-            invalid="ignore"
-        ):  # without a further token its time, which may be infinite, does not count
-            further = np.where(self.output > 1.0, (self.output - 1.0) * self.tpot, 0.0)
-        return np.asarray(self.ttft + further)[()]
+        return self.ttft + (self.output - 1.0) * self.tpot
 
     @property
     def latency_error(self) -> FloatArray:
@@ -220,5 +217,5 @@ class Served(Timed):
     def _spread(self, name: str) -> Spread:
         check_choice("name", name, TIMES)
         mean = np.asarray(getattr(self, name))
-        least = np.asarray(self._least) if name == "ttft" else np.zeros(mean.shape)
+        least = np.zeros(mean.shape) if name == "tpot" else np.asarray(self._least)
         return Spread(least, mean, np.asarray(getattr(self, f"{name}_std")))

@@ -50,7 +50,8 @@ class Spread:
     def percentile(self, z: float) -> FloatArray:
         """Return the quantile at ``z`` standard deviations of the normal distribution [s]."""
         mu, scale = self._moments()
-        return np.where(np.isfinite(self.mean), self.least + np.exp(mu + z * scale), np.inf)
+        spread = np.where(scale > 0.0, self.least + np.exp(mu + z * scale), self.mean)
+        return np.where(np.isfinite(self.mean), spread, np.inf)
 
     def below(self, limit: Num) -> FloatArray:
         """Return the probability that the time is at most ``limit`` [1]."""

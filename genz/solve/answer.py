@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Infeasible", "Plan", "Proof", "Shortfall", "Sizing", "ranked"]
 
 _TIMES = ("ttft_", "tpot_", "latency_")
+#: Last word of the place in ``skipped`` of candidates with prefill and decode apart.
+APART = "disaggregated"
 _SECONDS = ("_p50", "_p90", "_p99", "_limited")
 
 
@@ -34,8 +36,8 @@ class Shortfall:
 
     Attributes
     ----------
-    platform : str
-        Name.
+    platform, engine : str
+        Names.
     n_accelerator, n_replica : int
         Accelerators in all, and replicas.
     parallel : Parallel
@@ -49,6 +51,7 @@ class Shortfall:
     """
 
     platform: str
+    engine: str
     n_accelerator: int
     n_replica: int
     parallel: Parallel
@@ -65,13 +68,14 @@ class Infeasible:
     ----------
     limits : mapping
         Limit that no candidate meets, however low the rate -> least value that any of them reaches; ``memory``: bytes
-        that an accelerator of the closest candidate needs for one request.
+        that an accelerator of the closest candidate needs for one request, ``slow_memory``: for what is offloaded.
     closest : str
         Candidate that comes closest to meeting all limits at once.
     violates : mapping
         What that candidate breaks -> how many times too large it is. [1]
     conflict : tuple of str
-        Smallest set of limits that cannot all hold: ttft, tpot, latency, memory, budget, power, availability.
+        Smallest set of limits that cannot all hold: ttft, tpot, latency, memory, slow_memory, budget, power,
+        availability.
     least : mapping
         Each of them -> least value that any candidate reaches within the others of the set; for the availability,
         in multiples of it.
@@ -203,6 +207,7 @@ class Sizing:
             if short is None
             else {
                 "platform": short.platform,
+                "engine": short.engine,
                 "n_accelerator": short.n_accelerator,
                 "n_replica": short.n_replica,
                 "parallel": short.parallel.label,

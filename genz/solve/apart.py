@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from genz.core.errors import InputError
+from genz.solve.answer import APART
 from genz.solve.disaggregate import Link, levels_of
 from genz.solve.disaggregate import disaggregate as _disaggregate
 from genz.solve.disaggregate.answer import DisaggregatedPlan
@@ -47,17 +48,18 @@ def disaggregated_plans(
         if asked:
             msg = f"disaggregated plans take no {name}"
             raise InputError(msg)
+    over = None if link is None else Link.of(link, ())
     free = objective.replace(budget=np.inf, power=np.inf)
     levels_of(free)
     plans: list[DisaggregatedPlan] = []
     skipped: dict[str, str] = {}
     for platform, cases in ((p, c) for c in posed.cells for p in c.platforms):
-        place = f"{platform.name} {cases.precision.label} disaggregated"
+        place = f"{platform.name} {cases.precision.label} {APART}"
         try:
             found = _disaggregate(
                 posed.model, posed.workload, free, prefill_platform=platform, prefill_parallel=posed.parallel,
                 decode_parallel=posed.parallel, inside_node=terms.inside_node, precision=cases.precision,
-                link=link, available={k: int(v) for k, v in terms.available.items() if k == platform.name},
+                link=over, available={k: int(v) for k, v in terms.available.items() if k == platform.name},
                 **cases.options,
             )  # fmt: skip
         except InputError as error:
@@ -67,6 +69,8 @@ def disaggregated_plans(
             skipped[place] = found.explain()
         elif _allowed(found.plan, objective):
             plans.append(found.plan)
+        else:
+            skipped[place] = "its least plan is beyond budget or power"
     return plans, skipped
 
 

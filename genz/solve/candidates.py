@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from genz.api import stack_platforms
 from genz.core.errors import InputError, UnsupportedFormatError
 from genz.core.typing import FloatArray, IntArray, Num
-from genz.serve.deployment import Deployment, layout_rules
+from genz.serve.deployment import Deployment, check_extras, layout_rules
 from genz.serve.memory import Memory, memory
 from genz.serve.served import OpenLoop, Served, served
 from genz.solve.layouts import layouts
@@ -60,7 +60,8 @@ class Candidates:
             place = f"{platform.name} {precision.label}"
             try:
                 _check_formats(model, platform, precision)
-            except UnsupportedFormatError as error:
+                check_extras(model, platform, options)
+            except (UnsupportedFormatError, InputError) as error:
                 skipped[place] = str(error)
                 continue
             fitting, reason = _layouts(
@@ -198,11 +199,17 @@ def _check_formats(model: Model, platform: Platform, precision: Precision) -> No
 def _wanted(parallel: Any) -> list[Parallel] | None:
     if parallel is None:
         return None
-    many = [parallel] if isinstance(parallel, Parallel) else list(parallel)
+    many = list(parallel) if isinstance(parallel, Iterable) else [parallel]
     if not many:
         msg = "parallel must name at least one layout, got none"
         raise InputError(msg)
-    return many
+    for one in many:
+        if not isinstance(one, Parallel) or one.shapes:
+            msg = (
+                f"parallel must be a Parallel of one layout, or a sequence of them, got {one!r:.80}"
+            )
+            raise InputError(msg)
+    return list({tuple(getattr(p, n) for n in DEGREES): p for p in many}.values())
 
 
 def _layouts(

@@ -54,7 +54,8 @@ def formats_tried(
         if not many:
             msg = "precision must name at least one format, got none"
             raise InputError(msg)
-        return [(own if p == "native" else Precision.of(p), everywhere) for p in many]
+        found = [own if p == "native" else Precision.of(p) for p in many]
+        return [(p, everywhere) for p in {repr(p): p for p in found}.values()]
     if own.label != "bf16":
         return [(own, everywhere)]
     old = [p for p in platforms if "bf16" not in p.accelerator.peak_flop_rate]

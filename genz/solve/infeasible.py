@@ -22,6 +22,8 @@ __all__ = ["reason"]
 _UNSTABLE = 1e6
 #: Rate at which a replica counts as idle. [1/s]
 _IDLE = 1e-6
+#: What may have too little room: the accelerator's memory, and what takes what is offloaded.
+_TIERS = ("memory", "slow_memory")
 _CAPS = frozenset({"budget", "power", "availability"})
 
 
@@ -52,16 +54,19 @@ def reason(solved: Sequence[Solved], looked: Sequence[Candidates]) -> Infeasible
 
 def _no_room(looked: Sequence[Candidates]) -> Infeasible:
     """Return the candidate that comes closest to holding one request, and the memory it would need [B]."""
-    found: list[tuple[float, float, str]] = []
+    found: list[tuple[float, float, str, str]] = []
     for cases in looked:
         held = cases.memory(np.arange(cases.n_case))
-        over = np.broadcast_to(held.total / held.usable, (cases.n_case,))
-        case = int(np.argmin(over))
-        size = float(np.broadcast_to(held.total, over.shape)[case])
-        found.append((float(over[case]), size, _named(cases, case)))
-    least, total, name = min(found)
-    need = {"memory": total}
-    return Infeasible(need, name, {"memory": least}, ("memory",), need)
+        shape = (2, cases.n_case)
+        size = np.broadcast_to(np.stack([held.total, held.slow]), shape)
+        over = size / np.broadcast_to(np.stack([held.usable, held.slow_capacity]), shape)
+        case = int(np.argmin(over.max(axis=0)))
+        tier = int(np.argmax(over[:, case]))
+        at = tier, case
+        found.append((float(over[at]), float(size[at]), _named(cases, case), _TIERS[tier]))
+    least, total, name, tier_name = min(found)
+    need = {tier_name: total}
+    return Infeasible(need, name, {tier_name: least}, (tier_name,), need)
 
 
 def _named(cases: Candidates, case: int) -> str:

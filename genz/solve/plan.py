@@ -159,7 +159,7 @@ class Plan:
         row = {f.name: getattr(self, f.name) for f in fields(self)}
         row["parallel"] = {
             n: int(getattr(self.parallel, n))
-            for n in ("tensor", "pipeline", "data", "expert", "sequence")
+            for n in ("tensor", "pipeline", "data", "expert", "sequence", "micro_batch")
         }
         row["precision"] = self.precision.label
         row["certificate"] = self.certificate.to_dict()

@@ -88,7 +88,7 @@ class Posed:
             msg = "elastic needs rates of several periods, got one rate"
             raise InputError(msg)
         criterion = Criterion(objective, _confidence(confidence))
-        terms = Terms(whole_node, inside_node, spare, elastic, dict(available or {}))
+        terms = Terms(whole_node, inside_node, spare, elastic, _available(available))
         found = _distinct(offered(platforms, priced=objective.rank == "cost"))
         terms.check({p.name for p in found})
         engines = _engines(engine)
@@ -127,6 +127,13 @@ def _check_single(workload: Workload, objective: Objective) -> None:
     objective.check_rate()
 
 
+def _available(given: Any) -> dict[str, float]:
+    if given is not None and not isinstance(given, Mapping):
+        msg = f"available must be a mapping of platforms to accelerators, got {given!r:.80}"
+        raise InputError(msg)
+    return dict(given or {})
+
+
 def _confidence(value: float | None) -> float | None:
     if value is None:
         return None
@@ -142,7 +149,12 @@ def _engines(engine: Any) -> list[Engine]:
     if not many:
         msg = "engine must name at least one engine, got none"
         raise InputError(msg)
-    return [default_engine() if e is None else registry.engine(e) for e in many]
+    found = [default_engine() if e is None else registry.engine(e) for e in many]
+    seen = {e.name: e for e in found}
+    if len(seen) < len({id(e) for e in found}):
+        msg = f"engine must differ in name, got {', '.join(e.name for e in found)}: replace(name=...) renames one"
+        raise InputError(msg)
+    return list(seen.values())
 
 
 def _objective(objective: Objective | None, workload: Workload) -> Objective:

@@ -12,6 +12,7 @@ from genz.api import decode, memory
 from genz.core import check
 from genz.core.errors import InputError, UnsupportedFormatError
 from genz.core.unit import GB
+from genz.core.words import plural
 from genz.db import registry
 from genz.solve.footprint import Footprint, footprint, formats_of, holds_all
 from genz.solve.words import duration
@@ -94,6 +95,11 @@ class QuantizationChoice:
     parallel: Parallel
     schemes: tuple[Quantized, ...]
 
+    def __repr__(self) -> str:
+        """Return one line: what was tried, and how much of it fits."""
+        fits = f"{len(self.feasible)} of {plural(len(self.schemes), 'scheme')} fit"
+        return f"<QuantizationChoice of {self.model}: {fits} {self.platform}; explain() says it in words>"
+
     @property
     def feasible(self) -> tuple[Quantized, ...]:
         """Schemes that fit."""
@@ -137,7 +143,10 @@ class QuantizationChoice:
 def choose_quantization(
     model: Model | str,
     platform: Platform | str,
-    schemes: Sequence[GroupQuantization | Precision | str] = SCHEMES,
+    schemes: Sequence[GroupQuantization | Precision | str]
+    | GroupQuantization
+    | Precision
+    | str = SCHEMES,
     *,
     batch: int = 1,
     context: int,
@@ -154,7 +163,7 @@ def choose_quantization(
         Model.
     platform : Platform or str
         Platform.
-    schemes : sequence of GroupQuantization, Precision or str
+    schemes : GroupQuantization, Precision or str, or a sequence of them
         Tried one by one, so that the answers are exact; formats that differ between mixers, dense layers and experts
         are a ``Precision``.
     batch, context : int
@@ -183,6 +192,8 @@ def choose_quantization(
     >>> found.widest.scheme, found.fastest.scheme
     ('int4 g32 oc', 'int2 g64 oc')
     """
+    if isinstance(schemes, (str, Precision, GroupQuantization)):
+        schemes = [schemes]
     if not len(schemes):
         msg = "schemes must name at least one scheme, got none"
         raise InputError(msg)

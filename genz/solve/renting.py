@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from genz.core.check import number
 from genz.core.errors import InputError
 from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.spec.deployment import Objective
@@ -48,8 +49,12 @@ class Terms:
         Raises
         ------
         InputError
-            If the spare is no whole number >= 0, or a cap is below 0 or on a platform that is no candidate.
+            If a flag is no flag, the spare no whole number >= 0, or a cap is below 0 or on a platform that is no candidate.
         """
+        for name in ("whole_node", "inside_node", "elastic"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                msg = f"{name} must be True or False, got {getattr(self, name)!r:.80}"
+                raise InputError(msg)
         if isinstance(self.spare, bool) or self.spare != int(self.spare) or self.spare < 0:
             msg = f"spare must be a whole number >= 0, got {self.spare!r:.80}"
             raise InputError(msg)
@@ -57,7 +62,7 @@ class Terms:
             if name not in names:
                 msg = f"available must name candidates, got {name!r:.80}"
                 raise InputError(msg)
-            if not most >= 0:
+            if not number(f"available.{name}", most) >= 0.0:
                 msg = f"available.{name} must be >= 0 accelerators, got {most!r:.80}"
                 raise InputError(msg)
 

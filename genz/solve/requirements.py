@@ -38,6 +38,8 @@ _RANGE = {
 class Requirements:
     """Least numbers per accelerator; every field has the shape of the cases.
 
+    Where any number will do, as no limit hangs on it, it is the end of the range of the search, and its binding ``none``.
+
     Attributes
     ----------
     flop_rate : ndarray
@@ -251,7 +253,7 @@ class _Problem:
             batch=self.batch,
             prompt=prompt,
             output=np.ceil(self.workload.output.mean),
-            cached=np.floor(prompt * self.workload.cached_share),
+            cached=np.minimum(np.floor(prompt * self.workload.cached_share), prompt - 1.0),
             beams=self.workload.beams,
             **self.options,
         )
@@ -294,6 +296,14 @@ class _Problem:
 
     def _footprint(self) -> FloatArray:
         """Bytes that the batch takes on the fullest accelerator, at its longest."""
-        context = np.ceil(self.workload.prompt.mean) + np.ceil(self.workload.output.mean)
-        held = memory(self.model, self.platform, batch=self.batch, context=context, **self.options)
+        prompt = np.ceil(self.workload.prompt.mean)
+        held = memory(
+            self.model,
+            self.platform,
+            batch=self.batch,
+            context=prompt + np.ceil(self.workload.output.mean),
+            beams=self.workload.beams,
+            shared=prompt,
+            **self.options,
+        )
         return np.asarray(held.total)

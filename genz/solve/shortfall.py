@@ -110,6 +110,7 @@ class _Cheaper:
             violates["power"] = float(load.power[0]) * n_replica / power
         return Shortfall(
             platform=cases.platform(self.case).name,
+            engine=cases.engine.name,
             n_accelerator=int(n_accelerator),
             n_replica=int(n_replica),
             parallel=cases.layout(self.case),

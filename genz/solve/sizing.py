@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from genz.core.errors import InputError
 from genz.solve.answer import Sizing, ranked
 from genz.solve.apart import disaggregated_plans
@@ -111,9 +113,7 @@ def size(
     but a layout may carry a few per cent more than is found.
     Power and energy are those of the fewest replicas that keep the limits on times.
     """
-    if link is not None and not disaggregated:
-        msg = f"link needs disaggregated plans, got {link!r:.80} without"
-        raise InputError(msg)
+    _check_apart(disaggregated, link)
     posed = Posed.of(
         model, workload, objective, platforms=platforms, precision=precision, parallel=parallel, engine=engine,
         confidence=confidence, available=available, spare=spare, whole_node=whole_node, inside_node=inside_node,
@@ -143,3 +143,12 @@ def sized(posed: Posed, *, disaggregated: bool = False, link: Link | float | Non
         {p.name: p for p in posed.platforms}, {e.name: e for e in posed.engines},
         sum(c.n_case for c in looked), apart,
     )  # fmt: skip
+
+
+def _check_apart(disaggregated: Any, link: Any) -> None:
+    if not isinstance(disaggregated, (bool, np.bool_)):
+        msg = f"disaggregated must be True or False, got {disaggregated!r:.80}"
+        raise InputError(msg)
+    if link is not None and not disaggregated:
+        msg = f"link needs disaggregated plans, got {link!r:.80} without"
+        raise InputError(msg)

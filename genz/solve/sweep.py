@@ -18,7 +18,7 @@ from genz.core.errors import InputError, UnsupportedFormatError
 from genz.core.schema import Record
 from genz.core.typing import BoolArray, IntArray
 from genz.db import registry
-from genz.serve.deployment import formats_of, layout_rules
+from genz.serve.deployment import check_extras, formats_of, layout_rules
 from genz.serve.frame import unit_of
 from genz.serve.step import BOUNDS
 from genz.spec.deployment import Parallel
@@ -56,12 +56,14 @@ def sweep(
     DataFrame
         One row per combination, the last axis varying fastest: the axes, the results, ``feasible``: whether there is
         a result, and the ``reason`` where there is none, or where a load has no stationary state. A result named as an
-        axis is left out. Units are in ``frame.attrs["units"]``.
+        axis is left out; records of an axis that share a name are told apart by their place, ``name[0]``, ``name[1]``.
+        Units are in ``frame.attrs["units"]``.
 
     Raises
     ------
     InputError
-        If an axis is empty, or an argument breaks its rule whatever the case.
+        If ``function`` is no such prediction, model or platform is missing, an axis is empty, or an argument breaks its
+        rule whatever the case.
 
     Examples
     --------
@@ -75,6 +77,7 @@ def sweep(
     2  h100_sxm_8      1  memory
     3  h100_sxm_8     64  memory
     """
+    _check_call(function, arguments)
     constant, named, numeric = _axes(arguments)
     n_case = math.prod(axis.size for axis in numeric)
     tasks = [
@@ -84,6 +87,16 @@ def sweep(
     ]
     blocks = list(_run(tasks, executor, progress=progress))
     return _frame(tasks, blocks, named, numeric)
+
+
+def _check_call(function: Any, arguments: Mapping[str, Any]) -> None:
+    if not callable(function):
+        msg = f"function must be a prediction such as genz.decode, got {function!r:.80}"
+        raise InputError(msg)
+    for name in ("model", "platform"):
+        if arguments.get(name) is None:
+            msg = f"{name} must be given for a sweep, got {', '.join(arguments) or 'no argument'}"
+            raise InputError(msg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +116,7 @@ class _Numeric:
     size: int
     values: Any
     columns: Mapping[str, Any]
+    units: Mapping[str, str]
 
     def at(self, index: IntArray) -> Any:
         return self.values.take(index) if isinstance(self.values, Record) else self.values[index]
@@ -117,7 +131,8 @@ def _axes(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[_Named], l
         if isinstance(value, Record) and value.shapes:
             shape = np.broadcast_shapes(*value.shapes)
             columns = {n: np.broadcast_to(v, shape).ravel() for n, v in value.varying().items()}
-            numeric.append(_Numeric(name, math.prod(shape), value, columns))
+            units = value.varying_units()
+            numeric.append(_Numeric(name, math.prod(shape), value, columns, units))
         elif isinstance(value, (list, tuple, range, np.ndarray)):
             points = list(value.ravel()) if isinstance(value, np.ndarray) else list(value)
             if not points:
@@ -125,11 +140,11 @@ def _axes(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[_Named], l
                 raise InputError(msg)
             if all(isinstance(p, (int, float, np.number)) for p in points):
                 array = np.asarray(points)
-                numeric.append(_Numeric(name, array.size, array, {name: array}))
+                units = {name: unit_of(name)}
+                numeric.append(_Numeric(name, array.size, array, {name: array}, units))
             else:
                 items = [_resolved(name, p) for p in points]
-                labels = tuple(_label(p) for p in points)
-                named.append(_Named(name, tuple((name, i) for i in items), labels))
+                named.append(_Named(name, tuple((name, i) for i in items), _labels(points)))
         else:
             constant[name] = value
     return constant, named, numeric
@@ -140,6 +155,19 @@ def _resolved(name: str, value: Any) -> Any:
     if isinstance(value, str) and name in ("model", "platform"):
         return getattr(registry, name)(value)
     return value
+
+
+def _labels(points: Sequence[Any]) -> tuple[str, ...]:
+    """Return what stands for each point of an axis; different ones of one name get their place."""
+    plain = [_label(p) for p in points]
+    known: dict[str, Any] = {}
+    shared = {
+        label
+        for label, point in zip(plain, points, strict=True)
+        if (first := known.setdefault(label, point)) is not point
+        and (isinstance(first, Record) or isinstance(point, Record))
+    }
+    return tuple(f"{x}[{i}]" if x in shared else x for i, x in enumerate(plain))
 
 
 def _label(value: Any) -> str:
@@ -203,9 +231,13 @@ def _feasible(given: Mapping[str, Any], size: int) -> tuple[BoolArray, Any]:
     reason: Any = np.full(size, "", dtype=object)
     named = given.get("engine")
     engine = default_engine() if named is None else registry.engine(named)
-    model = given["model"]
+    model, platform = given["model"], given["platform"]
+    try:
+        check_extras(model, platform, given)
+    except InputError as error:
+        return ~ok, np.full(size, str(error), dtype=object)
     precision = formats_of(model, given.get("precision", "bf16"))
-    rules = layout_rules(model, given["platform"], parallel, precision, engine)
+    rules = layout_rules(model, platform, parallel, precision, engine)
     for rule, name, value, text in rules:
         broken = ok & ~np.broadcast_to(rule, ok.shape)
         if broken.any():
@@ -222,6 +254,9 @@ def _columns(result: Any) -> dict[str, Any]:
     if hasattr(result, "bound_index") and "bound_index" not in names:
         names.append("bound_index")
     values = {n: getattr(result, n) for n in names}
+    if any(isinstance(v, Mapping) for v in values.values()):
+        msg = f"function must be a prediction such as genz.decode, got one that returns {type(result).__name__}"
+        raise InputError(msg)
     if hasattr(result, "stable"):
         values["reason"] = np.where(result.stable, "", result.reason)
     return {n: v for n, v in values.items() if v is not None}
@@ -269,7 +304,8 @@ def _frame(
     data = data | _results(tasks, blocks, total) | data  # a result never hides an axis of its name
     frame = pd.DataFrame(data, copy=False)
     known = set(data) - {a.name for a in named} - {"bound", "reason", "feasible"}
-    frame.attrs["units"] = {name: unit_of(name) for name in frame.columns if name in known}
+    own = {name: unit for axis in numeric for name, unit in axis.units.items()}
+    frame.attrs["units"] = {n: own.get(n, unit_of(n)) for n in frame.columns if n in known}
     return frame
 
 

@@ -21,16 +21,18 @@ _COLUMNS = (
 
 
 def slope(low: Num, high: Num, low_value: Num, high_value: Num) -> FloatArray:
-    """Return the elasticity between two points: change of the log of the answer over that of the input.
+    """Return the elasticity between two points: change of the log of the answer over that of the input; NaN if there is none.
 
     Parameters
     ----------
     low, high : array_like, shape (...)
-        Answers above zero.
+        Answers; those that are 0 or infinite have no elasticity.
     low_value, high_value : array_like, shape (...)
         Values of the input. [1]
     """
-    return np.asarray((np.log(high) - np.log(low)) / (np.log(high_value) - np.log(low_value)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        change = np.log(high) - np.log(low)
+    return np.asarray(change / (np.log(high_value) - np.log(low_value)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ _MEANING = {
 }
 
 
+#: Memory that may be too small, and where it is.
+_TIERS = {"memory": "", "slow_memory": " beside its own, for what is offloaded"}
 _BINDS = {
     "memory": "The memory for the cache",
     "rate": "The token budget of a step",
@@ -77,9 +79,9 @@ def explained(answer: Sizing) -> str:
     lines += [*_guessed(answer, best), *_periods(answer, best)]
     lines += [_proof(answer, best), _steps(answer, best)]
     if answer.shortfall is not None:
-        lines.append(_next_cheaper(answer.shortfall, _to_spare(answer.terms.spare)))
+        lines.append(_next_cheaper(answer, answer.shortfall))
     if len(answer.plans) > 1:
-        lines.append(_runner_up(answer.plans[1]))
+        lines.append(_runner_up(answer, answer.plans[1]))
     lines += _narrower(answer, best)
     lines += [] if ahead else apart
     return "\n".join(lines)
@@ -99,8 +101,14 @@ def _what(answer: Sizing, plan: Plan) -> str:
     spare = _to_spare(plan.n_spare)
     return (
         f"{plural(plan.n_accelerator, 'accelerator')} of {plan.platform} ({price}): {replicas} "
-        f"of {plan.parallel.label} in {formats_in_words(answer.model, plan.precision)}{spare}, {plan.batch:.3g} requests decoding at once in each."
+        f"of {plan.parallel.label} in {formats_in_words(answer.model, plan.precision)}{_with(answer, plan)}{spare}, "
+        f"{plan.batch:.3g} requests decoding at once in each."
     )
+
+
+def _with(answer: Sizing, plan: Plan | Shortfall) -> str:
+    """Return the software of a plan, where several were tried."""
+    return f" with {plan.engine}" if len(answer.engines) > 1 else ""
 
 
 def _times(answer: Sizing, plan: Plan) -> str:
@@ -211,10 +219,22 @@ def limited_times(plan: Plan | DisaggregatedPlan, objective: Objective) -> dict[
     return times
 
 
+def _none_apart(answer: Sizing) -> list[str]:
+    """Return why there is no plan with prefill and decode apart, where that was asked for."""
+    from genz.solve.answer import APART
+
+    for place, why in answer.skipped.items():
+        name, _, kind = place.rpartition(" ")
+        if kind == APART:
+            reason = why.removeprefix("No plan. ").rstrip(".")
+            return [f"With prefill and decode apart: no plan ({name}: {reason})."]
+    return []
+
+
 def _apart(answer: Sizing) -> list[str]:
     """Return what prefill and decode on different machines would take, where that was asked for."""
     if not answer.disaggregated:
-        return []
+        return _none_apart(answer)
     best = answer.disaggregated[0]
     price = "no price" if best.cost_per_hour is None else f"{best.cost_per_hour:,.2f} per hour"
     text = (
@@ -252,19 +272,21 @@ def _to_spare(machines: int) -> str:
     return f", {machines} to spare" if machines else ""
 
 
-def _next_cheaper(short: Shortfall, spare: str) -> str:
+def _next_cheaper(answer: Sizing, short: Shortfall) -> str:
+    spare = _to_spare(answer.terms.spare)
     return (
         f"The next cheaper plan, {plural(short.n_accelerator, 'accelerator')} of {short.platform} "
-        f"as {short.n_replica:,} of {short.parallel.label} in {short.precision.label}{spare} "
+        f"as {short.n_replica:,} of {short.parallel.label} in {short.precision.label}{_with(answer, short)}{spare} "
         f"({short.cost_per_hour:,.2f} per hour), breaks {_broken(short.violates)}."
     )
 
 
-def _runner_up(plan: Plan) -> str:
+def _runner_up(answer: Sizing, plan: Plan) -> str:
     price = "no price" if plan.cost_per_hour is None else f"{plan.cost_per_hour:,.2f} per hour"
     return (
         f"Second: {plural(plan.n_accelerator, 'accelerator')} of {plan.platform} "
-        f"as {plan.n_replica:,} of {plan.parallel.label} in {plan.precision.label}{_to_spare(plan.n_spare)} ({price})."
+        f"as {plan.n_replica:,} of {plan.parallel.label} in {plan.precision.label}{_with(answer, plan)}"
+        f"{_to_spare(plan.n_spare)} ({price})."
     )
 
 
@@ -306,10 +328,10 @@ def _why_not(answer: Sizing, why: Infeasible) -> str:
     """Return which limits cannot be met, and what comes closest."""
     lines = []
     for name, least in why.limits.items():
-        if name == "memory":
+        if name in _TIERS:
             lines.append(
                 f"No platform holds the model and the cache of one request. Closest: {why.closest}; an accelerator "
-                f"needs {least / GB:.3g} GB, {_more(why.violates[name])}."
+                f"needs {least / GB:.3g} GB{_TIERS[name]}, {_more(why.violates[name])}."
             )
             continue
         limit = float(getattr(answer.objective, name))
@@ -322,7 +344,7 @@ def _why_not(answer: Sizing, why: Infeasible) -> str:
         return f"Every candidate was left out: {reason}."
     if not why.limits and why.conflict:
         lines.append(_conflict(answer, why))
-    if why.violates and "memory" not in why.violates:
+    if why.violates and _TIERS.keys().isdisjoint(why.violates):
         lines.append(f"Closest: {why.closest}; it breaks {_broken(why.violates)}.")
     return " ".join(lines)
 
@@ -343,8 +365,9 @@ def _conflict(answer: Sizing, why: Infeasible) -> str:
                 f"{name} {duration(least)} (asked {duration(float(getattr(answer.objective, name)))})"
             )
         else:
-            asked = float(getattr(answer.objective, name))
-            texts.append(f"{name} {cap_words(name, least)} (asked {number(asked)})")
+            asked = number(float(getattr(answer.objective, name)))
+            known = cap_words(name, least) if least < inf else "unknown for want of a price"
+            texts.append(f"{name} {known} (asked {asked})")
     if len(texts) == 1:
         return f"No candidate meets the {why.conflict[0]}; the least that any reaches: {texts[0]}."
     names = ", ".join(why.conflict[:-1]) + f" and {why.conflict[-1]}"

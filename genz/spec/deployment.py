@@ -111,6 +111,14 @@ class Adapter(Record):
     )
     feed_forward: bool = schema.flag("adapts dense feed-forward parts", default=True)
 
+    def __post_init__(self) -> None:
+        """Check that those of a batch are in memory."""
+        super().__post_init__()
+        if self.n_loaded is not None:
+            ok = np.asarray(np.greater_equal(self.n_loaded, self.n_adapter))
+            loaded = np.broadcast_to(np.asarray(self.n_loaded, dtype=np.float64), ok.shape)
+            require(ok, loaded, "n_loaded", "must be >= n_adapter")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Offload(Record):

@@ -64,6 +64,7 @@ class Objective(Record):
     )
     attainment: float | None = schema.level(
         "share of all requests that keep all limits at once, in place of percentiles; none: no such goal",
+        mean=False,
         default=None,
     )
     budget: Num = schema.quantity("currency/h", "most that a plan may cost", default=np.inf)
@@ -81,10 +82,10 @@ class Objective(Record):
             if getattr(self, name) is not None:
                 value: FloatArray = np.asarray(getattr(self, name), dtype=np.float64)
                 require(value > 0.0, value, name, "must be > 0")
-        if isinstance(self.attainment, str):
-            msg = "attainment must be a number in (0, 1), got 'mean'"
-            raise InputError(msg)
         shape = () if self.rate is None else np.shape(self.rate)
+        if 0 in shape:
+            msg = f"rate must hold at least one number, got shape {shape}"
+            raise InputError(msg)
         if self.duration is not None and np.shape(self.duration) != shape:
             msg = f"duration must have one length for each rate, got shapes {np.shape(self.duration)} and {shape}"
             raise InputError(msg)
@@ -192,6 +193,10 @@ class Workload(Record):
         if not kinds:
             msg = "a mix must have at least one part, got none"
             raise InputError(msg)
+        for kind in kinds:
+            if not isinstance(kind, Workload) or kind.varying():
+                msg = f"parts of a mix must be Workloads of single numbers, got {kind!r:.80}"
+                raise InputError(msg)
         share = number("share", [parts[k] for k in kinds])
         require(share > 0.0, share, "share", "must be > 0")
         share = share / share.sum()

@@ -47,6 +47,8 @@ def test_solver_error_says_how_the_solver_ended():
     [
         ("llama3_70", ["llama3_70b", "llama2_70b", "opt_13b"], "did you mean 'llama3_70b'?"),
         ("Llama3-70B", ["llama3_70b", "gpt3"], "did you mean 'llama3_70b'?"),
+        ("h100_8", ["genz_h100_8", "h100_sxm_8", "h100_sxm_1"], "did you mean 'h100_sxm_8', 'genz_h100_8'?"),
+        ("llama_70b", ["codellama_70b", "llama2_70b", "gpt3"], "did you mean 'codellama_70b', 'llama2_70b'?"),
         ("h100", ["h100_sxm_8", "h100_sxm_1", "a100"], "did you mean 'h100_sxm_1', 'h100_sxm_8'?"),
         ("zzz", ["b", "a"], "known: a, b"),
         ("zzz", [f"n{i:02d}" for i in range(13)], "known: n00, n01, n02, n03, n04, n05, n06, n07, n08, n09, n10, n11, …"),

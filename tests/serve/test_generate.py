@@ -98,6 +98,7 @@ def test_one_output_token_is_the_prefill_alone(zoo, cluster):
     done = generate(zoo["gqa"], cluster, batch=8, prompt=100, output=1)
     assert done.latency == done.ttft == prefill(zoo["gqa"], cluster, batch=8, prompt=100).time
     assert done.energy == prefill(zoo["gqa"], cluster, batch=8, prompt=100).energy
+    assert done.tpot == 0.0
 
 
 def test_cached_prompts_pass_only_what_is_new(zoo, cluster):

@@ -279,6 +279,58 @@ def test_offloaded_shares_leave_the_device(zoo, cluster):
         assert found.max_batch >= plain.max_batch
 
 
+def test_what_is_offloaded_must_fit_beside(zoo, cluster):
+    """Half of the weights and all of the cache in a tier of their size is room for just this batch, not one more."""
+    model, offload = zoo["gqa"], Offload(weight=0.5, cache=1.0)
+    plain = memory(model, cluster, batch=4, context=100, engine=BARE)
+    beside = float(0.5 * plain.weights + plain.cache)
+    chip = cluster.accelerator
+    tiers = (
+        cluster.replace(host_capacity=beside + 1e8),
+        cluster.replace(
+            host_capacity=1e9,
+            accelerator=chip.replace(slow_capacity=beside + 1e8, slow_bandwidth=1e9),
+        ),
+    )
+    each = float(plain.cache) / 4
+    for platform in tiers:
+        found = memory(model, platform, batch=4, context=100, engine=BARE, offload=offload)
+        assert found.slow == beside
+        assert found.slow_capacity == beside + 1e8
+        assert found.max_batch == 4 + np.floor(1e8 / each)
+        most = np.array([found.max_batch, found.max_batch + 1])
+        found = memory(model, platform, batch=most, context=100, engine=BARE, offload=offload)
+        assert found.fits.tolist() == [True, False]
+        assert found.lack[0] == 0.0
+        assert found.lack[1] == pytest.approx(found.slow[1] - beside - 1e8)
+        assert found.cache_tokens[0] == pytest.approx(100 * most[0], rel=0.01)
+    free = memory(
+        model,
+        cluster.replace(host_capacity=None),
+        batch=4,
+        context=100,
+        engine=BARE,
+        offload=offload,
+    )
+    assert np.isinf(free.slow_capacity)
+    assert free.fits
+
+
+def test_no_host_holds_deepseek_beside_one_h100():
+    """671 GB of weights in fp8, and 275 GB of memory: published sizes of both."""
+    model, card = registry.model("deepseek_v3"), registry.platform("h100_sxm_1")
+    found = memory(
+        model,
+        card,
+        context=100,
+        precision=model.precision,
+        engine=BARE,
+        offload=Offload(weight=1.0),
+    )
+    assert not found.fits
+    assert found.lack == pytest.approx(671e9 - card.host_capacity, rel=0.02)
+
+
 def test_gpt_oss_120b_does_not_start_on_one_h100_without_options():
     """Start-up logs of vLLM 0.10 and 0.14: 65.97 and 64.38 GiB of weights (Marlin, Triton), and -2.14 GiB for the cache.
 

@@ -147,10 +147,12 @@ def test_footprints_grow_with_the_load(zoo, cluster, name, batch, context, paral
         {"batch": batch, "context": context + more},
     ):
         found = memory(zoo[name], cluster, parallel=parallel, **load)
-        assert found.cache >= base.cache
+        assert found.total >= base.total
         assert found.activations >= base.activations
-        assert found.weights == base.weights
         assert found.max_batch <= base.max_batch
+        if parallel.pipeline == 1:  # else another stage may become the fullest
+            assert found.cache >= base.cache
+            assert found.weights == base.weights
 
 
 @MODEST

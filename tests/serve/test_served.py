@@ -84,6 +84,27 @@ def test_prompts_alone_are_a_queue_of_equal_services(zoo, cluster, use):
     assert done.ttft == pytest.approx(service + wait, rel=0.03)
 
 
+def test_a_single_token_has_no_further_one(zoo, cluster):
+    # what a request is done with at its first token: one time, with one distribution, whatever the load
+    done = served(zoo["gqa"], cluster, load(output=1), rate=[1.0, 1e9], engine=BUDGET)
+    assert done.stable.tolist() == [True, False]
+    assert done.tpot.tolist() == done.batch.tolist() == [0.0, 0.0]
+    assert done.percentile("tpot", 0.9).tolist() == [0.0, 0.0]
+    assert done.latency.tolist() == done.ttft.tolist()
+    for share in (0.1, 0.5, 0.99):
+        np.testing.assert_allclose(
+            done.percentile("latency", share), done.percentile("ttft", share), rtol=1e-12
+        )
+    no_wait = Objective(tpot=1e-9)
+    assert done.probability(no_wait, "tpot").tolist() == [1.0, 0.0]
+
+
+def test_no_request_ends_before_it_could_begin(zoo, cluster):
+    done = served(zoo["gqa"], cluster, load(output=2), rate=1.0, engine=BUDGET)
+    alone = served(zoo["gqa"], cluster, load(output=2), rate=1e-9, engine=BUDGET).ttft
+    assert done.percentile("latency", 1e-9) > done.percentile("ttft", 1e-9) * 0.999 > alone * 0.99
+
+
 def test_an_unstable_load_is_a_value(zoo, cluster):
     done = served(zoo["gqa"], cluster, load(), rate=[1e-3, 1e9], engine=BUDGET)
     assert done.stable.tolist() == [True, False]

@@ -286,3 +286,16 @@ def test_adapters_of_latent_attention_are_refused(zoo, cluster):
         zoo["latent"], cluster, context=9, engine=IDEAL, adapter=Adapter(rank=4, mixer=False)
     )
     assert more.traffic > plain.traffic
+
+
+@pytest.mark.parametrize(
+    ("name", "adapter"),
+    [
+        ("mamba_1", Adapter(rank=4)),
+        ("experts", Adapter(rank=4, mixer=False)),
+        ("gqa", Adapter(rank=4, mixer=False, feed_forward=False)),
+    ],
+)
+def test_adapters_of_nothing_are_refused(zoo, cluster, name, adapter):
+    with pytest.raises(InputError, match=r"adapter needs attention .* to adapt, tiny has none"):
+        decode(zoo[name], cluster, context=9, adapter=adapter)

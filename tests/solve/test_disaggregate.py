@@ -232,6 +232,13 @@ class TestMove:
         assert half.plan.moved == none.plan.moved
         assert half.goodput["prefill"] > 1.5 * none.goodput["prefill"]
 
+    def test_of_a_prompt_in_the_cache_the_last_token_passes(self):
+        whole, last = (
+            solved(workload=CHAT.replace(cached_share=s)) for s in (1.0, 1.0 - 1.0 / 2000)
+        )
+        assert whole.goodput["prefill"] == pytest.approx(last.goodput["prefill"], rel=1e-9)
+        assert whole.plan.moved == last.plan.moved
+
     def test_link_comes_from_the_platform(self):
         found = solved()
         assert found.link.bandwidth == 50e9  # 400 Gb/s InfiniBand per accelerator
@@ -287,6 +294,14 @@ class TestAgainst:
         assert found.saving == pytest.approx(1.0 - found.plan.cost_per_hour / rival.cost_per_hour)
         word = "saves" if found.saving >= 0.0 else "costs"
         assert f"to disaggregate {word} {100 * abs(found.saving):.3g} %" in found.explain()
+
+    def test_as_dear_as_together_costs_the_same(self):
+        work = genz.Workload.of(4000, 500)
+        found = genz.disaggregate(
+            "mamba2_2_7b", work, LIMITS.replace(percentile=0.9), prefill_platform="h200_sxm_8"
+        )
+        assert found.saving == 0.0
+        assert found.explain().endswith(": to disaggregate costs the same.")
 
     def test_frame_over_limits(self):
         found = solved(
@@ -387,3 +402,35 @@ def test_one_sizing_takes_small_and_large_devices():
     found = {p.platform: p for p in both.disaggregated}
     assert found == {p.platform: p for one in alone for p in one.disaggregated}
     assert set(found) == set(two)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            {"workload": genz.Workload.of([2000, 100], 300)},
+            r"mean must be one number for a plan, got shape \(2,\)",
+        ),
+        (
+            {"objective": LIMITS.replace(tpot=[0.05, 0.1])},
+            r"tpot must be one number for a plan, got shape \(2,\)",
+        ),
+        ({"prefill": None}, "platform must be a name or a Platform, got None"),
+        (
+            {"prefill": genz.stack_platforms(["h100_sxm_8", "b200_8"])},
+            "of h100_sxm_8,b200_8 must be one number for a plan",
+        ),
+        (
+            {"available": {"b200_8": 1}},
+            "available must name platforms of the question, got 'b200_8'",
+        ),
+        ({"available": 8}, "available must be a mapping of platforms to accelerators, got 8"),
+        (
+            {"prefill_parallel": 8},
+            "parallel must be a Parallel of one layout, or a sequence of them, got 8",
+        ),
+    ],
+)
+def test_what_is_no_single_question_is_refused(changes, text):
+    with pytest.raises(InputError, match=text):
+        solved(**changes)

@@ -271,6 +271,12 @@ class TestSeveral:
         assert (row.constraint, row.limit, row.step) == ("minimum", 3.0, 1.0)
         assert found.cost - row.cost == pytest.approx(1.01)
 
+    def test_one_platform_alone_keeps_no_minimum_of_others(self):
+        """Two A100 serve the example for 7.34; four A10G must be rented all the same."""
+        found = example(minimum={"A10G": 4})
+        assert found.cost == pytest.approx(4 * 1.01 + 3.67)
+        assert f"for 7.34 ({found.cost - 7.34:.2f} less, without the minimum of" in found.explain()
+
     def test_layout_of_a_measured_replica_counts_its_accelerators(self):
         found = example(parallel=genz.Parallel(tensor=2))
         assert found.cost == pytest.approx(2 * 4.68)

@@ -215,3 +215,49 @@ class TestPredicted:
         assert data["cost"] == pytest.approx(sum(row["cost"] for row in data["fleet"]))
         assert sum(row["rate"] for row in data["routing"]) == pytest.approx(20.0)
         assert found.routing.attrs["units"]["throughput"] == "1/s"
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"objective": {"tpot": 0.1}}, "objective must be an Objective, got {'tpot': 0.1}"),
+        (
+            {"objective": genz.Objective(tpot=0.1, budget=0.5)},
+            "budget of a fleet is a keyword of its own, got it in the",
+        ),
+        (
+            {"objective": genz.Objective(tpot=0.1, power=5.0)},
+            "objective.power is not for a fleet, whose limits are on mean",
+        ),
+        (
+            {"objective": genz.Objective(tpot=0.1, rank="energy")},
+            "objective.rank is not for a fleet",
+        ),
+        (
+            {"objective": genz.Objective(tpot=0.1, percentile=0.99)},
+            "objective.percentile is not for a fleet",
+        ),
+        (
+            {"objective": genz.Objective(tpot=0.1, ttft_percentile=0.5)},
+            "objective.ttft_percentile is not for a fleet",
+        ),
+        (
+            {"objective": genz.Objective(tpot=0.1, attainment=0.9)},
+            "objective.attainment is not for a fleet",
+        ),
+        ({"prices": 3}, "prices must be a mapping of platforms to numbers, got 3"),
+        ({"cap": 3}, "cap must be a mapping of platforms to numbers, got 3"),
+        ({"minimum": 3}, "minimum must be a mapping of platforms to numbers, got 3"),
+        (
+            {"parallel": 8},
+            "parallel must be a Parallel of one layout, or a sequence of them, got 8",
+        ),
+    ],
+)
+def test_what_a_fleet_would_pass_over_is_refused(changes, text):
+    asked = {
+        "model": "llama3_8b",
+        "objective": genz.Objective(tpot=0.1, percentile="mean"),
+    } | changes
+    with pytest.raises(genz.InputError, match=text):
+        genz.fleet(genz.Load.of(100, 10, 1.0), ["h100_sxm_1"], **asked)

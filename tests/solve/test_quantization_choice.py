@@ -150,3 +150,15 @@ def test_formats_that_a_scheme_leaves_open():
     plain = choose_quantization("llama3_8b", "h100_sxm_1", ("int4_g128_oc", "bf16"), context=1024)
     assert plain.schemes[0].weights - found.schemes[0].weights > 128_256 * 4096
     assert plain.schemes[1] == found.schemes[1]
+
+
+def test_one_scheme_may_stand_alone():
+    given = [
+        genz.choose_quantization("llama3_8b", "h100_sxm_1", one, context=100)
+        for one in (
+            "int4_g128_ic",
+            ["int4_g128_ic"],
+            genz.GroupQuantization(bits=4, group=128, axis="ic"),
+        )
+    ]
+    assert len({q.schemes for q in given}) == 1

@@ -32,6 +32,33 @@ def test_capacity_is_the_footprint():
     assert need.capacity == pytest.approx(held.total)
 
 
+def test_capacity_holds_the_cache_of_every_beam():
+    """Beams share the prompt; each has 200 tokens of its own, of which the cache takes 131,072 B each."""
+    work = WORKLOAD.replace(beams=np.array([1, 4]))
+    need = genz.requirements("llama3_8b", work, genz.Objective(tpot=0.01), batch=2)
+    cache = genz.model("llama3_8b").cache_per_token()
+    more = need.capacity[1] - need.capacity[0]
+    assert 2 * 3 * 200 * cache <= more <= 1.01 * 2 * 3 * 200 * cache
+
+
+def test_a_prompt_cached_in_full_still_passes_its_last_token():
+    goal = genz.Objective(ttft=0.01)
+    need = [
+        genz.requirements("llama3_8b", WORKLOAD.replace(cached_share=share), goal).flop_rate
+        for share in (1.0, 1999 / 2000)
+    ]
+    assert need[0] == need[1]
+
+
+def test_a_single_token_sets_no_limit_on_further_ones():
+    need = genz.requirements(
+        "llama3_8b", genz.Workload.of(2000, 1), genz.Objective(ttft=0.2, tpot=1e-6)
+    )
+    assert need.binding["bandwidth"] != "tpot"
+    alone = genz.requirements("llama3_8b", genz.Workload.of(2000, 1), genz.Objective(ttft=0.2))
+    assert need.flop_rate == alone.flop_rate
+
+
 @pytest.mark.parametrize("name", ["flop_rate", "bandwidth", "link_bandwidth", "link_latency"])
 def test_each_number_put_back_just_meets_the_limits(name):
     objective = genz.Objective(ttft=0.5, tpot=0.02)

@@ -48,6 +48,18 @@ def test_one_percent_more_does_what_the_elasticity_says():
     assert np.log(times[1] / times[0]) / np.log(1.01) == pytest.approx(slope, abs=0.01)
 
 
+@pytest.mark.filterwarnings("error")
+def test_times_that_are_nothing_or_endless_have_no_elasticity():
+    work = genz.Workload.of(1000, 100)
+    frame = genz.elasticity(
+        genz.served, "llama3_8b", "h100_sxm_1", workload=work, rate=[1.0, 1e4], engine="ideal"
+    )
+    assert frame.groupby("case")["tpot"].count().tolist() == [2, 0]
+    frame = genz.elasticity(genz.generate, "llama3_8b", "h100_sxm_1", prompt=1000, output=1)
+    assert frame["tpot"].isna().all()
+    assert frame["latency"].tolist() == frame["ttft"].tolist()
+
+
 def test_a_function_without_times_is_refused():
     with pytest.raises(genz.InputError, match="function must return times, got a Memory"):
         genz.elasticity(genz.memory, "llama3_8b", "h100_sxm_1", context=100)

@@ -400,6 +400,16 @@ def test_availability_in_conflict():
     assert answer.infeasible.least["availability"] == pytest.approx(need / have)
 
 
+def test_a_budget_for_what_has_no_price():
+    free = genz.platform("h100_sxm_1").replace(price=None)
+    goal = genz.Objective(rate=1, budget=9.0)
+    answer = genz.size("llama3_8b", WORKLOAD, goal, platforms=[free])
+    assert answer.infeasible.conflict == ("budget",)
+    assert answer.explain().split(" Closest")[0] == (
+        "No plan. No candidate meets the budget; the least that any reaches: budget unknown for want of a price (asked 9)."
+    )
+
+
 def test_infeasible_memory_is_named():
     answer = genz.size(
         "llama3_1_405b", WORKLOAD, genz.Objective(rate=1), platforms=["l4_1"], precision="bf16"
@@ -484,6 +494,19 @@ def test_bad_input_says_what(change, message):
 def test_objectives_are_checked(field, value, message):
     with pytest.raises(genz.InputError, match=message):
         genz.Objective(**{field: value})
+
+
+def test_a_plan_is_run_again_from_its_dictionary():
+    layouts = [genz.Parallel(tensor=2, pipeline=2, micro_batch=2)]
+    answer = genz.size(
+        "llama3_70b", WORKLOAD, GOAL, platforms=["b200_8"], parallel=layouts, precision="fp8"
+    )
+    plan = answer.to_dict()["plans"][0]
+    again = genz.served(
+        "llama3_70b", "b200_8", WORKLOAD, rate=plan["rate"] / plan["n_replica"],
+        parallel=genz.Parallel(**plan["parallel"]), precision=plan["precision"], engine=plan["engine"],
+    )  # fmt: skip
+    assert float(again.tpot) == pytest.approx(plan["tpot"], rel=1e-9)
 
 
 def test_frame_and_dictionary_hold_what_scripts_rely_on():

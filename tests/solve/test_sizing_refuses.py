@@ -28,6 +28,30 @@ H100 = genz.platform("h100_sxm_1")
         ({"precision": []}, "precision must name at least one format, got none"),
         ({"parallel": []}, "parallel must name at least one layout, got none"),
         ({"elastic": True}, "elastic needs rates of several periods, got one rate"),
+        ({"whole_node": "no"}, "whole_node must be True or False, got 'no'"),
+        ({"disaggregated": "no"}, "disaggregated must be True or False, got 'no'"),
+        ({"available": 3}, "available must be a mapping of platforms to accelerators, got 3"),
+        (
+            {"available": {"h100_sxm_1": "3"}},
+            "available.h100_sxm_1 must be a number or an array of numbers, got '3'",
+        ),
+        (
+            {"disaggregated": True, "link": "400Gb/s"},
+            "link must be a number or an array of numbers, got '400Gb/s'",
+        ),
+        ({"disaggregated": True, "link": -5.0}, "link must be > 0 B/s, got -5"),
+        (
+            {"parallel": genz.Parallel(tensor=[1, 2])},
+            "parallel must be a Parallel of one layout, or a sequence of them, got Parallel",
+        ),
+        (
+            {"parallel": [8]},
+            "parallel must be a Parallel of one layout, or a sequence of them, got 8",
+        ),
+        (
+            {"engine": ["vllm_0_24", genz.engine("vllm_0_24").replace(block=32)]},
+            "engine must differ in name, got vllm_0_24, vllm_0_24: replace",
+        ),
     ],
 )
 def test_refused(changes, text):
@@ -58,3 +82,72 @@ def test_a_plan_needs_a_rate(plan):
 def test_lengths_that_are_no_numbers():
     with pytest.raises(InputError, match="prompt must be"):
         genz.Workload.of(prompt="2k", output=3)
+
+
+def test_offload_leaves_out_platforms_without_a_slow_tier():
+    answer = genz.size(
+        "llama3_8b", WORK, GOAL.replace(tpot=10.0), platforms=["trainium2_16", "h100_sxm_1"],
+        offload=genz.Offload(weight=0.5),
+    )  # fmt: skip
+    assert [p.platform for p in answer.plans] == ["h100_sxm_1"]
+    assert answer.skipped == {
+        "trainium2_16 bf16": "offload.bandwidth must be given, trainium2_16 names no slow tier and no host link"
+    }
+
+
+def test_what_does_not_fit_beside_is_named():
+    answer = genz.size(
+        "deepseek_v3", WORK, GOAL, platforms=[H100], offload=genz.Offload(weight=1.0)
+    )
+    assert not answer.plans
+    need = answer.infeasible.limits["slow_memory"]
+    assert need == pytest.approx(671e9, rel=0.02)
+    more = 100 * (need / H100.host_capacity - 1)
+    assert (
+        f"needs {need / 1e9:.3g} GB beside its own, for what is offloaded, {more:.3g} % more"
+        in answer.explain()
+    )
+
+
+def test_candidates_named_twice_count_once():
+    once = genz.size("llama3_8b", WORK, GOAL, platforms=[H100])
+    twice = genz.size(
+        "llama3_8b", WORK, GOAL, platforms=[H100], precision=["native", "bf16"], engine=[None, "vllm_0_24"],
+    )  # fmt: skip
+    layouts = [genz.Parallel(), genz.Parallel()]
+    alone = genz.size("llama3_8b", WORK, GOAL, platforms=[H100], parallel=layouts)
+    assert once.n_layout == twice.n_layout == alone.n_layout == 1
+    assert len(once.plans) == len(twice.plans) == 1
+    assert once.explain() == twice.explain()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, "h100_sxm_1 bf16: link must be given, h100_sxm_1 has no network beyond one machine"),
+        (
+            {"link": 5e10, "objective": GOAL.replace(ttft=1e-4)},
+            "h100_sxm_1 bf16: The limit on ttft alone cannot be met",
+        ),
+        (
+            {"link": 5e10, "objective": GOAL.replace(budget=4.0)},
+            "h100_sxm_1 bf16: its least plan is beyond budget or power",
+        ),
+    ],
+)
+def test_words_say_why_there_is_no_plan_apart(changes, reason):
+    asked = {"objective": GOAL, "platforms": [H100], "disaggregated": True} | changes
+    answer = genz.size("llama3_8b", WORK, **asked)
+    assert not answer.disaggregated
+    assert f"With prefill and decode apart: no plan ({reason})." in answer.explain()
+
+
+def test_rates_and_mixes_of_no_single_numbers_are_refused():
+    with pytest.raises(InputError, match=r"rate must hold at least one number, got shape \(0,\)"):
+        genz.Objective(rate=[])
+    with pytest.raises(InputError, match="parts of a mix must be Workloads of single numbers, got"):
+        genz.Workload.mix({genz.Workload.of([1, 2], 3): 1.0})
+    with pytest.raises(
+        InputError, match="parts of a mix must be Workloads of single numbers, got 'a"
+    ):
+        genz.Workload.mix({"azure_code": 1.0})

@@ -351,6 +351,8 @@ def test_frame_and_dictionary():
         (lambda: split_workers([PREFILL, DECODE_4], 0.0), "rate must be > 0 1/s, got 0"),
         (lambda: split_workers([PREFILL, PREFILL, DECODE_4], 1.0), "workers must differ in name, got 'P1' twice"),
         (lambda: split_workers([PREFILL], 1.0), "workers must hold at least one for decode, got none"),
+        (lambda: split_workers("PD", 1.0), "workers must hold Workers, got 'P'"),
+        (lambda: split_workers([PREFILL, DECODE_4], [1.0, 2.0]), r"rate must be one number, got shape \(2,\)"),
         (lambda: split_workers([PREFILL, DECODE_4], 1.0, rank="cost"), "cost_per_hour of every worker is needed, 'P1' has none"),
         (lambda: split_workers([PREFILL, DECODE_4], 1.0, rank="speed"), "rank must be one of cost, accelerators, energy, got 'speed'"),
     ],

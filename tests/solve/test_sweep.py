@@ -122,3 +122,71 @@ def test_bad_axes_are_refused(change, message):
     good = {"model": "llama3_8b", "platform": "h100_sxm_1", **AXES}
     with pytest.raises(genz.GenzError, match=message):
         genz.sweep(genz.decode, **(good | change))
+
+
+def test_what_a_model_or_a_platform_lacks_is_a_reason():
+    frame = genz.sweep(
+        genz.decode, model=["llama3_8b", "mamba2_130m"], platform=["h100_sxm_1", "trainium2_16"],
+        batch=[1, 2], context=10, adapter=genz.Adapter(rank=8), offload=genz.Offload(weight=0.5),
+    )  # fmt: skip
+    assert frame["feasible"].tolist() == [True, True] + 6 * [False]
+    assert frame["time"].notna().tolist() == frame["feasible"].tolist()
+    assert frame["reason"][2].endswith("trainium2_16 names no slow tier and no host link")
+    assert "mamba2_130m has none" in frame["reason"][4]
+
+
+def test_records_of_one_name_are_told_apart():
+    h100 = genz.platform("h100_sxm_1")
+    frame = genz.sweep(
+        genz.served, model="llama3_8b", platform=[h100, h100.replace(price=1.0), "a100_sxm_1", h100],
+        workload=[genz.Workload.of(100, 10), genz.Workload.of(2000, 10)], rate=1.0,
+    )  # fmt: skip
+    assert frame["workload"].tolist() == ["workload[0]", "workload[1]"] * 4
+    assert frame["platform"].tolist()[::2] == [
+        "h100_sxm_1[0]", "h100_sxm_1[1]", "a100_sxm_1", "h100_sxm_1[3]",
+    ]  # fmt: skip
+    assert frame["ttft"][1] > frame["ttft"][0]
+
+
+@pytest.mark.parametrize(
+    ("function", "given", "message"),
+    [
+        ("decode", {}, "function must be a prediction such as genz.decode, got 'decode'"),
+        (
+            genz.decode,
+            {"platform": None},
+            "platform must be given for a sweep, got model, platform, ",
+        ),
+        (
+            genz.requirements,
+            {"workload": genz.Workload.of(9, 9), "objective": genz.Objective(tpot=1.0)},
+            "function must be a prediction such as genz.decode, got one that returns Requirements",
+        ),
+    ],
+)
+def test_what_is_no_prediction_is_refused(function, given, message):
+    arguments = {"model": "llama3_8b", "platform": "h100_sxm_1", "batch": [1, 2]} | given
+    with pytest.raises(genz.InputError, match=message):
+        genz.sweep(function, **arguments)
+
+
+def test_units_are_those_of_results_and_of_the_fields_that_vary():
+    h100 = genz.platform("h100_sxm_8")
+    peaks = {f: p * np.array([1.0, 2.0]) for f, p in h100.accelerator.peak_flop_rate.items()}
+    network = (h100.network[0].replace(latency=np.array([1e-6, 2e-6])), *h100.network[1:])
+    platforms = h100.replace(price=[1.0, 2.0], peak_flop_rate=peaks, network=network)
+    work = genz.Workload.of(1000, 100)
+    frame = genz.sweep(
+        genz.served, model="llama3_8b", platform=platforms, workload=work, rate=[1.0, 2.0]
+    )
+    units = frame.attrs["units"]
+    assert (
+        units["price"] == "currency/h"
+    )  # the axis: rent of an accelerator, and no longer that of a replica
+    assert (units["peak_flop_rate_bf16"], units["network_0_latency"]) == ("flop/s", "s")
+    alone = genz.served("llama3_8b", h100, work, rate=1.0).to_frame().attrs["units"]
+    for names, unit in (
+        (("ttft", "ttft_std", "tpot_std", "latency_std"), "s"), (("rate", "stable_rate"), "1/s"), (("power",), "W"),
+    ):  # fmt: skip
+        assert {units[n] for n in names} == {alone[n] for n in names} == {unit}
+    assert alone["price"] == "currency/s"

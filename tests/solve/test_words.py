@@ -109,6 +109,20 @@ def test_slopes_are_in_per_cent():
     assert ", ttft -" not in loose.explain()
 
 
+def test_of_several_engines_each_plan_names_its_own():
+    goal = GOAL.replace(rate=60.0)
+    answer = _sized("h100_sxm_8", goal, engine=["vllm_0_24", "tensorrt_llm"])
+    lines = answer.explain().splitlines()
+    second, short = answer.plans[1], answer.shortfall
+    assert {answer.best.engine, second.engine} == {"vllm_0_24", "tensorrt_llm"}
+    assert f" with {answer.best.engine}," in lines[0]
+    assert any(n.startswith("Second") and f" with {second.engine} (" in n for n in lines)
+    assert any(n.startswith("The next") and f" with {short.engine} (" in n for n in lines)
+    assert answer.to_dict()["next_cheaper"]["engine"] == short.engine
+    alone = _sized("h100_sxm_8", goal, engine=answer.best.engine).explain()
+    assert f"with {answer.best.engine}" not in alone
+
+
 def test_tables_mark_devices_without_measured_kernels(tmp_path):
     """In the terminal and on the page; the frame has a column, and on the roofline nothing is marked."""
     two = ["mi300x_8", "h100_sxm_8"]

@@ -5,6 +5,7 @@ import pytest
 
 from genz.core.errors import InputError
 from genz.spec.deployment import (
+    Adapter,
     Engine,
     Lengths,
     Objective,
@@ -110,6 +111,7 @@ def test_objective_has_no_limits_unless_told():
         (lambda: Routing(case="even"), "case must be one of expected, balanced, worst, got 'even'"),
         (lambda: Routing(skew=-1), "skew must be in [0, 5] 1, got -1"),
         (lambda: Offload(weight=1.5), "weight must be in [0, 1] 1, got 1.5"),
+        (lambda: Adapter(rank=4, n_adapter=[2, 8], n_loaded=4), "n_loaded must be >= n_adapter, got 4 at index (1,)"),
         (lambda: Offload(bandwidth=10), "bandwidth must be in [1e+08, 1e+17] B/s, got 10"),
         (lambda: Engine(name="e", efficiency="fast"), "efficiency must be one of ideal, calibrated, got 'fast'"),
         (lambda: Engine(name="e", efficiency="ideal", memory_fraction=0), "memory_fraction must be in [0.01, 1] 1, got 0"),
@@ -184,6 +186,7 @@ class TestLevels:
             ({"percentile": "p90"}, "percentile must be 'mean' or a number in (0, 1), got 'p90'"),
             ({"percentile": True}, "percentile must be 'mean' or a number in (0, 1), got True"),
             ({"attainment": "mean"}, "attainment must be a number in (0, 1), got 'mean'"),
+            ({"attainment": 1.0}, "attainment must be a number in (0, 1), got 1.0"),
             ({"budget": 0.0}, "budget must be > 0, got 0"),
             (
                 {"duration": 5.0, "rate": [1, 2]},

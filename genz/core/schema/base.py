@@ -80,10 +80,11 @@ class Record:
 
     def varying(self) -> dict[str, Any]:
         """Return the arrays among the fields by name, nested ones too; an inner field keeps its name."""
-        found: dict[str, Any] = {}
-        for f in own_fields(type(self)):
-            found.update(_varying(f.name, getattr(self, f.name)))
-        return found
+        return {name: value for name, (value, _) in _arrays(self).items()}
+
+    def varying_units(self) -> dict[str, str]:
+        """Return the unit of each of them."""
+        return {name: unit for name, (_, unit) in _arrays(self).items()}
 
     def __reduce__(self) -> Any:
         """Pickle by the values of the fields."""
@@ -155,20 +156,28 @@ def _taken(value: Any, shape: tuple[int, ...], index: Any) -> Any:
     return value
 
 
-def _varying(name: str, value: Any) -> dict[str, Any]:
+def _arrays(record: Record) -> dict[str, tuple[Any, str]]:
+    """Return the arrays among the fields of a record with their units."""
+    found: dict[str, tuple[Any, str]] = {}
+    for f in own_fields(type(record)):
+        found.update(_varying(f.name, getattr(record, f.name), f.metadata["spec"].unit))
+    return found
+
+
+def _varying(name: str, value: Any, unit: str) -> dict[str, tuple[Any, str]]:
     if isinstance(value, np.ndarray):
-        return {name: value}
+        return {name: (value, unit)}
     if isinstance(value, Record):
-        return value.varying() if value.shapes else {}
+        return _arrays(value) if value.shapes else {}
+    parts: dict[str, tuple[Any, str]] = {}
     if isinstance(value, Mapping):
-        return {k: v for key, w in value.items() for k, v in _varying(f"{name}_{key}", w).items()}
-    if isinstance(value, tuple):
-        return {k: v for i, w in enumerate(value) for k, v in _varying_item(name, i, w).items()}
-    return {}
-
-
-def _varying_item(name: str, index: int, value: Any) -> dict[str, Any]:
-    return {f"{name}_{index}_{k}": v for k, v in _varying(name, value).items()}
+        for key, item in value.items():
+            parts |= _varying(f"{name}_{key}", item, unit)
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            inner = _varying(name, item, unit)
+            parts |= {f"{name}_{index}_{k}": v for k, v in inner.items()}
+    return parts
 
 
 def _shapes(value: Any) -> Iterator[tuple[int, ...]]:

@@ -81,10 +81,11 @@ def _choice(name: str, value: Any, spec: Spec) -> Any:
     return _frozen(value) if isinstance(value, np.ndarray) else str(value)
 
 
-def _level(name: str, value: Any, _: Spec) -> float | str:
+def _level(name: str, value: Any, spec: Spec) -> float | str:
     inside = isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 < value < 1.0
-    if value != "mean" and not inside:
-        raise InputError(wrong(name, "'mean' or a number in (0, 1)", value))
+    if not inside and not (isinstance(value, str) and value in spec.choices):
+        words = "".join(f"{word!r} or " for word in spec.choices)
+        raise InputError(wrong(name, f"{words}a number in (0, 1)", value))
     return "mean" if isinstance(value, str) else float(value)
 
 

@@ -84,9 +84,10 @@ def choice(options: tuple[str, ...], doc: str, *, default: Any = MISSING) -> Any
     return _field(Spec("choice", doc, choices=options, optional=default is None), default)
 
 
-def level(doc: str, *, default: Any = MISSING) -> Any:
-    """Declare a field that takes ``"mean"`` or a percentile, a number in (0, 1)."""
-    return _field(Spec("level", doc, "1", optional=default is None), default)
+def level(doc: str, *, mean: bool = True, default: Any = MISSING) -> Any:
+    """Declare a field that takes a percentile, a number in (0, 1), or, if that will do, ``"mean"``."""
+    words = ("mean",) if mean else ()
+    return _field(Spec("level", doc, "1", choices=words, optional=default is None), default)
 
 
 def record(cls: Any, doc: str, *, default: Any = MISSING) -> Any:

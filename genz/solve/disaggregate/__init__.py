@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -121,8 +121,8 @@ def disaggregate(
     .. [2] P. Patel et al., "Splitwise", ISCA 2024, arXiv 2311.18677.
     """
     model, workload = registry.model(model), registry.workload(workload)
-    if not float(workload.output.mean) > 1.0:
-        msg = f"output must be > 1 token: prefill makes the first, got {workload.output.mean:g}"
+    if not np.min(workload.output.mean) > 1.0:
+        msg = f"output must be > 1 token: prefill makes the first, got {np.min(workload.output.mean):g}"
         raise InputError(msg)
     objective = _objective(objective, workload)
     levels = levels_of(objective)
@@ -135,6 +135,11 @@ def disaggregate(
     first = _platforms(prefill_platform)
     second = first if decode_platform is None else _platforms(decode_platform)
     every = tuple({p.name: p for p in (*first, *second)}.values())
+    _check_single(workload, objective, (*first, *second))
+    for name in rules.available:
+        if name not in {p.name for p in every}:
+            msg = f"available must name platforms of the question, got {name!r:.80}"
+            raise InputError(msg)
     watts = objective.rank == "energy" or rules.power is not None
     question = Question(objective, Link.of(link, every), levels, watts)
     layouts = {"prefill": (first, prefill_parallel), "decode": (second, decode_parallel)}
@@ -206,11 +211,24 @@ def levels_of(objective: Objective) -> dict[str, float | None]:
 
 
 def _platforms(given: Any) -> tuple[Platform, ...]:
-    found = [given] if isinstance(given, (str, Platform)) else list(given)
+    found = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     if not found:
         msg = "platforms must name at least one for each phase, got none"
         raise InputError(msg)
     return tuple(registry.platform(p) for p in found)
+
+
+def _check_single(workload: Workload, objective: Objective, platforms: Sequence[Platform]) -> None:
+    """Refuse arrays: one plan answers one question."""
+    rate_apart = objective.replace(rate=1.0, duration=None)
+    for place, record in (
+        ("", workload),
+        ("", rate_apart),
+        *((f" of {p.name}", p) for p in platforms),
+    ):
+        for name, value in record.varying().items():
+            msg = f"{name}{place} must be one number for a plan, got shape {np.shape(value)}"
+            raise InputError(msg)
 
 
 def _check_cases(cases: dict[str, Candidates], objective: Objective, rules: Rules) -> None:

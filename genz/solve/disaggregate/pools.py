@@ -100,8 +100,9 @@ class PrefillPool:
 
     @property
     def new(self) -> float:
-        """Tokens of a prompt that pass."""
-        return _mean(self.cases.workload.prompt) * (1.0 - float(self.cases.workload.cached_share))
+        """Tokens of a prompt that pass, the last of them always."""
+        traffic = self.cases.workload
+        return max(_mean(traffic.prompt) * (1.0 - float(traffic.cached_share)), 1.0)
 
     @property
     def moved(self) -> float:

@@ -73,7 +73,9 @@ def split_workers(
     if rest:
         msg = f"unknown keyword {next(iter(rest))!r}; options: {', '.join(Keeping.__annotations__)}"
         raise InputError(msg)
-    check.positive("rate", rate, "1/s")
+    if np.ndim(check.positive("rate", rate, "1/s")):
+        msg = f"rate must be one number, got shape {np.shape(rate)}"
+        raise InputError(msg)
     _check_workers(found, rank, rules)
     plan = least([found], rate, rank, rules, limits)
     if plan.certificate.status == "infeasible":
@@ -141,6 +143,10 @@ def _check_workers(workers: list[Worker], rank: str, rules: Rules) -> None:
     if rank not in RANKS:
         msg = f"rank must be one of {', '.join(RANKS)}, got {rank!r:.80}"
         raise InputError(msg)
+    for worker in workers:
+        if not isinstance(worker, Worker):
+            msg = f"workers must hold Workers, got {worker!r:.80}"
+            raise InputError(msg)
     names = [w.name for w in workers]
     for worker in workers:
         if names.count(worker.name) > 1:

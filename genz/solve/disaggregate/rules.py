@@ -86,6 +86,9 @@ class Rules:
         if not 0.0 <= float(check.number("headroom", self.headroom)) < 1.0:
             msg = f"headroom must be in [0, 1), got {self.headroom:g}"
             raise InputError(msg)
+        if not isinstance(self.available, Mapping):
+            msg = f"available must be a mapping of platforms to accelerators, got {self.available!r:.80}"
+            raise InputError(msg)
         for name, number in self.available.items():
             check.count(f"available[{name!r}]", number, low=0.0)
         for phase in self.equal:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["answer_in_words", "split_in_words"]
 
+#: Share of the cost up to which two plans cost the same. [1]
+_SAME = 1e-6
 _UNITS = {"cost": "per hour", "energy": "W"}
 
 
@@ -131,8 +133,7 @@ def _against(answer: Disaggregation) -> str:
     who = f"{plural(rival.n_accelerator, 'accelerator')} of {rival.platform} as {rival.n_replica} x {rival.parallel.label}"
     if saving is None:
         return f"Aggregated serving needs {who}."
-    word = "saves" if saving >= 0.0 else "costs"
-    more = "" if saving >= 0.0 else " more"
-    return (
-        f"Aggregated serving needs {who}: to disaggregate {word} {100 * abs(saving):.3g} %{more}."
-    )
+    told = f"saves {100 * saving:.3g} %" if saving > 0.0 else f"costs {-100 * saving:.3g} % more"
+    if abs(saving) < _SAME:
+        told = "costs the same"
+    return f"Aggregated serving needs {who}: to disaggregate {told}."

@@ -94,6 +94,14 @@ class Fleet:
     shadow: pd.DataFrame
     infeasible: Shortage | None
 
+    def __repr__(self) -> str:
+        """Return one line: what is rented, and what it costs."""
+        found = "none"
+        if self.found:
+            rented = " + ".join(f"{n:,} x {name}" for name, n in self.counts.items())
+            found = f"{rented} for {self.cost:,.2f} per hour"
+        return f"<Fleet: {found}; explain() says it in words>"
+
     @property
     def certificate(self) -> Certificate:
         """What was proven: status, value, bound and gap of the cost."""

@@ -43,8 +43,8 @@ def checked_loads(
     Raises
     ------
     InputError
-        If there is none, one is of another type, two have one name, loads of a pool differ in model, or periods differ
-        in number.
+        If there is none, one is of another type, two have one name, loads of a pool differ in model, periods differ
+        in number, or an objective asks for what a fleet does not keep.
     """
     if isinstance(load, Iterable) and not isinstance(load, str):
         loads: tuple[Any, ...] = tuple(load)
@@ -68,11 +68,43 @@ def checked_loads(
         if one.model is not first.model and one.model != first.model:
             msg = f"loads of pool {one.pool!r} must have one model, got {first.name} and {one.name}"
             raise InputError(msg)
+        _check_objective(one.objective)
     periods = {one.n_period for one in full} - {1}
     if len(periods) > 1:
         msg = f"load must have one number of periods, got {' and '.join(map(str, sorted(periods)))}"
         raise InputError(msg)
     return full
+
+
+def _check_objective(objective: Any) -> None:
+    """Refuse what a fleet would pass over: it knows limits on mean times, and is ranked by cost."""
+    if objective is None:
+        return
+    if not isinstance(objective, Objective):
+        msg = f"objective must be an Objective, got {objective!r:.80}"
+        raise InputError(msg)
+    plain = Objective()
+    names = (
+        "power",
+        "rank",
+        "attainment",
+        "ttft_percentile",
+        "tpot_percentile",
+        "latency_percentile",
+    )
+    refused = {
+        n: getattr(objective, n)
+        for n in names
+        if np.any(getattr(objective, n) != getattr(plain, n))
+    }
+    if objective.percentile not in (plain.percentile, "mean"):
+        refused["percentile"] = objective.percentile
+    for name, value in refused.items():
+        msg = f"objective.{name} is not for a fleet, whose limits are on mean times, got {value!r:.80}"
+        raise InputError(msg)
+    if np.isfinite(objective.budget).any():
+        msg = f"budget of a fleet is a keyword of its own, got it in the objective, {objective.budget!r:.80}"
+        raise InputError(msg)
 
 
 def columns_of(
@@ -205,7 +237,9 @@ def problem_of(
 
 
 def _prices(price: Mapping[str, float | None], given: Mapping[str, float] | None) -> FloatArray:
-    known = {n: float(check.positive(f"price of {n}", p)) for n, p in (given or {}).items()}
+    known = {
+        n: float(check.positive(f"price of {n}", p)) for n, p in _mapping("prices", given).items()
+    }
     for name in known:
         if name not in price:
             raise UnknownNameError("platform among the candidates", name, price)
@@ -219,11 +253,18 @@ def _prices(price: Mapping[str, float | None], given: Mapping[str, float] | None
     return np.array(out)
 
 
+def _mapping(name: str, given: Any) -> Mapping[str, Any]:
+    if given is not None and not isinstance(given, Mapping):
+        msg = f"{name} must be a mapping of platforms to numbers, got {given!r:.80}"
+        raise InputError(msg)
+    return given or {}
+
+
 def _by_place(
     name: str, given: Mapping[str, float] | None, names: Sequence[str], *, whole: bool
 ) -> dict[int, float]:
     out: dict[int, float] = {}
-    for platform, value in (given or {}).items():
+    for platform, value in _mapping(name, given).items():
         if platform not in names:
             raise UnknownNameError("platform among the candidates", platform, names)
         text = f"{name} of {platform}"

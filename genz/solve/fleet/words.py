@@ -80,6 +80,8 @@ def _beside(answer: Fleet) -> str:
     for row in able[:_LISTED]:
         less = 1.0 - answer.cost / row.cost
         saving = f"the mix saves {100.0 * less:.1f} %" if less > _SAME else "the same"
+        if less < -_SAME:  # it keeps its own minimum alone
+            saving = f"{answer.cost - row.cost:,.2f} less, without the minimum of others"
         parts.append(f"{_many(answer, row)} for {row.cost:,.2f} ({saving})")
     more = len(able) - _LISTED
     parts += [f"{more:,} more {'is' if more == 1 else 'are'} dearer"] if more > 0 else []
