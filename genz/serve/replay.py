@@ -22,8 +22,9 @@ from genz.spec.model import Model
 
 __all__ = ["Replayed", "replay"]
 
-#: Contexts and chunks are rounded to so many tokens, so that steps that hardly differ are evaluated once. [tokens]
-_GRAIN = 32.0
+#: Contexts and chunks are rounded to so many tokens, so that steps that hardly differ are evaluated once; those below so many
+#: times that are not. [tokens], [1]
+_GRAIN, _COARSE = 32.0, 8.0
 _NONE = 1e-9
 
 
@@ -233,7 +234,8 @@ class _Replica:
         context = sum(r.prompt + r.made for r in self.decoding) / max(batch, 1)
         tokens = sum(size for _, size in chunks)
         before = sum(size * r.passed for r, size in chunks) / max(tokens, 1)
-        key = (batch, n_chunk, *(round(v / _GRAIN) for v in (context, tokens, before)))
+        context = _rounded(context)
+        key = (batch, n_chunk, context, *(round(v / _GRAIN) for v in (tokens, before)))
         if key not in self.known:
             at = self.at
             load: dict[str, Any] = {"model": at.model, "platform": at.platform, **at.options}
@@ -252,3 +254,8 @@ class _Replica:
             elif alone is not None:
                 self.known[key] = float(alone.time)
         return self.known[key]
+
+
+def _rounded(value: float) -> float:
+    """Return a context that stands for all that hardly differ: the middle, not the first one, as contexts grow [tokens]."""
+    return (value // _GRAIN + 0.5) * _GRAIN if value > _COARSE * _GRAIN else float(round(value))

@@ -131,6 +131,21 @@ def test_steps_that_jump_with_the_batch_against_the_event_loop(prompt, output, u
     assert mean.tpot == pytest.approx(run.tpot[600:].mean(), rel=0.08)
 
 
+def test_rounded_lengths_of_steps_change_no_mean(monkeypatch):
+    """Contexts grow: a step that stood for all those of its rounding with the first of them was too short."""
+    rng = np.random.default_rng(8)
+    asked = {
+        "prompt": rng.integers(200, 1500, 300), "output": rng.integers(600, 1400, 300),
+        "arrival": np.cumsum(rng.exponential(0.1, 300)), "engine": registry.engine("vllm_0_24"),
+    }  # fmt: skip
+    here = registry.model("llama3_1_8b"), registry.platform("l40s_1")
+    rounded = replay(*here, **asked)
+    monkeypatch.setattr("genz.serve.replay._GRAIN", 1.0)
+    exact = replay(*here, **asked)
+    assert rounded.tpot.mean() == pytest.approx(exact.tpot.mean(), rel=1e-3)
+    assert rounded.latency.mean() == pytest.approx(exact.latency.mean(), rel=1e-3)
+
+
 @pytest.mark.skipif("GENZ_DATA" not in os.environ, reason="GENZ_DATA names no measurements")
 def test_a_run_of_vllm_0_19_request_by_request():
     path = Path(os.environ["GENZ_DATA"]) / "llmservingsim_bench_requests_vllm0.19.csv.gz"
