@@ -90,15 +90,15 @@ def result_frame(result: Any, derived: Sequence[str]) -> pd.DataFrame:
     return frame
 
 
-def operator_frame(work: Work, passed: PassTime) -> pd.DataFrame:
-    """Return one row per case and operator or collective, launches of one pass summed up."""
+def operator_frame(work: Work, passed: PassTime, case: tuple[int, ...]) -> pd.DataFrame:
+    """Return one row per case, of the shape ``case``, and operator or collective, launches of one pass summed up."""
     n_op, n_message = len(work.operators), len(work.messages)
     time = passed.operator.roof + passed.launch
-    shape = np.broadcast_shapes(time.shape[1:], *(t.shape for t in passed.message))
+    shape = np.broadcast_shapes(case, time.shape[1:], *(t.shape for t in passed.message))
     count = work.count.reshape(-1, *(1,) * len(shape))
     rows: dict[str, list[Num]] = {
-        "flop": list(count * work.flop),
-        "traffic": list(count * work.traffic),
+        "flop": list(count * stack([o.flop for o in work.operators], shape)),
+        "traffic": list(count * stack([o.traffic for o in work.operators], shape)),
         "compute_time": list(count * passed.operator.compute),
         "memory_time": list(count * passed.operator.memory),
         "overhead_time": list(count * passed.launch),

@@ -99,7 +99,7 @@ class Step:
         """Return one row per operator and case: work and time of one accelerator, launches summed up."""
         from genz.serve.frame import operator_frame
 
-        return operator_frame(self._work, self._passed)
+        return operator_frame(self._work, self._passed, np.shape(self.time))
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per case."""

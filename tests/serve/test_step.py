@@ -67,6 +67,17 @@ def test_operators_add_up_to_the_step(zoo, cluster, calibrated):
     assert frame.attrs["units"]["traffic"] == "B"
 
 
+@pytest.mark.parametrize("shape", [(), (2,), (2, 1), (1, 2)])
+def test_operators_have_rows_for_cases_that_are_alike(shape):
+    """Decode of a state space does not depend on the context: each case has its rows all the same."""
+    context = np.arange(1, 1 + np.prod(shape)).reshape(shape) * 1000
+    step = genz.decode("mamba2_2_7b", "mi300x_8", context=context)
+    frame, one = step.operators(), genz.decode("mamba2_2_7b", "mi300x_8", context=1000).operators()
+    assert frame["case"].nunique() == context.size
+    for _, own in frame.drop(columns="case").groupby(frame["case"]):
+        pd.testing.assert_frame_equal(own.reset_index(drop=True), one.drop(columns="case"))
+
+
 @pytest.mark.parametrize("formats", ["bf16", "w8a8", "fp8_block", "nvfp4"])
 def test_messages_carry_16_bits_between_products_in_fewer(formats):
     """By hand: 64 tokens of 8,192 channels and 2 B, in 80 layers, at the embedding, between stages; of 128,256 logits."""
