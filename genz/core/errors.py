@@ -80,9 +80,8 @@ def _hint(name: str, known: tuple[str, ...]) -> str:
     close = [k for k in known if simple and (simple in k or {*parts} <= {*k.split("_")})]
     ranks = {k: (not k.startswith(simple), not k.startswith(parts[0]), len(k), k) for k in close}
     close = sorted(close, key=ranks.__getitem__)
-    if not any(
-        k.startswith(parts[0]) for k in close
-    ):  # at best the name of another family holds it
+    family = any(k.startswith(parts[0]) for k in close)
+    if not family:  # at best the name of another one holds it
         alike = get_close_matches(simple, known, n=3, cutoff=0.8 if close else 0.5)
         close = list(dict.fromkeys([*close, *alike]))
     close = close[:3]

@@ -59,13 +59,10 @@ def ernie4_5_moe(f: Fields) -> Model:
     """ERNIE 4.5: dense layers first, shared experts, learned score corrections."""
     f.fixed(use_bias=False)
     n_layer, inner = layer_count(f), f.count("moe_intermediate_size")
-    first, every = (
-        f.count("moe_layer_start_index", low=0, default=1),
-        f.count("moe_layer_interval", default=1),
-    )
-    last = (
-        f.count("moe_layer_end_index", low=-1, high=n_layer - 1, default=-1) % n_layer
-    )  # -1: to the end
+    first = f.count("moe_layer_start_index", low=0, default=1)
+    every = f.count("moe_layer_interval", default=1)
+    last = f.count("moe_layer_end_index", low=-1, high=n_layer - 1, default=-1)
+    last %= n_layer  # -1: to the end
     experts = Experts(
         n_expert=f.count("moe_num_experts"),
         n_active=f.count("moe_k"),
