@@ -13,7 +13,9 @@ from genz.core.typing import FloatArray, FloatLike, Num
 from genz.perf.energy import idle_power
 from genz.serve.deployment import Deployment, Options, case_shape
 from genz.serve.memory import memory
+from genz.serve.stationary import made
 from genz.serve.step import Step, mean_decode
+from genz.serve.traffic import held_output
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
 
@@ -144,7 +146,7 @@ class DecodeReplica:
         return mean + NormalDist().inv_cdf(q) * np.hypot(deviation, load.door / load.further)
 
     def _step(self, batch: Num) -> Step:
-        context = self.prompt + self.output / 2.0
+        context = self.prompt + made(self.output, self.variation)
         return mean_decode(
             self.at.model, self.at.platform, batch=batch, context=context, beams=self.beams,
             shared=self.prompt, **self.at.options,
@@ -203,9 +205,9 @@ def decode_replica(
     )
     at = Deployment.of(model, platform, options)
     shape = case_shape(at, load)
-    held = 1.0 if at.engine.admission == "whole" else 0.5
+    held = held_output(at.engine, out, load["variation"])
     uses = memory(
-        model, platform, context=load["prompt"] + held * out, beams=load["beams"],
+        model, platform, context=load["prompt"] + held, beams=load["beams"],
         shared=load["prompt"], **at.options,
     )  # fmt: skip
     length, out, spread, arriving, beam = (np.broadcast_to(v, shape) for v in load.values())

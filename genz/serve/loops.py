@@ -254,16 +254,18 @@ def breeding_variance(load: Traffic, point: Point) -> FloatArray:
     :math:`s`, with :math:`\rho = \lambda s` and a mean of :math:`a` prompts, the variance and the third cumulant of a step
     are
 
-    .. math:: \kappa_2 = \frac{a}{1 - \rho^2} , \qquad \kappa_3 = \frac{a + 3 \rho^2 \kappa_2}{1 - \rho^3} .
+    .. math:: \kappa_2 = \frac{a m_2}{1 - \rho^2} , \qquad \kappa_3 = \frac{a m_3 + 3 \rho^2 m_2 \kappa_2}{1 - \rho^3}
+
+    with the second and third moments of a length over powers of its mean, :math:`m_2 = 1 + c^2` and that of a log-normal
+    one, :math:`m_3 = m_2^3`, or of lengths up to the token budget :math:`C`, :math:`m_2 C / L` at most.
 
     A prompt comes in a step :math:`X^*` of :math:`E[X^{*k}] = E[X^{k+1}] / E[X]`, at a place :math:`U` that is uniform in it,
     and shares the next with a Poisson number of mean :math:`\lambda X^*`:
 
-    .. math:: \operatorname{Var}[(U + \rho) X^*] + \rho E[X^*] .
+    .. math:: \operatorname{Var}[(U + \rho) X^*] + \rho m_2 E[X^*] .
 
     Own derivation, checked by drawing steps: the gated queue with vacations [1]_ whose vacation is the decoding step.
-    :math:`s` is what a prompt adds to a full step, as it does to the long ones; where lengths vary, steps vary by
-    :math:`1 + c^2` as much.
+    :math:`s` is what a prompt adds to a full step, as it does to the long ones.
 
     References
     ----------
@@ -272,9 +274,10 @@ def breeding_variance(load: Traffic, point: Point) -> FloatArray:
     each = point.service - point.idle_step / load.most
     each = np.maximum(each, _SLIGHT * point.tau)
     mean, varied = point.tau / each, 1.0 + load.variation
+    cubed = varied * np.clip(load.most, 1.0, varied**2)
     rho = np.minimum(point.arrivals / mean, _MOST_BUSY)
     second = point.arrivals * varied / (1.0 - rho**2)
-    third = (point.arrivals * varied + 3.0 * rho**2 * second) / (1.0 - rho**3)
+    third = (point.arrivals * cubed + 3.0 * rho**2 * varied * second) / (1.0 - rho**3)
     met = (second + mean**2) / mean
     met_square = (third + 3.0 * second * mean + mean**3) / mean
     wait = met_square * (1.0 / 3.0 + rho + rho**2) - (met * (0.5 + rho)) ** 2

@@ -221,7 +221,9 @@ def prefill_replica(
     n_chunk = np.maximum(np.ceil(new / budget), 1.0)
     group = np.broadcast_to(np.asarray(at.parallel.data, dtype=np.float64), shape)
     most = np.where(n_chunk > 1.0, 1.0, k) * group
-    step = _passes(at, np.stack([group, most]), new / n_chunk, hit + (new - new / n_chunk) / 2.0)
+    longer = 1.0 + spread  # a token belongs to a long prompt more likely than to a short one
+    before = hit * longer + (new * longer - new / n_chunk) / 2.0
+    step = _passes(at, np.stack([group, most]), new / n_chunk, before)
     time = stretched_time(at, step, 0.0)
     interval = time[1] / np.broadcast_to(np.asarray(at.parallel.pipeline, dtype=np.float64), shape)
     through = time[0] + (n_chunk - 1.0) * interval

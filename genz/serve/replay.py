@@ -87,7 +87,7 @@ def replay(
     A step decodes all requests that have their first token and fills the rest of the engine's token budget with
     prompts, first come, first served, the last one in part. Requests are admitted while the engine's ``max_sequence``
     and the cache allow; a request holds its prompt and what it has generated, or all it will generate under the
-    rule ``whole``. None is evicted: the cache may run over while admitted requests grow. Attention groups share
+    rule ``whole``. Steps that the engine waits are mean ones so far. None is evicted: the cache may run over while admitted requests grow. Attention groups share
     prompts evenly. Step times come from :func:`genz.serve.step.mixed` at mean chunk and context.
     """
     load = {
@@ -113,7 +113,8 @@ def replay(
             msg = f"arrival must have as many entries as prompt, {len(requests)}, got {len(times)}"
             raise InputError(msg)
     for time, request in zip(times, requests, strict=False):
-        replica.send(request, float(time))
+        request.arrival = float(time)
+        replica.coming.append(request)
     replica.run()
     return _replayed(requests)
 
@@ -139,12 +140,14 @@ class _Request:
 
 @dataclass(slots=True, eq=False)
 class _Replica:
-    """State of the loop: requests on their way, at the door, passing their prompt, and decoding."""
+    """State of the loop: requests of clients that wait, to come, on their way, at the door, passing, and decoding."""
 
     at: Deployment
     now: float = 0.0
-    last_step: float = 0.0
+    stepped: float = 0.0
+    n_step: int = 0
     waiting: deque[_Request] = field(default_factory=deque)
+    coming: deque[_Request] = field(default_factory=deque)
     sent: list[tuple[float, int, _Request]] = field(default_factory=list)
     door: deque[_Request] = field(default_factory=deque)
     passing: list[_Request] = field(default_factory=list)
@@ -153,26 +156,33 @@ class _Replica:
     n_sent: int = 0
     _pool: float | None = None
 
-    def send(self, request: _Request, time: float) -> None:
+    def send(self, request: _Request) -> None:
         """Send a request; it reaches the scheduler when the engine's front end is done with it."""
-        request.arrival = time
-        added = first_token_time(self.at, request.prompt, self.last_step)
-        heapq.heappush(self.sent, (time + float(added), self.n_sent, request))
+        added = first_token_time(self.at, request.prompt, self.stepped / max(self.n_step, 1))
+        heapq.heappush(self.sent, (request.arrival + float(added), self.n_sent, request))
         self.n_sent += 1
 
     def run(self) -> None:
         """Take steps until all requests are done."""
-        while self.sent or self.door or self.passing or self.decoding:
+        while self.coming or self.sent or self.door or self.passing or self.decoding:
             if not (self.door or self.passing or self.decoding):
-                self.now = max(self.now, self.sent[0][0])
+                self._skip()
+            while self.coming and self.coming[0].arrival <= self.now:
+                self.send(self.coming.popleft())
             while self.sent and self.sent[0][0] <= self.now:
                 self.door.append(heapq.heappop(self.sent)[2])
-            self._step()
+            if self.door or self.passing or self.decoding:
+                self._step()
+
+    def _skip(self) -> None:
+        """Let the time pass until the next request comes, or reaches the scheduler."""
+        later = [r.arrival for r in list(self.coming)[:1]] + [time for time, *_ in self.sent[:1]]
+        self.now = max(self.now, min(later))
 
     def _step(self) -> None:
         chunks = self._chunks()
-        self.last_step = self._time(chunks)
-        self.now += self.last_step
+        time = self._time(chunks)
+        self.now, self.stepped, self.n_step = self.now + time, self.stepped + time, self.n_step + 1
         done = []
         for request in self.decoding:
             request.made += 1
@@ -188,7 +198,8 @@ class _Replica:
         for request in done:
             request.last = self.now
             if self.waiting:
-                self.send(self.waiting.popleft(), self.now)
+                self.waiting[0].arrival = self.now
+                self.send(self.waiting.popleft())
 
     def _chunks(self) -> list[tuple[_Request, int]]:
         """Fill the token budget with prompts; admit those that there is room for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Unpack
 
 import numpy as np
@@ -33,6 +34,9 @@ from genz.spec.hardware import Platform
 from genz.spec.model import Model
 
 __all__ = ["OpenLoop", "Served", "served"]
+
+#: Share of the prompts that are shorter than those which wait for nothing. [1]
+_SHORTEST = 0.01
 
 
 def served(
@@ -254,10 +258,13 @@ def _variances(
     queue = point.queue**2 + point.busy * point.service**2 / (3.0 * free)
     queue = np.where(point.queue > 0.0, queue, 0.0)
     beside = 2.0 / 3.0 * slope**2 * point.batch
-    prompts = np.maximum(point.tau - point.idle_step, 0.0) ** 2 / point.arrivals / load.further
-    step = np.where(load.output > 1.0, beside + prompts, 0.0) * spread
-    length = load.output_variation
-    decode = load.further**2 * step * (1.0 + length) + (load.further * point.tau) ** 2 * length
+    added = np.maximum(point.tau - point.idle_step, 0.0) ** 2 / point.arrivals / load.further
+    prompts, length = added * (1.0 + load.variation), load.output_variation
+    decoding = np.where(load.output > 1.0, spread, 0.0)
+    # the others stay, so that long outputs meet them as often; a mean over few steps of prompts varies more, E[1 / O]
+    step = (beside + prompts * (1.0 + length)) * decoding
+    whole = (beside * (1.0 + length) + prompts) * decoding
+    decode = load.further**2 * whole + (load.further * point.tau) ** 2 * length
     # some find no step in progress
     found = point.running * (1.0 - point.running) * point.idle_step**2
     residual = np.where(point.residual > 0.0, point.residual**2 + found, 0.0) / 3.0
@@ -266,8 +273,24 @@ def _variances(
 
 def _slow(at: Deployment, load: Traffic, point: Point) -> FloatArray:
     """Variance over requests of the time that their own prompts take [s^2]."""
-    own = point.own + at.engine.overhead_token * load.new
-    return np.asarray(own**2 * load.variation)
+    return np.asarray(_lengthens(at, load, point) ** 2 * load.variation)
+
+
+def _lengthens(at: Deployment, load: Traffic, point: Point) -> FloatArray:
+    """Return the part of the time to first token that is as long as the prompt [s]."""
+    passing = np.maximum(point.own - point.idle_step, 0.0)
+    return np.asarray(passing + at.engine.overhead_token * load.new)
+
+
+def _least(at: Deployment, load: Traffic, point: Point) -> FloatArray:
+    """Return the time to first token that hardly any request undercuts: the shortest prompts wait for nothing [s].
+
+    The shortest are those of the first percentile of log-normal lengths.
+    """
+    scale = np.sqrt(np.log1p(load.variation))
+    shortest = np.exp(NormalDist().inv_cdf(_SHORTEST) * scale - scale**2 / 2.0)
+    saved = (1.0 - shortest) * _lengthens(at, load, point)
+    return np.asarray(point.engine + point.own - saved)
 
 
 def _burst(at: Deployment, load: Traffic, point: Point, clients: FloatArray) -> FloatArray:
@@ -340,6 +363,6 @@ def _result(
         bound_index=fit(point.bound_index),
         ttft_error=fit(stated_error(engine.ttft_error, point.log_error)),
         tpot_error=fit(stated_error(engine.tpot_error, point.log_error)),
-        _least=time(point.engine + point.own),
+        _least=time(_least(at, load, point)),
         _formats=at.precision.label,
     )

@@ -20,6 +20,7 @@ __all__ = [
     "burst_step",
     "decode_step",
     "kernel_time",
+    "made",
     "mean_step",
     "point_at",
     "stretched_time",
@@ -69,6 +70,11 @@ class Traffic:
     def further(self) -> FloatArray:
         """Decode steps of a request; a sliver where there are none, so that one code path serves [1]."""
         return np.maximum(self.output - 1.0, _NONE)
+
+    @property
+    def context(self) -> FloatArray:
+        """Tokens that a request which decodes sees, in the mean over those in a step [tokens]."""
+        return self.new + self.hit + made(self.output, self.output_variation)
 
     @property
     def most(self) -> FloatArray:
@@ -149,6 +155,26 @@ class Point:
 
 
 R = TypeVar("R", Traffic, Point)
+
+
+def made(output: Num, variation: Num = 0.0) -> FloatArray:
+    r"""Return the tokens that requests which decode have made, in the mean over those in a step.
+
+    Parameters
+    ----------
+    output : array_like, shape (...)
+        Mean output :math:`O` of a request. [tokens]
+    variation : array_like, shape (...), default 0
+        Its squared coefficient of variation :math:`c^2`. [1]
+
+    Returns
+    -------
+    ndarray, shape (...)
+        :math:`E[O^2] / (2 E[O]) = O (1 + c^2) / 2`: a step finds a request as often as that one has steps, long ones
+        more often, and each halfway (the inspection paradox; Feller, "An introduction to probability theory and its
+        applications" II, 1971, VI.7). [tokens]
+    """
+    return np.asarray(np.asarray(output) * (1.0 + np.asarray(variation)) / 2.0)
 
 
 def _some(record: R, shape: tuple[int, ...], index: IntArray) -> R:
@@ -284,7 +310,7 @@ def decode_step(at: Deployment, load: Traffic, active: FloatArray) -> Step:
         at.model,
         at.platform,
         batch=active,
-        context=prompt + load.output / 2.0,
+        context=load.context,
         beams=load.beams,
         shared=prompt,
         **at.options,
@@ -294,14 +320,17 @@ def decode_step(at: Deployment, load: Traffic, active: FloatArray) -> Step:
 def _prompt_step(at: Deployment, load: Traffic, active: FloatArray, tokens: FloatArray) -> Step:
     prompt = load.new + load.hit
     chunk = np.minimum(load.new, load.budget)
+    longer = (
+        1.0 + load.variation
+    )  # a token belongs to a long prompt more likely than to a short one
     return mixed(
         at.model,
         at.platform,
         prefill_tokens=chunk,
-        prefill_cached=load.hit + (load.new - chunk) / 2.0,
+        prefill_cached=load.hit * longer + (load.new * longer - chunk) / 2.0,
         prefill_batch=tokens / chunk,
         decode_batch=active,
-        decode_context=prompt + load.output / 2.0,
+        decode_context=load.context,
         beams=load.beams,
         shared=prompt,
         **at.options,

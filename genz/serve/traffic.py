@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from genz.core import check
-from genz.core.typing import FloatArray
+from genz.core.typing import FloatArray, Num
 from genz.serve.deployment import Deployment, case_shape
 from genz.serve.memory import memory
-from genz.serve.stationary import BUDGET, Point, Traffic
-from genz.spec.deployment import Lengths, Workload
+from genz.serve.stationary import BUDGET, Point, Traffic, made
+from genz.spec.deployment import Engine, Lengths, Workload
 
-__all__ = ["door_wait", "room_of", "traffic_of", "variation_of"]
+__all__ = ["door_wait", "held_output", "room_of", "traffic_of", "variation_of"]
 
 #: Share of the slots in use beyond which the wait for one is not evaluated. [1]
 _NEARLY = 1.0 - 1e-6
@@ -81,6 +81,26 @@ def variation_of(lengths: Lengths) -> FloatArray:
     return np.asarray((0.0 if lengths.std is None else lengths.std / lengths.mean) ** 2)
 
 
+def held_output(engine: Engine, output: Num, variation: Num = 0.0) -> FloatArray:
+    """Return the tokens of its output for which a request in flight holds room, in the mean over time.
+
+    Parameters
+    ----------
+    engine : Engine
+        Software, which makes room as the output grows or for the whole of it.
+    output : array_like, shape (...)
+        Mean output of a request. [tokens]
+    variation : array_like, shape (...), default 0
+        Its squared coefficient of variation. [1]
+
+    Returns
+    -------
+    ndarray, shape (...)
+        As of :func:`genz.serve.stationary.made`, or twice that. [tokens]
+    """
+    return made(output, variation) * (2.0 if engine.admission == "whole" else 1.0)
+
+
 def room_of(at: Deployment, load: Traffic, shape: tuple[int, ...]) -> tuple[FloatArray, FloatArray]:
     """Return the requests in flight at most: what the cache holds, by the engine's rule of admission.
 
@@ -100,12 +120,11 @@ def room_of(at: Deployment, load: Traffic, shape: tuple[int, ...]) -> tuple[Floa
     lack : ndarray, shape ``shape``
         Bytes by which one request exceeds the memory of an accelerator; 0 where it fits. [B]
     """
-    held = 1.0 if at.engine.admission == "whole" else 0.5
     prompt = load.new + load.hit
     uses = memory(
         at.model,
         at.platform,
-        context=prompt + held * load.output,
+        context=prompt + held_output(at.engine, load.output, load.output_variation),
         beams=load.beams,
         shared=prompt,
         **at.options,

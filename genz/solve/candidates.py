@@ -14,6 +14,7 @@ from genz.core.typing import FloatArray, IntArray, Num
 from genz.serve.deployment import Deployment, check_extras, layout_rules
 from genz.serve.memory import Memory, memory
 from genz.serve.served import OpenLoop, Served, served
+from genz.serve.traffic import held_output, variation_of
 from genz.solve.layouts import layouts
 from genz.spec.deployment import Engine, Lengths, Parallel, Workload
 from genz.spec.hardware import Platform
@@ -165,9 +166,9 @@ class Candidates:
         platform, parallel = self.take(chosen)
         traffic = self.traffic(chosen)
         prompt, output = traffic.prompt.mean, traffic.output.mean
-        held = 1.0 if self.engine.admission == "whole" else 0.5
+        held = held_output(self.engine, output, variation_of(traffic.output))
         return memory(
-            self.model, platform, batch=batch, context=prompt + held * output,
+            self.model, platform, batch=batch, context=prompt + held,
             beams=traffic.beams, shared=prompt, parallel=parallel, precision=self.precision,
             **self.options,
         )  # fmt: skip

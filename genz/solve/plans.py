@@ -9,7 +9,9 @@ import numpy as np
 
 from genz.core.typing import FloatArray, IntArray
 from genz.serve.served_result import Served
+from genz.serve.stationary import made
 from genz.serve.step import BOUNDS, decode, prefill
+from genz.serve.traffic import variation_of
 from genz.solve.answer import Plan, Proof
 from genz.solve.candidates import Candidates
 from genz.solve.criterion import LIMITS, Criterion
@@ -208,7 +210,8 @@ def _flop(solved: Solved) -> float:
     common: Any = {"precision": cases.precision, "routing": cases.options.get("routing")}
     record = cases.model, cases.platforms[0]
     first = prefill(*record, prompt=prompt, cached=prompt - new, **common)
-    later = decode(*record, context=prompt + float(traffic.output.mean) / 2.0, **common)
+    made_before = float(made(traffic.output.mean, variation_of(traffic.output)))
+    later = decode(*record, context=prompt + made_before, **common)
     further = max(float(traffic.output.mean) - 1.0, 0.0)
     return float(first.flop) + further * float(later.flop)
 

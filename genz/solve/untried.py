@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from genz.core.errors import GenzError
+from genz.serve.stationary import made
 from genz.serve.step import mean_decode
+from genz.serve.traffic import variation_of
 from genz.solve.formats import checkpoint, narrower
 from genz.solve.plan import Plan
 from genz.spec.precision import Precision
@@ -49,7 +51,7 @@ def _step(answer: Sizing, plan: Plan, precision: Precision) -> float:
             answer.model,
             answer.platforms[plan.platform],
             batch=max(plan.batch, 1.0),
-            context=work.prompt.mean + work.output.mean / 2.0,
+            context=work.prompt.mean + made(work.output.mean, variation_of(work.output)),
             **{**answer.options, **own},
         )
     except GenzError:

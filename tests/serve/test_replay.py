@@ -12,6 +12,7 @@ from genz.db import registry
 from genz.serve.generate import generate
 from genz.serve.replay import replay
 from genz.serve.served import served
+from genz.serve.stationary import made
 from genz.serve.step import mean_decode, mixed
 from genz.spec.deployment import Engine, Lengths, Parallel, Workload
 
@@ -47,6 +48,13 @@ def test_requests_wait_for_the_engine_and_for_room(zoo, cluster):
     done = replay(zoo["gqa"], cluster, **alone, arrival=[0.0, 100.0], engine=slow)
     plain = replay(zoo["gqa"], cluster, **alone, arrival=[0.0, 100.0], engine=BUDGET)
     np.testing.assert_allclose(done.ttft - plain.ttft, 1.82, rtol=1e-9)
+    # two mean steps: the first request's four are all so far
+    late = replay(
+        zoo["gqa"], cluster, **alone, arrival=[0.0, 100.0], engine=BUDGET.replace(wait_step=2.0)
+    )
+    np.testing.assert_allclose(
+        late.ttft - plain.ttft, [0.0, 2.0 * plain.latency[0] / 4.0], rtol=1e-9, atol=1e-12
+    )
     one = BUDGET.replace(max_sequence=1)
     queued = replay(zoo["gqa"], cluster, **alone, n_client=2, engine=one)
     assert queued.ttft[1] == pytest.approx(queued.latency[0] + queued.ttft[0], rel=1e-9)
@@ -195,6 +203,45 @@ def test_percentiles_against_the_event_loop(prompt, output, use):
     # one prompt more or less in a step makes two humps, which no smooth distribution has
     assert mean.percentile("ttft", 0.9) == pytest.approx(np.quantile(ttft, 0.9), rel=0.2)
     assert mean.percentile("ttft", 0.99) == pytest.approx(np.quantile(ttft, 0.99), rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("model", "platform", "prompt", "output", "spread", "use", "n"),
+    [("llama3_1_8b", "h100_sxm_1", 1000, 200, 1.0, 0.5, 8000), ("llama3_1_70b", "b200_1", 2000, 300, 0.5, 0.8, 4000)],
+)  # fmt: skip
+def test_lengths_that_vary_against_the_event_loop(model, platform, prompt, output, spread, use, n):
+    """Log-normal lengths: a step meets long requests more often, a token belongs to a long prompt more likely, and mean
+    times of short outputs scatter. The engine waits its steps in both."""
+    here = registry.model(model), registry.platform(platform)
+    options = {"engine": registry.engine("vllm_0_24"), "precision": "w8a8"}
+    rng, scale = np.random.default_rng(5), np.sqrt(np.log1p(spread**2))
+    drawn = {
+        name: np.maximum(np.round(mean * np.exp(scale * rng.standard_normal(n) - scale**2 / 2)), 2)
+        for name, mean in (("prompt", prompt), ("output", output))
+    }
+    work = Workload.from_trace(**drawn)
+    rate = use * float(served(*here, work, rate=1e-3, **options).stable_rate)
+    run = replay(*here, **drawn, arrival=np.cumsum(rng.exponential(1 / rate, n)), **options)
+    mean, inner = served(*here, work, rate=rate, **options), slice(n // 4, None)
+    for name in ("tpot", "ttft"):
+        judge = getattr(run, name)[inner]
+        assert getattr(mean, name) == pytest.approx(judge.mean(), rel=0.06)
+        for q in (0.5, 0.9, 0.95):
+            assert mean.percentile(name, q) == pytest.approx(np.quantile(judge, q), rel=0.1)
+    for name in ("ttft", "latency"):
+        std = getattr(run, name)[inner].std()
+        assert getattr(mean, f"{name}_std") == pytest.approx(std, rel=0.15)
+
+
+def test_a_step_meets_long_outputs_more_often():
+    """Of outputs of 2 and 6 tokens as often, 8 steps meet 1 + 2 and 1 + ... + 6 tokens made: 24 / 8 = 3, half a token less
+    where tokens count once they are made; 4 (1 + 1/4) / 2 = 2.5."""
+    output = np.array([2.0, 6.0])
+    counted = sum(np.arange(1, o + 1).sum() for o in output) / output.sum()
+    assert made(output.mean(), output.var() / output.mean() ** 2) == counted - 0.5 == 2.5
+    drawn = np.random.default_rng(0).lognormal(5.0, 0.8, 200_000)
+    exact = (drawn * drawn / 2).sum() / drawn.sum()
+    assert made(drawn.mean(), drawn.var() / drawn.mean() ** 2) == pytest.approx(exact, rel=1e-12)
 
 
 @pytest.mark.parametrize("prompt", [300, 5000, 20_000])

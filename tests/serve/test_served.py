@@ -9,8 +9,11 @@ import pytest
 
 from genz.core.errors import InputError
 from genz.db import registry
+from genz.serve.decode_replica import decode_replica
 from genz.serve.deployment import Deployment
 from genz.serve.loops import Ladder, at_rate, breeding_variance
+from genz.serve.memory import memory
+from genz.serve.prefill_replica import prefill_replica
 from genz.serve.served import OpenLoop, served
 from genz.serve.step import mean_decode, mixed
 from genz.spec.deployment import Engine, Lengths, Objective, Parallel, Workload
@@ -38,6 +41,35 @@ def test_fixed_point_by_hand(zoo, cluster):
     assert done.tpot == pytest.approx((1 - share) * idle.time + share * busy.time, rel=1e-9)
     assert done.rate == pytest.approx(arrivals / done.tpot, rel=1e-9)
     assert done.in_flight == pytest.approx(8, rel=1e-7)
+
+
+@pytest.mark.parametrize(("admission", "output"), [("grow", 40), ("whole", 80)])
+def test_requests_in_flight_are_the_longer_ones(zoo, cluster, admission, output):
+    """Outputs of 40 in the mean that vary by as much: those in flight will be 40 (1 + 1) = 80 long, and are halfway."""
+    varied = Workload(prompt=Lengths(mean=48), output=Lengths(mean=40, std=40))
+    engine = BUDGET.replace(admission=admission, max_sequence=None)
+    cluster = cluster.replace(memory_capacity=1e8)
+    done = served(zoo["gqa"], cluster, varied, rate=1e-6, engine=engine)
+    held = memory(zoo["gqa"], cluster, context=48 + output, engine=engine)
+    assert done.max_batch == held.max_batch
+    short = decode_replica(zoo["gqa"], cluster, prompt=48, output=40, variation=1.0, engine=engine)
+    assert short.room == held.max_batch
+    idle = mean_decode(zoo["gqa"], cluster, batch=1, context=48 + 40, engine=engine)
+    assert done.tpot == pytest.approx(float(idle.time), rel=1e-6)
+    assert short.load(1e-9).step == pytest.approx(float(idle.time), rel=1e-6)
+
+
+def test_attention_sees_the_tokens_of_long_prompts_more_often(zoo, cluster):
+    """Prompts of 48 that vary by as much attend to 48^2 (1 + 1) / 2 pairs, as tokens with 24 more before them."""
+    varied = Workload(prompt=Lengths(mean=48, std=48), output=Lengths(mean=1))
+    done = served(zoo["gqa"], cluster, varied, rate=1e-6, engine=BUDGET)
+    alone = mixed(
+        zoo["gqa"], cluster, prefill_tokens=48, prefill_cached=24, decode_batch=1e-9, decode_context=48,
+        engine=BUDGET,
+    )  # fmt: skip
+    assert done.ttft == pytest.approx(float(alone.time), rel=1e-5)
+    short = prefill_replica(zoo["gqa"], cluster, prompt=48, variation=1.0, engine=BUDGET)
+    assert short.alone == pytest.approx(float(alone.time), rel=1e-5)
 
 
 def test_littles_law(zoo, cluster):
