@@ -16,7 +16,8 @@ from genz.solve.calibrate.collective_fit import fit_collective
 from genz.solve.calibrate.entry import rewritten
 from genz.solve.calibrate.handover import handover_size
 from genz.solve.calibrate.kernel_fit import refit
-from genz.solve.calibrate.refit import groups, main, refit_kernels, refit_links
+from genz.solve.calibrate.refit import main, refit_kernels, refit_links
+from genz.solve.calibrate.tables import groups
 from genz.solve.measured.kinds import LAUNCHED, kinds, parts
 from genz.solve.split import CALIBRATION_SHARE, HELD_OUT_SHARE, held_out, part_of
 from genz.spec.hardware import Collective, Kernel

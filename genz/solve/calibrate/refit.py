@@ -18,9 +18,7 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from genz.core.errors import GenzError
 from genz.db import registry
 from genz.db.paths import data_root
 from genz.ops.attention import HEADS, PAGED
@@ -37,69 +35,18 @@ from genz.solve.calibrate.handover import handover_size
 from genz.solve.calibrate.kernel_fit import Refit, refit, served_apart
 from genz.solve.calibrate.row_fit import CLASS, refit_rows
 from genz.solve.calibrate.stated import with_errors
-from genz.solve.measured.files import platform_name, read_folder
-from genz.solve.measured.kinds import EAGER
+from genz.solve.calibrate.tables import Rows, groups
 from genz.solve.measured.operators import COLLECTIVES
 from genz.solve.measured.predict import MIXED, library_of, version_key
-from genz.solve.measured.work import variant_of
 from genz.spec.hardware import Platform
 
-__all__ = ["groups", "main", "refit_kernels", "refit_links"]
+__all__ = ["main", "refit_kernels", "refit_links"]
 
 #: Libraries in the order in which one of them gives the constants that carry no library's name.
 _ORDER = ("vllm", "trtllm", "sglang", "vidur")
-#: Formats whose bytes stand for those of all in fits of collectives.
-_BYTES = ("fp16", "bf16", "int8")
 #: Mean error of the constants of a library on another of its versions, over that of its own, from which on the version
 #: gets constants of its own; and how much more it must be. [1]
 _OTHER, _MARGIN = 1.5, 0.005
-Rows = dict[tuple[str, str, str], pd.DataFrame]
-
-
-def groups(data: str | Path, devices: Sequence[str] = ()) -> dict[str, Rows]:
-    """Return the rows to fit and judge on, by platform and then by class, variant and software.
-
-    Parameters
-    ----------
-    data : str or Path
-        Folder of tables.
-    devices : sequence of str
-        Accelerators of the database; none: all.
-    """
-    found: dict[str, Rows] = defaultdict(dict)
-    for table in read_folder(data):
-        rows = table.rows
-        if "kernel" not in rows:
-            continue
-        device = rows["device"] if "device" in rows else pd.Series(table.device, rows.index)
-        for name, own in rows.groupby(device, sort=False):
-            platform = platform_name(str(name))
-            if _wanted(platform, devices):
-                engine = table.engine or str(own.get("engine", pd.Series([""])).iloc[0])
-                for key, one in _grouped(own, engine):
-                    known = found[platform].get(key)
-                    found[platform][key] = one if known is None else pd.concat([known, one])
-    return found
-
-
-def _wanted(platform: str, devices: Sequence[str]) -> bool:
-    try:
-        name = registry.platform(platform).accelerator.name
-    except GenzError:
-        return False
-    return not devices or name in devices
-
-
-def _grouped(rows: pd.DataFrame, engine: str) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:
-    if "library" in rows:  # collectives: bytes count, and what graphs replay
-        fair = rows["format"].isin(_BYTES) & ~rows["library"].str.endswith(EAGER)
-        each = rows[fair].groupby(["kernel", "library"], sort=False)
-        return [((str(k), "any", str(software)), own) for (k, software), own in each]
-    cache = rows["cache_format"].fillna("") if "cache_format" in rows else pd.Series("", rows.index)
-    return [
-        ((str(k), variant_of(str(f), str(c)), engine), own)
-        for (k, f, c), own in rows.groupby(["kernel", "format", cache], sort=False)
-    ]
 
 
 def refit_kernels(rows: Rows, platform: Platform) -> list[Refit]:
