@@ -9,7 +9,6 @@ in neither; what they say goes into the note. Devices that carry constants over 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -37,7 +36,7 @@ from genz.solve.calibrate.row_fit import CLASS, refit_rows
 from genz.solve.calibrate.stated import with_errors
 from genz.solve.calibrate.tables import Rows, groups
 from genz.solve.measured.operators import COLLECTIVES
-from genz.solve.measured.predict import MIXED, library_of, version_key
+from genz.solve.measured.predict import MIXED, library_of, version_key, version_of
 from genz.spec.hardware import Platform
 
 __all__ = ["main", "refit_kernels", "refit_links"]
@@ -75,7 +74,7 @@ def refit_links(rows: Rows, platform: Platform) -> list[FittedCollective]:
         return []
     links, found = platform.network[0].replace(kernel={}), []
     order = sorted(
-        mine, key=lambda k: (k[2] != "nccl", library_of(k[2]), _version(k[2])), reverse=True
+        mine, key=lambda k: (k[2] != "nccl", library_of(k[2]), version_of(k[2])), reverse=True
     )
     order.sort(key=lambda k: k[2] != "nccl")
     newest: dict[tuple[str, str], FittedCollective] = {}
@@ -90,12 +89,8 @@ def refit_links(rows: Rows, platform: Platform) -> list[FittedCollective]:
         elif _OTHER * one.errors["fit"] + _MARGIN > mean_error(own, links, library):
             continue
         found.append(one)
-        links = with_constants(links, one)
+        links = with_constants(links, one.kernel, one.key, one.constants)
     return with_errors(found)
-
-
-def _version(software: str) -> list[int]:
-    return [int(n) for n in re.findall(r"\d+", software)]
 
 
 def _named(found: Sequence[Refit]) -> list[Refit]:
@@ -103,7 +98,7 @@ def _named(found: Sequence[Refit]) -> list[Refit]:
     named = []
     rank = {name: i for i, name in enumerate(_ORDER)}
     seen: dict[tuple[str, str], list[str]] = defaultdict(list)
-    found = sorted(found, key=lambda r: _version(r.software), reverse=True)
+    found = sorted(found, key=lambda r: version_of(r.software), reverse=True)
     for one in sorted(found, key=lambda r: rank.get(library_of(r.software), len(rank))):
         library, others = library_of(one.software), seen[one.kernel, one.key]
         if library in others:
