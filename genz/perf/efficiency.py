@@ -176,8 +176,8 @@ def kernel_of(
     Returns
     -------
     Kernel
-        Of the variant, else of the variant less its last word, else of the number format, else of bf16; of each in
-        the library, else in the one that was fitted first. A class without constants takes those of its relative,
+        Of the variant, else of the variant less its last word, else of the number format, else of that with scales of
+        groups, else of bf16; of each in the library, else in the one that was fitted first. A class without constants takes those of its relative,
         or the prior. Where weights or cache are narrower than the format and the kernel is not one for such, its error
         is that of :data:`genz.perf.stand_ins.WIDENED`.
     """
@@ -189,7 +189,8 @@ def kernel_of(
     if not known:
         return _widened(PRIOR[kernel], kernel) if narrow else PRIOR[kernel]
     shorter = variant.rpartition("_")[0]
-    for name in (variant, shorter, number_format, f"bf16_{number_format}", "bf16"):
+    blocks, weights = f"{number_format}_block", f"bf16_{number_format}"
+    for name in (variant, shorter, number_format, blocks, weights, "bf16"):
         if name:
             found = known.get(f"{name}-{library}") or known.get(name)
             if found:

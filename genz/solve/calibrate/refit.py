@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from genz.db import registry
+from genz.db.carried import kernel_relatives
 from genz.db.paths import data_root
 from genz.ops.attention import HEADS, PAGED
 from genz.perf.efficiency import PRIOR, RELATIVE
@@ -29,7 +30,7 @@ from genz.solve.calibrate.collective_fit import (
     mean_error,
     with_constants,
 )
-from genz.solve.calibrate.entry import plain, rewritten
+from genz.solve.calibrate.entry import changed, plain, rewritten
 from genz.solve.calibrate.handover import handover_size
 from genz.solve.calibrate.kernel_fit import Refit, refit, served_apart
 from genz.solve.calibrate.row_fit import CLASS, refit_rows
@@ -49,7 +50,10 @@ _OTHER, _MARGIN = 1.5, 0.005
 
 
 def refit_kernels(rows: Rows, platform: Platform) -> list[Refit]:
-    """Return the constants of the kernels of a device, each under the name that its table gets."""
+    """Return the constants of the kernels of a device, each under the name that its table gets.
+
+    Those that the entry carries over from a relative stay its own: there are too few rows for better ones.
+    """
     walked = {key: own for key, own in rows.items() if key[0] == CLASS and "_" in key[1]}
     found = [
         one
@@ -61,7 +65,8 @@ def refit_kernels(rows: Rows, platform: Platform) -> list[Refit]:
     for software in dict.fromkeys(key[2] for key in walked):
         tables = {key[1]: own for key, own in walked.items() if key[2] == software}
         found += refit_rows(tables, platform, software)
-    return _named(found)
+    carried = kernel_relatives(platform.accelerator)
+    return [one for one in _named(found) if (one.kernel, one.key) not in carried]
 
 
 def refit_links(rows: Rows, platform: Platform) -> list[FittedCollective]:
@@ -94,14 +99,17 @@ def refit_links(rows: Rows, platform: Platform) -> list[FittedCollective]:
 
 
 def _named(found: Sequence[Refit]) -> list[Refit]:
-    """Constants of the first library carry no name, those of others do; the newest version of each counts."""
+    """Constants of the first library carry no name, those of others do; the newest version of each counts.
+
+    Profiles of other software stand in where none of the libraries was measured.
+    """
     named = []
     rank = {name: i for i, name in enumerate(_ORDER)}
     seen: dict[tuple[str, str], list[str]] = defaultdict(list)
     found = sorted(found, key=lambda r: version_of(r.software), reverse=True)
     for one in sorted(found, key=lambda r: rank.get(library_of(r.software), len(rank))):
         library, others = library_of(one.software), seen[one.kernel, one.key]
-        if library in others:
+        if library in others or (others and library not in rank):
             continue
         own = f"{one.key}-{library}" if others or _superseded(one) else one.key
         others.append(library)
@@ -148,9 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _print(platform.accelerator.name, one.kernel, one.key, one)
         for link in links:
             _print(name, link.kernel, link.key, link)
-        if not given.dry:
-            _write_kernels(platform.accelerator.name, kernels)
-            _write_links(name, links)
+        _write_kernels(platform.accelerator.name, kernels, dry=given.dry)
+        _write_links(name, links, dry=given.dry)
     if not given.dry:
         carry.main()
 
@@ -164,37 +171,47 @@ def _print(place: str, kind: str, key: str, one: Refit | FittedCollective) -> No
     )
 
 
-_TABLES, _PROFILES = "NVIDIA AIConfigurator operator tables", "Vidur profiling data"
+_TABLES, _LINKS = "NVIDIA AIConfigurator operator tables", "NVIDIA AIConfigurator collective tables"
 _LAYERS = "LLMServingSim profiler data"
-_LINKS = "NVIDIA AIConfigurator collective tables"
+#: Software -> title of the source that has its tables.
+_TITLES = {
+    "vidur": "Vidur profiling data",
+    "infersim": "InferSim bench_data",
+    "transformers": _LAYERS,
+    "vllm0.19.0": _LAYERS,
+}
 
 
-def _write_kernels(device: str, fitted: Sequence[Refit]) -> None:
+def _write_kernels(device: str, fitted: Sequence[Refit], *, dry: bool) -> None:
     sentences: dict[str, list[str]] = defaultdict(list)
     for one in fitted:
-        others = _LAYERS if one.kernel == CLASS else _TABLES
-        sentences[_PROFILES if one.software == "vidur" else others].append(one.sentence())
+        sentences[_TITLES.get(one.software, _TABLES)].append(one.sentence())
     tables = {f"kernel.{one.kernel}.{one.key}": plain(one.constants) for one in fitted}
-    _write("accelerators", device, tables, sentences, "[peak_flop_rate]")
+    _write(f"accelerators/{device}", tables, sentences, "[peak_flop_rate]", dry=dry)
 
 
-def _write_links(platform: str, fitted: Sequence[FittedCollective]) -> None:
+def _write_links(platform: str, fitted: Sequence[FittedCollective], *, dry: bool) -> None:
     tables = {f"network.kernel.{one.kernel}.{one.key}": plain(one.constants) for one in fitted}
-    _write(
-        "platforms", platform, tables, {_LINKS: [one.sentence() for one in fitted]}, "[[network]]"
-    )
+    sentences = {_LINKS: [one.sentence() for one in fitted]}
+    _write(f"platforms/{platform}", tables, sentences, "[[network]]", dry=dry)
 
 
 def _write(
-    kind: str,
-    name: str,
+    entry: str,
     tables: Mapping[str, Mapping[str, float]],
     sentences: Mapping[str, Sequence[str]],
     after: str,
+    *,
+    dry: bool,
 ) -> None:
-    if tables:
-        path = Path(str(data_root("hardware_db"))) / kind / f"{name}.toml"
-        text = path.read_text(encoding="utf-8")
+    if not tables:
+        return
+    path = Path(str(data_root("hardware_db"))) / f"{entry}.toml"
+    text = path.read_text(encoding="utf-8")
+    other = changed(text, tables)
+    if other:
+        sys.stdout.write(f"{entry} changes: {', '.join(other)}\n")
+    if not dry:
         path.write_text(rewritten(text, tables, sentences, after), encoding="utf-8")
 
 
