@@ -12,12 +12,14 @@ from genz.ops.stream import Stream, attended_pairs, visible_keys
 from genz.ops.work import Message, Operator
 from genz.spec.model import Attention
 
-__all__ = ["HEADS", "PAGED", "WIDE_HEAD", "attention", "attention_core"]
+__all__ = ["HEADS", "PAGED", "WIDE", "WIDE_HEAD", "attention", "attention_core"]
 
 #: What is added to the name of constants of a decode kernel that works query heads apart.
 HEADS = "_heads"
 #: The same of one that splits no cache by rule: PagedAttention.
 PAGED = "_paged"
+#: The same of kernels for heads wider than those below.
+WIDE = "_wide"
 #: Width of a head beyond which libraries take other kernels. [1]
 WIDE_HEAD = 256.0
 
@@ -103,6 +105,7 @@ def attention_core(
     request = stream.batch / site.sequence
     # In prefill every rank of a sequence gathers all keys; in decode each reads its own.
     reader = stream.batch if stream.phase == "prefill" else request
+    wide = np.asarray(depth) > 2.0 * WIDE_HEAD
     return Operator(
         name=f"attention_{stream.phase}",
         kernel=f"attention_{stream.phase}",
@@ -113,7 +116,8 @@ def attention_core(
         cache=reader * read * kv_head * depth * site.precision.cache_width,
         activation=site.act * site.rows(stream) * query_head * depth,
         idle=empty_rows(site, stream, 2.0 * request * stream.beams * pairs * depth, query_head, kv_head),
-        apart=np.asarray(depth) > 2.0 * WIDE_HEAD if mixer.window is None else True,
+        apart=wide if mixer.window is None else True,
+        wide=wide,
         variant=_variant(site, stream),
         **dealt_parts(site, mixer, stream, request, query_head, kv_head, keys, depth),
         **serial_parts(

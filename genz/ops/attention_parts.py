@@ -47,6 +47,7 @@ def dealt_parts(
         "head": row * query_head,
         "keys": keys,
         "walk": keys * depth,
+        "replayed": row if alone else 0.0,
         "swap": np.where(swap & alone & (mixer.window is None), 1.0 + copied, 0.0),
     }
 

@@ -56,6 +56,8 @@ class Operator:
         Pairs of request and query head in decode. [1]
     keys, walk : array_like, shape (...)
         Keys that such a pair sees [tokens], and values of keys and values that it walks. [1]
+    replayed : array_like, shape (...)
+        Requests of a step of decode alone, which graphs may replay; 0: a prompt goes along. [1]
     swap : array_like, shape (...)
         Whether heads of a group may stand in for query tokens in decode: 0 not, 1 as they lie in memory, 2 once they are
         put side by side; between those in a mean over batches of one and more.
@@ -69,6 +71,8 @@ class Operator:
         Channels of a row of activations that one core walks: norms, rotary embeddings, gated activations. [1]
     apart : bool or array_like of bool, shape (...)
         Whether the shape is apart from those that constants are fitted on, and states their ``error_apart``.
+    wide : bool or array_like of bool, shape (...)
+        Whether heads are so wide that libraries take other kernels, whose constants carry :data:`genz.ops.attention.WIDE`.
     variant : str
         Name by which constants are known where ``number_format`` alone does not say it, for example
         ``"fp8_block"``, ``"bf16_fp8"`` for 16-bit attention to an fp8 cache, or ``"bf16_norm"`` for the kernel of a norm;
@@ -99,6 +103,7 @@ class Operator:
     head: Num = 0.0
     keys: Num = 0.0
     walk: Num = 0.0
+    replayed: Num = 0.0
     swap: Num = 0.0
     tile: Num = 0.0
     shared_tile: Num = 0.0
@@ -106,6 +111,7 @@ class Operator:
     written: Num = 0.0
     row: Num = 0.0
     apart: Any = False
+    wide: Any = False
     variant: str = ""
 
     @property

@@ -10,9 +10,9 @@ import numpy as np
 
 from genz.core.numberformat import BITS
 from genz.core.typing import FloatArray, Num
-from genz.ops.attention import HEADS
+from genz.ops.attention import HEADS, WIDE
 from genz.ops.work import Operator
-from genz.perf.split_kv import served
+from genz.perf.split_kv import either, served
 from genz.perf.stand_ins import WIDENED
 from genz.spec.hardware import Accelerator, Kernel
 
@@ -146,9 +146,12 @@ def kernels_of(
     found = []
     for o in operators:
         own = constants(o.kernel, o.number_format, o.variant)
+        name = o.variant or o.number_format
         if counts(o.head) and counts(own.split):
-            name = (o.variant or o.number_format) + HEADS
-            own = served(o, own, constants(o.kernel, o.number_format, name))
+            own = served(o, own, constants(o.kernel, o.number_format, name + HEADS))
+        if np.any(o.wide):
+            wide = constants(o.kernel, o.number_format, name + WIDE)
+            own = either(np.asarray(o.wide, dtype=bool), wide, own)
         found.append(own)
     return found
 

@@ -153,7 +153,7 @@ def prefill_attention_time(
     Error in bf16 of vLLM, window excepted: A100 8.1 %, H100 8.4, H200 8.6, B200 7.8, B300 7.8, GB200 7.8, L40S 14.4, RTX
     PRO 6000 10.3; on an fp8 cache H100 11.9 %, H200 11.6, B200 11.0, B300 11.9, GB200 10.4, L40S 18.5, RTX PRO 6000 15.0;
     TensorRT-LLM in bf16 A100 3.7 %, H100 7.2, H200 7.1, B200 5.5, L40S 17.3, in fp8 H100 4.5 %, H200 4.2, B200 4.6, L40S
-    38.0.
+    38.0. Heads wider than 256, fitted on one of them and tried on two, vLLM: H100 16.4 %, H200 17.8, B200 16.6.
 
     References
     ----------
@@ -218,7 +218,8 @@ def decode_attention_time(
 
     Error in bf16 of vLLM over 2 to 131072 tokens, window and warm caches excepted: A100 6.6 %, H100 5.5, H200 6.2, B200
     6.6, B300 5.1, GB200 6.7, L40S 6.4, RTX PRO 6000 6.2; on an fp8 cache H100 10.7 %, H200 11.6, B200 9.6, B300 8.6,
-    GB200 7.8, L40S 10.7, RTX PRO 6000 8.8; TensorRT-LLM in bf16 A100 11.0 %, H100 7.9, H200 8.1, B200 6.0, L40S 6.6.
+    GB200 7.8, L40S 10.7, RTX PRO 6000 8.8; TensorRT-LLM in bf16 A100 11.0 %, H100 7.9, H200 8.1, B200 6.0, L40S 6.6. Heads
+    wider than 256, fitted on one of them and tried on two, vLLM: H100 12.9 %, H200 12.1, B200 7.7.
 
     References
     ----------

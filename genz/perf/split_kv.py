@@ -2,7 +2,8 @@
 
 The rules follow the sources where a comment below says no other, the times are fitted. FlashAttention 2
 (``csrc/flash_attn/flash_api.cpp`` of vllm-project/flash-attention) splits the cache only where heads of a group stand in
-for query tokens, FlashAttention 3 (``hopper/heuristics.h`` there) everywhere. XQA works the query heads of a key-value head
+for query tokens, FlashAttention 3 (``hopper/heuristics.h`` there) everywhere. In the graphs that vLLM replays, version 4
+splits it as often as they were captured for (``flash_attn_max_num_splits_for_cuda_graph`` of vLLM's ``AttentionConfig``). XQA works the query heads of a key-value head
 together, masked multi-head attention each by itself (``cpp/tensorrt_llm/kernels`` of NVIDIA/TensorRT-LLM:
 ``mayHavePerfGain`` of ``decoderXQAImplJIT.cpp``, ``computeMultiBlockCount`` of ``decoderXQAImplCommon.h``,
 ``multi_block_grid_setup`` of ``decoderMaskedMultiheadAttentionLaunch.h``).
@@ -19,16 +20,18 @@ from genz.spec.hardware import Kernel
 __all__ = [
     "FLASH",
     "FLASH_3",
+    "FLASH_4",
     "MASKED",
     "TILE",
     "XQA",
     "dealt_time",
+    "either",
     "served",
     "works_apart",
 ]
 
 #: What :class:`genz.spec.hardware.Kernel` names by ``split``.
-FLASH, XQA, MASKED, FLASH_3 = 1.0, 2.0, 3.0, 4.0
+FLASH, XQA, MASKED, FLASH_3, FLASH_4 = 1.0, 2.0, 3.0, 4.0, 5.0
 #: estimate: query heads of a group that XQA takes at most, and those that fill a tile of rows; read from jumps in the
 #: tables of TensorRT-LLM 1.3 (AIConfigurator), not from the source. [1]
 _GROUP, _ROWS = 32.0, 16.0
@@ -42,6 +45,8 @@ _WALK = 2.0 * 1024.0 * 8.0 * 8.0
 #: Rows of a tile of queries (FlashAttention 2, ``run_mha_fwd_splitkv_dispatch``). estimate: blocks that a core holds, 2 from
 #: memory for version 2; for version 3 the tables fit 1 and 2 alike. [1]
 TILE, _HELD = 64.0, 2.0
+#: Parts in vLLM's graphs, and most requests that they are captured for (documentation of ``vllm serve``, read 2026-11-22). [1]
+_CAPTURED, _LARGEST = 32.0, 512.0
 
 
 def works_apart(operator: Operator, least: Num) -> BoolArray:
@@ -79,14 +84,17 @@ def served(operator: Operator, together: Kernel, apart: Kernel) -> Kernel:
         Either, or one with fields of shape (...).
     """
     where = works_apart(operator, together.block_least) & np.equal(together.split, XQA)
+    return either(where, apart, together)
+
+
+def either(where: BoolArray, one: Kernel, other: Kernel) -> Kernel:
+    """Return the constants of one kernel where it serves, else of the other; both: fields of shape (...)."""
     if where.all():
-        return apart
+        return one
     if not where.any():
-        return together
-    both = {n: (getattr(together, n), getattr(apart, n)) for n in Kernel.__dataclass_fields__}
-    return together.derived(
-        **{n: np.where(where, b, a) for n, (a, b) in both.items() if a is not b}
-    )
+        return other
+    both = {n: (getattr(one, n), getattr(other, n)) for n in Kernel.__dataclass_fields__}
+    return other.derived(**{n: np.where(where, a, b) for n, (a, b) in both.items() if a is not b})
 
 
 def dealt_time(operator: Operator, kernel: Kernel) -> FloatArray:
@@ -113,7 +121,7 @@ def dealt_time(operator: Operator, kernel: Kernel) -> FloatArray:
     more requests, and are no nearer to the tables.
 
     FlashAttention takes as many parts as fill the cores twice, of 128 keys or more; version 2 takes one where heads do not
-    stand in for tokens. XQA takes parts of 128 keys or more, of :math:`h` such up to :math:`\sqrt{8 h}`, and at most eight
+    stand in for tokens, version 4 in graphs of up to 512 requests 32, however short they are. XQA takes parts of 128 keys or more, of :math:`h` such up to :math:`\sqrt{8 h}`, and at most eight
     waves of them; a part takes longer where its query heads need a second tile of rows. Masked attention takes as many as
     fill the cores once, of 1024 threads with work for eight steps each.
     """
@@ -124,8 +132,18 @@ def dealt_time(operator: Operator, kernel: Kernel) -> FloatArray:
     pair = np.maximum(np.where(alone, operator.head, operator.depth), 1.0)
     most = np.maximum(operator.keys / _KEYS, 1.0)
     part = np.select(
-        [(rule == FLASH_3) | ((rule == FLASH) & (swap > 0.0)), rule == XQA, rule == MASKED],
-        [_twice(pair, most, core), _waves(pair, most, core), _once(pair, operator.walk, core)],
+        [
+            (rule == FLASH_4) & _replayed(operator),
+            (rule >= FLASH_3) | ((rule == FLASH) & (swap > 0.0)),
+            rule == XQA,
+            rule == MASKED,
+        ],
+        [
+            _CAPTURED,
+            _twice(pair, most, core),
+            _waves(pair, most, core),
+            _once(pair, operator.walk, core),
+        ],
         1.0,
     )
     wide = (rule == XQA) & (operator.head > _ROWS * operator.depth)
@@ -136,6 +154,12 @@ def dealt_time(operator: Operator, kernel: Kernel) -> FloatArray:
         + kernel.copy_time * (rule == FLASH) * np.maximum(swap - 1.0, 0.0)
     )
     return np.asarray(np.where(rule > 0.0, time, kernel.depth_time * operator.depth))
+
+
+def _replayed(operator: Operator) -> BoolArray:
+    """Whether a graph of vLLM serves a step."""
+    request = np.asarray(operator.replayed)
+    return np.asarray((request > 0.0) & (request <= _LARGEST))
 
 
 def _twice(pair: FloatArray, most: FloatArray, core: FloatArray) -> FloatArray:

@@ -10,6 +10,7 @@ from genz.core.unit import GB
 from genz.core.words import plural
 from genz.solve.formats import formats_in_words, narrower
 from genz.solve.plan import Plan
+from genz.solve.untried import faster_untried
 
 if TYPE_CHECKING:
     from genz.solve.answer import Infeasible, Shortfall, Sizing
@@ -82,7 +83,7 @@ def explained(answer: Sizing) -> str:
         lines.append(_next_cheaper(answer, answer.shortfall))
     if len(answer.plans) > 1:
         lines.append(_runner_up(answer, answer.plans[1]))
-    lines += _narrower(answer, best)
+    lines += filter(None, [*_narrower(answer, best), faster_untried(answer, best)])
     lines += [] if ahead else apart
     return "\n".join(lines)
 

@@ -80,8 +80,8 @@ class Kernel(Record):
     split: Num = schema.quantity(
         "1",
         "how decode splits the cache among cores: 1 FlashAttention 2, 2 XQA, 3 masked multi-head attention of TensorRT-LLM, "
-        "4 FlashAttention 3; 0: no matter",
-        high=4.0,
+        "4 FlashAttention 3, 5 FlashAttention 4 in vLLM's graphs; 0: no matter",
+        high=5.0,
         default=0.0,
     )
     split_time: Num = schema.quantity(

@@ -110,13 +110,16 @@ class Objective(Record):
         return general if own is None or self.attainment is not None else own
 
 
+_OF = "Workload.of(prompt, output) takes numbers"
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Workload(Record):
     """Traffic of one kind: lengths of prompt and output, and limits where its source names them."""
 
     name: str = schema.text("name, equal to the file stem in the database", default="workload")
-    prompt: Lengths = schema.record(Lengths, "tokens in, per request")
-    output: Lengths = schema.record(Lengths, "tokens generated, per request")
+    prompt: Lengths = schema.record(Lengths, "tokens in, per request", hint=_OF)
+    output: Lengths = schema.record(Lengths, "tokens generated, per request", hint=_OF)
     cached_share: Num = schema.quantity(
         "1", "share of the prompt found in the prefix cache", high=1.0, default=0.0
     )

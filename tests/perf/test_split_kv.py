@@ -7,8 +7,19 @@ import genz
 from genz.api import stack_platforms
 from genz.ops.single import attention_operator
 from genz.perf.efficiency import kernels_of
+from genz.perf.kernels import decode_attention_time
 from genz.perf.launch import kernel_time
-from genz.perf.split_kv import FLASH, FLASH_3, MASKED, XQA, dealt_time, served, works_apart
+from genz.perf.split_kv import (
+    FLASH,
+    FLASH_3,
+    FLASH_4,
+    MASKED,
+    XQA,
+    dealt_time,
+    either,
+    served,
+    works_apart,
+)
 from genz.spec.hardware import Kernel
 
 CORE = 132.0
@@ -113,6 +124,29 @@ def test_parts_of_flash_attention(split, case, pair, part, copies):
 
 
 @pytest.mark.parametrize(
+    ("case", "pair", "part"),
+    [
+        ((1, 2, 16, 2), 2, 32),  # 32 parts of two keys, which 64 of 132 cores take
+        ((64, 4096, 16, 2), 128, 32),
+        ((512, 100, 16, 2), 1024, 32),
+        ((513, 100, 16, 2), 1026, 1),  # no graph; one part each, as the pairs fill the cores
+        ((513, 100, 1, 1), 513, 1),
+    ],
+)
+def test_graphs_of_vllm_split_the_cache_for_flash_attention_4_as_often_as_they_were_captured_for(
+    case, pair, part
+):
+    k = kernel(split=FLASH_4, depth_time=6e-8, split_time=1e-6, walk_time=1e-11)
+    by_hand = 6e-8 * max(pair * part, 132) + 1e-6 * min(part - 1, 1) + 1e-11 * case[1] * 1024 / part
+    assert dealt_time(decode(*case, head_dim=512), k) == pytest.approx(by_hand)
+
+
+def test_no_graph_holds_a_prompt_too():
+    k = kernel(split=FLASH_4, depth_time=6e-8)
+    assert dealt_time(decode(64, 100, 16, 2, 512, mixed=True), k) == pytest.approx(6e-8 * 132)
+
+
+@pytest.mark.parametrize(
     ("operator", "head"),
     [
         (decode(4, 4096, 32, 32), 128),
@@ -159,12 +193,40 @@ def test_cases_are_served_as_if_each_were_alone():
         assert dealt_time(decode(batch, 4096, 8, 1), both)[i] == alone
 
 
+def test_wide_heads_have_kernels_of_their_own():
+    """Both widths in one call, as each alone; a device that lacks such constants takes those of other heads."""
+    chip = genz.accelerator("nvidia_h100_sxm")
+    known = chip.kernel["attention_decode"]
+    for width, key in ((256, "bf16"), (257, "bf16_wide"), (512, "bf16_wide")):
+        assert kernels_of(chip, [decode(4, 4096, 8, 1, width)]) == [known[key]]
+    both = decode_attention_time(chip, 4, 4096, 8, 1, [256, 512])
+    alone = [decode_attention_time(chip, 4, 4096, 8, 1, width) for width in (256, 512)]
+    assert both.tolist() == alone
+    without = chip.replace(kernel={"attention_decode": {"bf16": known["bf16"]}})
+    (found,) = kernels_of(without, [decode(4, 4096, 8, 1, 512)])
+    assert found.depth_time == known["bf16"].depth_time
+
+
+def test_decode_of_wide_heads_on_hopper_takes_its_time_for_every_request():
+    """AIConfigurator's table of vLLM 0.24 on H200 (commit 095f58a), one head of 512: 43 us for 16 requests of 128 tokens, 72 for
+    32, 138 for 64."""
+    times = decode_attention_time(genz.accelerator("nvidia_h200_sxm"), [16, 32, 64], 128, 1, 1, 512)
+    assert times * 1e6 == pytest.approx([43.0, 72.0, 138.0], rel=0.15)
+
+
+def test_either_serves_where_it_is_told_to():
+    one, other = kernel(overhead=1e-6), kernel(overhead=2e-6)
+    assert either(np.array([True, True]), one, other) is one
+    assert either(np.array([False, False]), one, other) is other
+    assert either(np.array([True, False]), one, other).overhead.tolist() == [1e-6, 2e-6]
+
+
 def test_devices_together_are_as_each_alone():
     """One that splits the cache, one with a kernel for all groups, one without constants of that library."""
     names = "nvidia_h200_sxm", "nvidia_b200", "amd_mi300x"
     chips = [genz.accelerator(n) for n in names]
     every = stack_platforms(["h200_sxm_8", "b200_8", "mi300x_8"])
-    for case in ((1, 2048, 8, 1), (64, 4096, 64, 8), (4, 512, 32, 32)):
+    for case in ((1, 2048, 8, 1), (64, 4096, 64, 8), (4, 512, 32, 32), (64, 4096, 16, 2, 512)):
         alone = [kernel_time(c, decode(*case), library="trtllm")[0] for c in chips]
         assert kernel_time(every.accelerator, decode(*case), library="trtllm") == pytest.approx(
             alone

@@ -1,5 +1,6 @@
 """Formats of plans against those of the published checkpoint."""
 
+import numpy as np
 import pytest
 
 import genz
@@ -71,3 +72,34 @@ def test_the_table_and_json_say_it():
     answer = genz.size("llama3_8b", WORK, GOAL, platforms=["h100_sxm_8"], precision="w8a8")
     assert answer.to_frame()["origin"].tolist() == ["requantised"]
     assert "in fp8/fp8/bf16 (weights requantised from bf16)" in answer.explain()
+
+
+def test_a_format_with_faster_kernels_that_was_not_tried_is_named():
+    """vLLM 0.24 has no tuned kernel for experts in fp8 on Hopper, but one for fp8 in blocks; the step as ``decode`` has it."""
+    asked = {"objective": genz.Objective(rate=10, tpot=0.04), "platforms": ["h200_sxm_8"]}
+    work = genz.Workload.of(prompt=4000, output=1000)
+    answer = genz.size("qwen3_235b_a22b", work, precision="fp8", **asked)
+    plan = answer.best
+    whole, rest = divmod(plan.batch, 1.0)  # ``decode`` takes whole ones
+    there = {
+        "batch": [whole, whole + 1],
+        "context": 4500,
+        "parallel": plan.parallel,
+        "engine": "vllm_0_24",
+    }
+    slow, fast = (
+        np.interp(
+            rest, [0, 1], genz.decode("qwen3_235b_a22b", "h200_sxm_8", precision=p, **there).time
+        )
+        for p in ("fp8", "fp8_block")
+    )
+    assert fast < 0.8 * slow
+    less = round(100 * (1 - fast / slow))
+    assert (
+        f"in precision fp8_block a step of this layout with as many requests would take {less} % less"
+        in answer.explain()
+    )
+    both = genz.size("qwen3_235b_a22b", work, precision=["fp8", "fp8_block", "native"], **asked)
+    assert "Not tried" not in both.explain()
+    dense = genz.size("llama3_70b", work, precision="fp8", **asked)
+    assert "Not tried" not in dense.explain()

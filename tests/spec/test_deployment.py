@@ -158,6 +158,7 @@ class TestTraffic:
     @pytest.mark.parametrize(
         ("make", "message"),
         [
+            (lambda: Workload(prompt=500, output=200), "prompt must be a Lengths, got 500; Workload.of(prompt, output) takes numbers"),
             (lambda: Workload.from_trace([], []), "a trace needs one prompt and one output for each request, got shapes prompt (0,), output (0,)"),
             (lambda: Workload.from_trace([1, 2], [3]), "a trace needs one prompt and one output for each request, got shapes prompt (2,), output (1,)"),
             (lambda: Workload.from_trace([1, 0], [3, 3]), "prompt must be >= 1 token, got 0 at index (1,)"),

@@ -98,7 +98,8 @@ def _frozen(array: Any) -> Any:
 def _record(name: str, value: Any, spec: Spec) -> Any:
     classes = tuple(spec.classes.values()) if isinstance(spec.classes, dict) else (spec.classes,)
     if not isinstance(value, classes):
-        raise InputError(wrong(name, f"a {' or '.join(c.__name__ for c in classes)}", value))
+        hint = spec.hint and f"; {spec.hint}"
+        raise InputError(wrong(name, f"a {' or '.join(c.__name__ for c in classes)}", value) + hint)
     return value
 
 

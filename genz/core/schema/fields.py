@@ -40,6 +40,7 @@ class Spec:
     classes: Any = None
     choices: tuple[str, ...] = ()
     optional: bool = False
+    hint: str = ""
 
 
 def quantity(
@@ -90,9 +91,9 @@ def level(doc: str, *, mean: bool = True, default: Any = MISSING) -> Any:
     return _field(Spec("level", doc, "1", choices=words, optional=default is None), default)
 
 
-def record(cls: Any, doc: str, *, default: Any = MISSING) -> Any:
-    """Declare a field that holds a record of class ``cls``, or of one of ``{kind: class}``."""
-    return _field(Spec("record", doc, classes=cls, optional=default is None), default)
+def record(cls: Any, doc: str, *, default: Any = MISSING, hint: str = "") -> Any:
+    """Declare a field that holds a record of class ``cls``, or of one of ``{kind: class}``; ``hint``: how to make one."""
+    return _field(Spec("record", doc, classes=cls, optional=default is None, hint=hint), default)
 
 
 def records(cls: Any, doc: str, *, default: Any = MISSING, shown: bool = True) -> Any:

@@ -12,15 +12,15 @@ import pandas as pd
 
 from genz.core.errors import GenzError
 from genz.core.typing import FloatArray, IntArray
-from genz.ops.attention import HEADS, PAGED
+from genz.ops.attention import HEADS, PAGED, WIDE
 from genz.ops.work import Operator
 from genz.perf.efficiency import LIBRARY, PRIOR, RELATIVE, kernel_of
 from genz.perf.launch import kernel_time
-from genz.perf.split_kv import FLASH, FLASH_3, MASKED, XQA, works_apart
+from genz.perf.split_kv import FLASH, FLASH_3, FLASH_4, MASKED, XQA, works_apart
 from genz.solve.accuracy import FEWEST
 from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals
 from genz.solve.calibrate.stated import Stated, errors_of, with_errors
-from genz.solve.measured.kinds import APART, LAUNCHED, SPLIT, fitted_on, kinds, parts
+from genz.solve.measured.kinds import APART, LAUNCHED, SPLIT, fitted_on, kinds, parts, wide_heads
 from genz.solve.measured.predict import library_of
 from genz.solve.measured.work import format_on, row_operator, unit_of_format
 from genz.spec.hardware import Accelerator, Kernel, Platform
@@ -71,6 +71,11 @@ _CHOICES: dict[str, tuple[dict[str, float], ...]] = {
 _THROTTLED = {"throttle": (0.5, 1e-3, 5.0)}
 _DEALT = {"split_time": (2e-6, 1e-9, 1e-4), "walk_time": (5e-11, 1e-14, 1e-9)}
 _OWN = {FLASH: {"copy_time": (5e-6, 1e-9, 1e-4)}, XQA: {"group_cost": (0.5, 1e-3, 50.0)}}
+#: Class -> what the few shapes of wide heads tell; the rest stays that of other heads.
+_OF_WIDE = {
+    "attention_prefill": ("compute_efficiency", "overhead", "depth_time"),
+    "attention_decode": ("memory_efficiency", "overhead", "depth_time"),
+}
 _QUANTISED = {"side_cost": (1.0, 1e-3, 50.0)}
 _BASE: dict[str, tuple[float, float]] = {
     "compute_efficiency": (0.001, 1.0),
@@ -121,7 +126,7 @@ def refit(
     values = problem.best(_thinned(own))
     predicted = problem.time(values)
     residual, shape = np.log(problem.measured / predicted), _shapes(chosen, kernel)
-    whole = kinds(chosen, platform) == kernel
+    whole = np.isin(kinds(chosen, platform), (kernel, f"{kernel}_wide"))
     errors = errors_of(problem.measured, predicted, part)
     if errors["fit"] > _WORST:
         return None
@@ -147,7 +152,8 @@ def served_apart(
 ) -> list[tuple[str, pd.DataFrame]]:
     """Return the rows of each kernel of a class, with the name of its constants.
 
-    TensorRT-LLM has two in decode. For vLLM's of before FlashAttention stands that of later releases without a rule.
+    Wide heads have kernels of their own, and TensorRT-LLM two in decode. For vLLM's of before FlashAttention stands that
+    of later releases without a rule.
 
     Parameters
     ----------
@@ -155,6 +161,9 @@ def served_apart(
         As of :func:`refit`.
     """
     unit, library = unit_of_format(variant), library_of(software)
+    if kernel in _OF_WIDE and (wide := wide_heads(rows)).any():
+        rest = [] if wide.all() else served_apart(rows[~wide], platform, kernel, variant, software)
+        return [*rest, (variant + WIDE, rows[wide])]
     base = kernel_of(platform.accelerator, kernel, unit, variant, library)
     if base.split in (FLASH, FLASH_3) and variant == "bf16" and library == LIBRARY:
         return [(variant, rows), (variant + PAGED, rows)]
@@ -272,6 +281,8 @@ def _problem(
     Where short rows tell the time of a launch from the host, that is the fixed time and that of the serial depth: what is
     left of the launch in longer rows would pass for either.
     """
+    if variant.endswith(WIDE):
+        return _of_wide(chosen, platform.accelerator, kernel, variant.removesuffix(WIDE), software)
     launched = bool(np.any(kinds(rows, platform) == LAUNCHED))
     unit = unit_of_format(variant)
     name = unit if launched else variant
@@ -299,6 +310,30 @@ def _problem(
     measured = chosen["time"].to_numpy(dtype=np.float64)
     choices = _CHOICES.get(kernel, ({},))
     return _Problem(platform.accelerator, kernel, operator, measured, starts, fixed, choices)
+
+
+def _of_wide(
+    rows: pd.DataFrame, accelerator: Accelerator, kernel: str, variant: str, software: str
+) -> _Problem:
+    """Return the problem of wide heads, for which vLLM takes FlashAttention 4 where it takes 3 for others."""
+    base = kernel_of(accelerator, kernel, unit_of_format(variant), variant, library_of(software))
+    free: tuple[str, ...] = _OF_WIDE[kernel]
+    fixed = {n: float(getattr(base, n)) for n in Kernel.__dataclass_fields__ if n not in free}
+    if kernel == "attention_decode":
+        fixed |= dict.fromkeys((*_DEALT, "copy_time", "group_cost", "block_least", "split"), 0.0)
+    if base.split == FLASH_3:
+        free, fixed = (*free, *_DEALT), fixed | {"split": FLASH_4}
+    bounds = _BASE | {n: (low, high) for n, (_, low, high) in (_FURTHER[kernel] | _DEALT).items()}
+    start = [
+        Parameter(
+            n, float(np.clip(getattr(base, n) or high / 10.0, low, high)), low, high, _FAINT_SPREAD
+        )
+        for n, (low, high) in bounds.items()
+        if n in free
+    ]
+    measured = rows["time"].to_numpy(dtype=np.float64)
+    fixed = {n: v for n, v in fixed.items() if n not in (*free, "error", "error_apart")}
+    return _Problem(accelerator, kernel, row_operator(rows), measured, (start,), fixed)
 
 
 def _parameters(

@@ -21,7 +21,7 @@ import numpy as np
 from genz.db import registry
 from genz.db.carried import kernel_relatives
 from genz.db.paths import data_root
-from genz.ops.attention import HEADS, PAGED
+from genz.ops.attention import HEADS, PAGED, WIDE
 from genz.perf.efficiency import PRIOR, RELATIVE
 from genz.solve.calibrate import carry
 from genz.solve.calibrate.collective_fit import (
@@ -117,9 +117,8 @@ def _named(found: Sequence[Refit]) -> list[Refit]:
     classes = [*PRIOR, *RELATIVE]
 
     def alike(one: Refit) -> tuple[int, int]:
-        return classes.index(one.kernel), [one.key.endswith(s) for s in (HEADS, PAGED, "")].index(
-            True
-        )
+        variant, kinds = one.key.partition("-")[0], (HEADS, PAGED, WIDE, "")
+        return classes.index(one.kernel), [variant.endswith(s) for s in kinds].index(True)
 
     named.sort(key=lambda r: (*alike(r), r.key))
     return [one for _, own in groupby(named, alike) for one in with_errors([*own])]

@@ -16,7 +16,17 @@ from genz.solve.measured.predict import cache_bytes, ideal_time
 from genz.solve.split import part_of
 from genz.spec.hardware import Platform
 
-__all__ = ["APART", "BEYOND", "EAGER", "LAUNCHED", "SPLIT", "fitted_on", "kinds", "parts"]
+__all__ = [
+    "APART",
+    "BEYOND",
+    "EAGER",
+    "LAUNCHED",
+    "SPLIT",
+    "fitted_on",
+    "kinds",
+    "parts",
+    "wide_heads",
+]
 
 _HEADS = ("n_head", "n_kv_head", "head_dim")
 #: Kernel class -> columns that make a shape; whole shapes are held out of fits. A split depends on the names that
@@ -36,8 +46,7 @@ SPLIT: dict[str, tuple[str, ...]] = {
 BEYOND = "beyond"
 #: Kinds of shapes apart from those fitted on, which state an error of their own.
 APART = (
-    "gemm_narrow", "attention_prefill_window", "attention_prefill_wide", "attention_decode_window",
-    "attention_decode_wide", "experts_parallel",
+    "gemm_narrow", "attention_prefill_window", "attention_decode_window", "experts_parallel",
 )  # fmt: skip
 #: Products that were launched one by one from the host, whose time is that of the launch.
 LAUNCHED = "gemm_launched"
@@ -79,8 +88,8 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     memory allows), rows faster than the ideal bound, whose weights the last level holds (``…_beyond``), products timed
     with their launch from the host (``gemm_launched``: up to twice a floor of over 30 us, and narrow ones of the same
     tables, for which the host does more; collectives of libraries timed eagerly, ``…_launched``), and experts dealt to
-    several ranks (``experts_parallel``). Heads wider than 256 (``…_wide``) run other kernels; tables have too few of
-    them to fit. Those of :data:`APART` state an error of their own.
+    several ranks (``experts_parallel``). Heads wider than 256 (``…_wide``) run other kernels, which have constants of
+    their own. Those of :data:`APART` state an error of their own.
     """
     kernel = str(rows["kernel"].iloc[0])
     kind = np.full(len(rows), kernel, dtype=object)
@@ -96,7 +105,7 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     if kernel == "elementwise":
         kind[_on_chip(rows, platform)] = "elementwise_warm"
     if kernel.startswith("attention"):
-        kind[(rows["head_dim"] > WIDE_HEAD).to_numpy() & (kind == kernel)] = f"{kernel}_wide"
+        kind[wide_heads(rows) & (kind == kernel)] = f"{kernel}_wide"
         if "window" in rows:
             kind[(rows["window"].fillna(0.0) > 0.0).to_numpy()] = f"{kernel}_window"
     if kernel in COLLECTIVES and "library" in rows:
@@ -110,6 +119,8 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
 def fitted_on(rows: pd.DataFrame, platform: Platform) -> BoolArray:
     """Return which rows constants are fitted on: those of the class itself, and experts dealt to groups evenly.
 
+    A table of nothing but wide heads is a class of its own.
+
     Parameters
     ----------
     rows : DataFrame
@@ -119,11 +130,19 @@ def fitted_on(rows: pd.DataFrame, platform: Platform) -> BoolArray:
     """
     kernel, kind = str(rows["kernel"].iloc[0]), kinds(rows, platform)
     chosen = kind == kernel
+    if kernel in COLLECTIVES:
+        return np.asarray(chosen)
+    fair = rows["time"].to_numpy(dtype=np.float64) >= ideal_time(rows, platform)
     if kernel == "experts":
-        even = (rows["skew"].fillna(0.0) == 0.0).to_numpy()
-        fair = rows["time"].to_numpy(dtype=np.float64) >= ideal_time(rows, platform)
-        chosen |= even & fair
+        chosen |= (rows["skew"].fillna(0.0) == 0.0).to_numpy() & fair
+    if kernel.startswith("attention") and wide_heads(rows).all():
+        chosen |= (kind == f"{kernel}_wide") & fair
     return np.asarray(chosen)
+
+
+def wide_heads(rows: pd.DataFrame) -> BoolArray:
+    """Return which rows of attention have heads for which libraries take other kernels."""
+    return np.asarray(rows["head_dim"] > WIDE_HEAD)
 
 
 def _launched(rows: pd.DataFrame) -> BoolArray:

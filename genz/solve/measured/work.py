@@ -44,7 +44,7 @@ _NAMES = {
 }
 _AMOUNTS = (
     "flop", "weight", "cache", "activation", "padding", "side", "stray", "exponential", "depth", "output", "idle", "row",
-    "head", "keys", "walk", "swap", "tile", "shared_tile", "query", "written", "apart",
+    "head", "keys", "walk", "replayed", "swap", "tile", "shared_tile", "query", "written", "apart", "wide",
 )  # fmt: skip
 
 Shape = dict[str, Any]
