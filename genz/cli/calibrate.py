@@ -95,12 +95,15 @@ def _print(done: Calibration, path: str | None) -> None:
     ]
     show(table(("class", "format", *_HEADINGS), rows))
     known = list(frame.columns)
-    constants = known[known.index("error") + 1 :]
+    constants = [c for c in known[known.index("error") + 1 :] if c != "form"]
     values = [
         [row["class"], row["format"], *(figure(row[c]) for c in constants)]
         for row in frame.to_dict("records")
     ]
     show(table(("class", "format", *(f">{c}" for c in constants)), values))
+    for row in frame.to_dict("records") if "form" in known else ():
+        if isinstance(row["form"], str):
+            say(f"{row['class']} {row['format']}: {row['form']}.")
     for reason, count in done.flagged["flag"].value_counts().items():
         say(f"{count} rows left out: {reason}.")
     if path is not None:

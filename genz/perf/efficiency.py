@@ -13,6 +13,7 @@ from genz.core.typing import FloatArray, Num
 from genz.ops.attention import HEADS, WIDE
 from genz.ops.work import Operator
 from genz.perf.split_kv import either, served
+from genz.perf.stand_ins import WIDENED
 from genz.spec.hardware import Accelerator, Kernel
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "kernel_constants",
     "kernel_of",
     "kernels_of",
+    "narrow_format",
     "stated_error",
 ]
 
@@ -49,12 +51,6 @@ PRIOR: dict[str, Kernel] = {
     "scan": _prior(0.30, 0.70, 5e-6, 1.5),
     "elementwise": _prior(1.00, 0.70, 2e-6, 1.5),
 }
-
-
-#: Error of constants of a format where weights or cache are narrower than it and such kernels have none: what holds 90 % of
-#: the rows of such kernels under the constants of plain ones, over all devices of AIConfigurator's tables (commit 095f58a,
-#: read 2026-11-22), held-out rows left out. [1]
-WIDENED = {"gemm": 0.56, "attention_prefill": 0.24, "attention_decode": 0.29, "experts": 0.57}
 
 
 #: Class -> the class whose constants it takes where a device has none of its own.
@@ -183,20 +179,21 @@ def kernel_of(
     Returns
     -------
     Kernel
-        Of the variant, else of the variant less its last word, else of the number format, else of bf16; of each in
-        the library, else in the one that was fitted first. A class without constants takes those of its relative,
+        Of the variant, else of the variant less its last word, else of the number format, else of that with scales of
+        groups, else of bf16; of each in the library, else in the one that was fitted first. A class without constants takes those of its relative,
         or the prior. Where weights or cache are narrower than the format and the kernel is not one for such, its error
-        is that of :data:`WIDENED`.
+        is that of :data:`genz.perf.stand_ins.WIDENED`.
     """
     known = accelerator.kernel.get(kernel)
     if not known and kernel in RELATIVE:
         kernel = RELATIVE[kernel]
         known = accelerator.kernel.get(kernel)
-    narrow = _narrow(variant)
+    narrow = narrow_format(variant)
     if not known:
         return _widened(PRIOR[kernel], kernel) if narrow else PRIOR[kernel]
     shorter = variant.rpartition("_")[0]
-    for name in (variant, shorter, number_format, f"bf16_{number_format}", "bf16"):
+    blocks, weights = f"{number_format}_block", f"bf16_{number_format}"
+    for name in (variant, shorter, number_format, blocks, weights, "bf16"):
         if name:
             found = known.get(f"{name}-{library}") or known.get(name)
             if found:
@@ -204,7 +201,7 @@ def kernel_of(
     return next(iter(known.values()))
 
 
-def _narrow(variant: str) -> str:
+def narrow_format(variant: str) -> str:
     """Return a format and the narrower one of its weights or cache, such as bf16_int4; empty where they are alike."""
     unit, _, rest = variant.partition("_")
     stored = rest.partition("_")[0]

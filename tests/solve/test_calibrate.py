@@ -170,19 +170,6 @@ def test_fitted_devices_are_fitted_anew(name, device, slower):
     assert [getattr(after, n) for n in rules] == [getattr(before, n) for n in rules]
 
 
-def test_links_come_back(unknown):
-    first = unknown.network[0].replace(latency=7e-6, efficiency=0.6, kernel={})
-    true = unknown.replace(network=(first, *unknown.network[1:]))
-    rows = pd.DataFrame(
-        [(2.0**s, n) for s in range(10, 30) for n in (2.0, 4.0, 8.0)], columns=["size", "n_rank"]
-    ).assign(kernel="all_reduce", format="fp16", time=1.0)
-    rows["time"] = predicted_time(rows, true)
-    done = calibrate(rows, unknown, prior=False)
-    assert done.target == "network"
-    assert done.platform.network[0].latency == pytest.approx(7e-6, rel=0.05)
-    assert done.platform.network[0].efficiency == pytest.approx(0.6, rel=0.05)
-
-
 # --- whole runs -----------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ import pytest
 from genz.db import registry
 from genz.solve.accuracy import coverage
 from genz.solve.calibrate.kernel_fit import _problem, fitted_on
-from genz.solve.calibrate.refit import groups
+from genz.solve.calibrate.tables import groups
 from genz.solve.measured.predict import log_error
 from genz.solve.validate import layer_error
 

@@ -1,5 +1,6 @@
 """Constants of the database fitted anew: planted constants come back, and entries change only where they should."""
 
+import datetime as dt
 import tomllib
 
 import numpy as np
@@ -13,13 +14,15 @@ from genz.perf.kernels import gemm_time, prefill_attention_time
 from genz.solve.accuracy import Z_90
 from genz.solve.calibrate.carry import carried_over
 from genz.solve.calibrate.collective_fit import fit_collective
-from genz.solve.calibrate.entry import rewritten
+from genz.solve.calibrate.entry import changed, rewritten
 from genz.solve.calibrate.handover import handover_size
 from genz.solve.calibrate.kernel_fit import refit
-from genz.solve.calibrate.refit import groups, main, refit_kernels, refit_links
+from genz.solve.calibrate.refit import main, refit_kernels, refit_links
+from genz.solve.calibrate.tables import groups
 from genz.solve.measured.kinds import LAUNCHED, kinds, parts
 from genz.solve.split import CALIBRATION_SHARE, HELD_OUT_SHARE, held_out, part_of
 from genz.spec.hardware import Collective, Kernel
+from genz.spec.source import Source
 
 PLANTED = Kernel(
     compute_efficiency=0.66, memory_efficiency=0.81, overhead=4e-6, sharpness=2.2, error=0.1
@@ -246,6 +249,44 @@ def test_first_library_has_no_name_and_the_newest_version_counts(products, chip)
     ]  # fmt: skip
 
 
+def test_profiles_of_other_software_stand_in_where_no_library_was_measured(products, chip):
+    platform = registry.platform("h100_sxm_8").replace(accelerator=chip)
+    alone = refit_kernels({("gemm", "bf16", "transformers"): products}, platform)
+    assert [(f.key, f.software) for f in alone] == [("bf16", "transformers")]
+    keys = [("gemm", "bf16", s) for s in ("transformers", "vllm0.9.0")]
+    found = refit_kernels(dict.fromkeys(keys, products), platform)
+    assert [(f.key, f.software) for f in found] == [("bf16", "vllm0.9.0")]
+
+
+def test_constants_that_an_entry_carries_over_stay_its_own(products, chip):
+    relative = Source(
+        title="Tables",
+        url="https://example.org",
+        accessed=dt.date(2026, 11, 22),
+        covers=("kernel",),
+        note="estimate: carried over from first, error at least 0.2, times per exponential and per tile by the cores: gemm bf16",
+    )
+    platform = registry.platform("h100_sxm_8").replace(
+        accelerator=chip.replace(sources=(relative,))
+    )
+    tables = {
+        ("gemm", "bf16", "vllm1.0"): products,
+        ("gemm", "fp8", "vllm1.0"): products.assign(format="fp8"),
+    }
+    assert [one.key for one in refit_kernels(tables, platform)] == ["fp8"]
+
+
+def test_a_fit_does_not_depend_on_what_it_replaces(fitted, products, chip):
+    """Odd constants in the entry, which a search begun at them might not leave."""
+    odd = PLANTED.replace(
+        compute_efficiency=0.02, memory_efficiency=0.05, overhead=5e-4, depth_time=1e-9
+    )
+    place = registry.platform("h100_sxm_8").replace(
+        accelerator=chip.replace(kernel={"gemm": {"bf16": odd}})
+    )
+    assert refit(products, place, "gemm", "bf16", "vllm1.0").constants == fitted.constants
+
+
 def test_rows_of_a_folder_by_platform_class_and_software(tmp_path):
     text = "dtype,kernel,m,n,k,latency_us\nbfloat16,x,1,256,256,5\nfp8_block,x,1,256,256,9\n"
     (tmp_path / "gemm_h100_sxm_vllm0.24.0.csv").write_text(text, encoding="utf-8")
@@ -305,6 +346,17 @@ def test_entries_change_only_where_they_should():
     assert (
         rewritten(text, tables, {"Tables": ["gemm bf16: new, 3 rows"]}, "[peak_flop_rate]") == text
     )
+
+
+def test_changes_of_an_entry_are_named():
+    tables = {
+        "kernel.gemm.bf16": {"overhead": 9e-6},
+        "kernel.gemm.fp8": {"overhead": 8.1e-6},
+        "kernel.scan.bf16": {"overhead": 1e-6},
+    }
+    assert changed(ENTRY, tables) == ["kernel.gemm.fp8", "kernel.scan.bf16"]
+    text = rewritten(ENTRY, tables, {}, "[peak_flop_rate]")
+    assert changed(text, tables) == []
 
 
 def test_numbers_without_bound_are_written_as_such():

@@ -12,6 +12,7 @@ from genz.core.check import count
 from genz.core.errors import InputError, UnknownNameError
 from genz.db import registry
 from genz.solve.calibrate.engines import fit_engine
+from genz.solve.calibrate.links import fit_links
 from genz.solve.calibrate.operators import fit_class, merged
 from genz.solve.calibrate.result import Calibration, class_row, engine_rows, joined, run_row
 from genz.solve.calibrate.runs import fit_runs
@@ -59,7 +60,8 @@ def calibrate(
         device, and on the share of its links; or the overheads of the engine. Default the device if it has no
         constants yet, else the engine.
     n_fold : int, default 5
-        Folds for the error outside the fit; whole shapes, runs or, without a platform, deployments are held out.
+        Folds for the error outside the fit; whole shapes, runs or, without a platform, deployments are held out. Of
+        collectives each size is by itself.
     split : bool, default False
         Without a platform: whether deployments that :func:`genz.validate` holds out are left aside.
     **fields
@@ -85,8 +87,12 @@ def calibrate(
     Operators have the columns ``kernel``, ``format`` and ``time`` [s] and the shape: ``gemm`` m, n, k;
     ``attention_prefill`` batch, new, cached, n_head, n_kv_head, head_dim, window; ``attention_decode`` batch, context
     (the new token included), n_head, n_kv_head, head_dim, window; ``experts`` token, width, inner, n_expert, n_active,
-    tensor, expert, skew; ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all`` size [B], n_rank. Tables of
-    NVIDIA AIConfigurator and Vidur are recognised by their columns.
+    tensor, expert, skew; ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all``, ``send`` size [B], n_rank
+    and, other than NCCL, library. Tables of NVIDIA AIConfigurator and Vidur are recognised by their columns.
+
+    A collective in a library gets the constants of the database's links, two or three protocols, from nine sizes on; what
+    is passed on to NCCL, as engines' sources say, is left to it. Fewer sizes move the constants that the links have, or
+    tell latency and efficiency of links without any. The column ``form`` says which.
 
     Whole runs have model, batch, prompt, output, tensor, pipeline, data, expert, precision, load (``static``: a batch
     that starts together; ``closed``: so many clients, each with one request in flight) and at least one of
@@ -154,17 +160,14 @@ def _chosen(rows: pd.DataFrame, kernel: str | Sequence[str] | None) -> pd.DataFr
 
 
 def _operators(rows: pd.DataFrame, place: Platform, *, prior: bool, n_fold: int) -> Calibration:
-    done, parts, classes = place, [], []
     message = rows["kernel"].isin(COLLECTIVES)
-    number_format = rows["format"].where(~message, "any")  # bytes count, whatever they hold
-    last = rows["kernel"] == "all_reduce"  # the links take its constants, where it was measured
-    rows = rows.assign(format=number_format).loc[last.sort_values(kind="stable").index]
+    done, found = fit_links(rows[message], place, prior=prior) if message.any() else (place, [])
+    rows = rows[~message]
     cache = rows["cache_format"].fillna("") if "cache_format" in rows else pd.Series("", rows.index)
     for _, own in rows.groupby(["kernel", "format", cache], sort=False):
         one = fit_class(own, place, prior=prior, n_fold=n_fold)
         done = merged(one, done)
-        parts.append(one.rows)
-        classes.append(class_row(one))
-    kinds = {row["class"] in COLLECTIVES for row in classes}
-    target = "network" if kinds == {True} else "device"
-    return Calibration(done, None, target, joined(parts), tuple(classes))
+        found.append(one)
+    target = "network" if message.any() else "device"
+    parts, classes = [one.rows for one in found], tuple(class_row(one) for one in found)
+    return Calibration(done, None, target, joined(parts), classes)

@@ -11,17 +11,31 @@ import pandas as pd
 from genz.core.typing import FloatArray, IntArray
 from genz.perf.collectives import collective_time
 from genz.solve.accuracy import accuracy
-from genz.solve.calibrate.fit import NOISE, Parameter, fit, held_out_residuals
+from genz.solve.calibrate.fit import NOISE, Parameter, fit, held_out_residuals, rounded
 from genz.solve.calibrate.stated import Stated, errors_of, with_errors
 from genz.solve.measured.kinds import parts
 from genz.spec.hardware import Collective, Network
 
-__all__ = ["FittedCollective", "fit_collective", "mean_error", "with_constants"]
+__all__ = [
+    "BOUNDS",
+    "FOLDS",
+    "FittedCollective",
+    "Protocols",
+    "fit_collective",
+    "fit_protocols",
+    "mean_error",
+    "move_protocols",
+    "sizes_of",
+    "with_constants",
+    "with_latency",
+]
 
-_FOLDS = 30  # at most: each size alone
+#: Folds at most: each size alone.
+FOLDS = 30
 _FAINT_SPREAD = 30.0
+_MOVES = 3.0  # spread of the log of known constants, over the error that they state [1]
 #: Constant -> least and most; times in latencies of the link.
-_BOUNDS: dict[str, tuple[float, float]] = {
+BOUNDS: dict[str, tuple[float, float]] = {
     "start": (0.05, 100.0),
     "start_rank": (1e-3, 50.0),
     "efficiency": (1e-3, 1.0),
@@ -40,6 +54,7 @@ _STARTS = (
     (2.0, 0.05, 0.6, 4.0, 0.6, 0.3, 1.3, 0.03),
 )
 _THIRD = ("third_start", "third_efficiency")
+_TIMES = ("start", "start_rank", "bulk_start", "third_start")
 
 
 class FittedCollective(Stated):
@@ -74,26 +89,101 @@ def fit_collective(
     others are fitted on, and the error comes from folds of whole sizes, each under constants fitted without it. The same
     folds choose the form: whether the fast protocol sends whole buffers, and whether there is a third.
     """
-    problem = _Problem(
-        str(rows["kernel"].iloc[0]), dimension, library, rows.reset_index(drop=True), limit
+    part = parts(rows)
+    own = rows[part != "held_out"]
+    found = fit_protocols(own, dimension, library, limit)
+    collective = str(rows["kernel"].iloc[0])
+    predicted = _time(
+        rows, with_constants(dimension, collective, library, found.constants), library
     )
-    part = parts(problem.rows)
-    own = problem.part(np.flatnonzero(part != "held_out"))
-    values, form, residual = own.best()
-    predicted, measured = problem.time(values, form), problem.measured
-    judged = np.log(measured / predicted)[part == "held_out"]
-    known = np.isfinite(residual)
+    measured = rows["time"].to_numpy(dtype=np.float64)
+    known = np.isfinite(found.residual)
     one = FittedCollective(
-        problem.collective,
+        collective,
         library,
         software,
-        _collective(_rounded(values), form, limit, 0.0),
+        found.constants,
         errors_of(measured, predicted, np.where(part == "held_out", part, "fit")),
-        residual[known],
-        own.sizes[known],
-        judged,
+        found.residual[known],
+        found.sizes[known],
+        np.log(measured / predicted)[part == "held_out"],
     )
     return with_errors([one])[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Protocols:
+    """Constants of one collective in one library, and how far they are off.
+
+    Attributes
+    ----------
+    constants : Collective
+        Fitted values; their error is not told yet.
+    residual : ndarray, shape (n_row,)
+        Log of measured over predicted time of each row under constants that the other sizes gave. [1]
+    sizes : ndarray of int, shape (n_row,)
+        Number of the size of each row.
+    inside : ndarray, shape (n_row,)
+        Log of measured over predicted time under the constants themselves. [1]
+    """
+
+    constants: Collective
+    residual: FloatArray
+    sizes: IntArray
+    inside: FloatArray
+
+
+def fit_protocols(
+    rows: pd.DataFrame, dimension: Network, library: str, limit: float = np.inf
+) -> Protocols:
+    """Fit protocols of one collective on all rows, in the form that foretells sizes left out best.
+
+    Parameters
+    ----------
+    rows, dimension, library, limit
+        As of :func:`fit_collective`.
+    """
+    rows = rows.reset_index(drop=True)
+    problem = _Problem(str(rows["kernel"].iloc[0]), dimension, library, rows, limit)
+    values, form, residual = problem.best()
+    return problem.protocols(values, form, residual)
+
+
+def move_protocols(
+    rows: pd.DataFrame,
+    dimension: Network,
+    library: str,
+    known: Collective,
+    *,
+    prior: bool = True,
+) -> Protocols:
+    """Move known constants towards rows that are too few to tell protocols.
+
+    Parameters
+    ----------
+    rows, dimension, library
+        As of :func:`fit_collective`.
+    known : Collective
+        Constants before; each pulls as firmly as their error says.
+    prior : bool, default True
+        Whether they pull at all where rows say something.
+    """
+    rows = rows.reset_index(drop=True)
+    problem = _Problem(str(rows["kernel"].iloc[0]), dimension, library, rows, float(known.limit))
+    start = {n: float(getattr(known, n)) for n in BOUNDS}
+    form = bool(known.one_shot), tuple(n for n, value in start.items() if 0.0 < value < np.inf)
+    spread = _MOVES * max(float(known.error), NOISE)
+    free = _parameters(form[1], start, spread)
+
+    def fitted(chosen: IntArray) -> dict[str, float]:
+        part = problem.part(chosen)
+        return fit(lambda values: part.time(values, form), part.measured, free, prior=prior)
+
+    values = fitted(np.arange(len(rows)))
+    residual = held_out_residuals(
+        fitted, lambda values: problem.time(values, form), problem.measured, problem.sizes, FOLDS
+    ).residual
+    return problem.protocols(values, form, residual)
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:
@@ -124,12 +214,12 @@ class _Problem:
     @property
     def sizes(self) -> IntArray:
         """Number of the size of each row."""
-        return np.asarray(self.rows.groupby("size").ngroup(), dtype=np.int64)
+        return sizes_of(self.rows)
 
     def time(self, values: Mapping[str, float], form: Form) -> FloatArray:
         """Return the time of the rows under constants [s]."""
         constants = _collective(values, form, self.limit, 0.1)
-        links = _with(self.dimension, self.collective, self.library, constants)
+        links = with_constants(self.dimension, self.collective, self.library, constants)
         return _time(self.rows, links, self.library)
 
     def fitted(self, form: Form, start: Mapping[str, float]) -> dict[str, float]:
@@ -138,7 +228,14 @@ class _Problem:
         def times(values: Mapping[str, float]) -> FloatArray:
             return self.time(values, form)
 
-        return fit(times, self.measured, _parameters(form[1], start), prior=False)
+        return fit(times, self.measured, _parameters(form[1], start, _FAINT_SPREAD), prior=False)
+
+    def protocols(self, values: Mapping[str, float], form: Form, residual: FloatArray) -> Protocols:
+        """Return what was found, with the figures that entries hold."""
+        values = _rounded(values)
+        inside = np.log(self.measured / self.time(values, form))
+        constants = _collective(values, form, self.limit, 0.0)
+        return Protocols(constants, residual, self.sizes, inside)
 
     def part(self, at: IntArray) -> _Problem:
         """Return the problem of some of the rows."""
@@ -157,7 +254,7 @@ class _Problem:
         found: dict[str, float] = {}
         least = np.inf
         for start in _STARTS:
-            values = self.fitted(form, dict(zip(_BOUNDS, start, strict=True)))
+            values = self.fitted(form, dict(zip(BOUNDS, start, strict=True)))
             loss = _loss(np.log(self.measured / self.time(values, form)))
             if loss < least - 1e-3:
                 found, least = values, loss
@@ -165,7 +262,8 @@ class _Problem:
 
     def _forms(self) -> Sequence[Form]:
         nccl = self.library == "nccl"
-        two = tuple(n for n in _BOUNDS if n not in _THIRD and (nccl or n != "copy"))
+        told = {"copy": nccl, "start_rank": len(self.rows["n_rank"].unique()) > 1}
+        two = tuple(n for n in BOUNDS if n not in _THIRD and told.get(n, True))
         return [(whole, names) for names in (two, two + _THIRD) for whole in _WHOLE[nccl]]
 
     def folds(self, start: Mapping[str, float], form: Form) -> FloatArray:
@@ -175,7 +273,7 @@ class _Problem:
             return self.part(chosen).fitted(form, start)
 
         return held_out_residuals(
-            fitted, lambda v: self.time(v, form), self.measured, self.sizes, _FOLDS
+            fitted, lambda v: self.time(v, form), self.measured, self.sizes, FOLDS
         ).residual
 
 
@@ -186,9 +284,34 @@ def _loss(residual: FloatArray) -> float:
     return float(np.mean(np.sqrt(1.0 + (residual / NOISE) ** 2)))
 
 
-def with_constants(dimension: Network, one: FittedCollective) -> Network:
-    """Return links that also have fitted constants."""
-    return _with(dimension, one.kernel, one.key, one.constants)
+def with_latency(dimension: Network, latency: float) -> Network:
+    """Return links with another latency, on which collectives take the time they took.
+
+    Parameters
+    ----------
+    dimension : Network
+        Links.
+    latency : float
+        Time of an empty message. [s]
+    """
+    ratio = float(dimension.latency) / latency
+    tables = {
+        collective: {
+            key: known.replace(**{n: rounded(ratio * float(getattr(known, n))) for n in _TIMES})
+            for key, known in table.items()
+        }
+        for collective, table in dimension.kernel.items()
+    }
+    return dimension.replace(latency=latency, kernel=tables)
+
+
+def with_constants(
+    dimension: Network, collective: str, library: str, constants: Collective
+) -> Network:
+    """Return links that also have constants of a collective in a library."""
+    tables = {k: dict(t) for k, t in dimension.kernel.items()}
+    tables.setdefault(collective, {})[library] = constants
+    return dimension.replace(kernel=tables)
 
 
 def mean_error(rows: pd.DataFrame, dimension: Network, library: str) -> float:
@@ -198,10 +321,9 @@ def mean_error(rows: pd.DataFrame, dimension: Network, library: str) -> float:
     return accuracy(own["time"].to_numpy(dtype=np.float64), predicted)["mape"]
 
 
-def _with(dimension: Network, collective: str, library: str, constants: Collective) -> Network:
-    tables = {k: dict(t) for k, t in dimension.kernel.items()}
-    tables.setdefault(collective, {})[library] = constants
-    return dimension.replace(kernel=tables)
+def sizes_of(rows: pd.DataFrame) -> IntArray:
+    """Return the number of the size of each row."""
+    return np.asarray(rows.groupby("size").ngroup(), dtype=np.int64)
 
 
 def _time(rows: pd.DataFrame, dimension: Network, library: str) -> FloatArray:
@@ -210,5 +332,5 @@ def _time(rows: pd.DataFrame, dimension: Network, library: str) -> FloatArray:
     return collective_time(collective, size, n_rank, dimension, library=library)
 
 
-def _parameters(names: Sequence[str], start: Mapping[str, float]) -> list[Parameter]:
-    return [Parameter(n, start[n], *_BOUNDS[n], _FAINT_SPREAD) for n in names]
+def _parameters(names: Sequence[str], start: Mapping[str, float], spread: float) -> list[Parameter]:
+    return [Parameter(n, start[n], *BOUNDS[n], spread) for n in names]

@@ -11,7 +11,7 @@ from typing import Any
 
 from genz.spec.hardware import Collective, Kernel
 
-__all__ = ["plain", "replaced", "replaced_values", "rewritten"]
+__all__ = ["changed", "plain", "replaced", "replaced_values", "rewritten"]
 
 _HEAD = re.compile(r"^\[", re.MULTILINE)
 _RULE = (
@@ -50,6 +50,20 @@ def rewritten(
     blocks[place:place] = [_table(name, values) for name, values in tables.items()]
     blocks = _sorted(blocks)
     return "".join(_noted(b, sentences) for b in blocks)
+
+
+def changed(text: str, tables: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return the names of tables that an entry has not, or has with other values.
+
+    Parameters
+    ----------
+    text : str
+        TOML of an entry.
+    tables : mapping
+        Name of a table -> its values.
+    """
+    blocks = {_name(block): block.strip() for block in _blocks(text)}
+    return [n for n, values in tables.items() if blocks.get(n) != _table(n, values).strip()]
 
 
 def replaced(text: str, tables: Mapping[str, Mapping[str, float]]) -> str:

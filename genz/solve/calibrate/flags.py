@@ -10,11 +10,13 @@ import pandas as pd
 from genz.core.errors import InputError
 from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.perf.efficiency import PRIOR
+from genz.solve.measured.kinds import EAGER
 
-__all__ = ["FASTER", "LAUNCH", "check_seconds", "flags", "plateau", "usable_runs"]
+__all__ = ["EAGERLY", "FASTER", "LAUNCH", "check_seconds", "flags", "plateau", "usable_runs"]
 
 FASTER = "faster than the ideal bound"
 LAUNCH = "launch-bound: time stands still while work grows"
+EAGERLY = "launched one by one from the host"
 
 _LEVEL = 1.3  # times above the floor that still count as the floor
 _SHARE = 0.15  # of the rows
@@ -66,6 +68,8 @@ def flags(rows: pd.DataFrame, kernel: str, ideal: FloatArray) -> Any:
     fixed = PRIOR[kernel].overhead if kernel in PRIOR else np.inf
     text = np.full(len(time), "", dtype=object)
     text[plateau(time, ideal, fixed)] = LAUNCH
+    if "library" in rows:
+        text[rows["library"].astype(str).str.endswith(EAGER).to_numpy()] = EAGERLY
     text[time < ideal] = FASTER
     return text
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
-from genz.solve.measured.predict import library_of
+from genz.solve.measured.predict import library_of, version_of
 from genz.spec.hardware import Platform
 
 __all__ = ["handover_size"]
@@ -61,7 +59,7 @@ def handover_size(software: str, platform: Platform) -> float:
     library = library_of(software)
     if library not in _LARGEST or platform.network[0].topology == "bus":
         return np.inf
-    version = tuple(int(n) for n in re.findall(r"\d+", software))
+    version = version_of(software)
     table = _LARGEST[library]
     largest = table[max(first for first in table if first <= max(version, (0,)))]
     return largest.get(platform.accelerator.generation, largest[""])

@@ -14,7 +14,7 @@ from genz.core.errors import GenzError
 from genz.core.typing import FloatArray, IntArray
 from genz.ops.attention import HEADS, PAGED, WIDE
 from genz.ops.work import Operator
-from genz.perf.efficiency import kernel_of
+from genz.perf.efficiency import LIBRARY, PRIOR, RELATIVE, kernel_of
 from genz.perf.launch import kernel_time
 from genz.perf.split_kv import FLASH, FLASH_3, FLASH_4, MASKED, XQA, works_apart
 from genz.solve.accuracy import FEWEST
@@ -28,7 +28,7 @@ from genz.spec.hardware import Accelerator, Kernel, Platform
 __all__ = ["Refit", "refit", "served_apart"]
 
 _MOST_ROWS = 6000
-_LEAST_ROWS = 60
+_LEAST_ROWS = 40
 _SEED = 0
 _FOLDS = 5
 #: Mean error on the rows of the fit beyond which the model does not describe them, and stand-ins do no worse. [1]
@@ -83,9 +83,13 @@ _BASE: dict[str, tuple[float, float]] = {
     "overhead": (1e-7, 1e-3),
     "sharpness": (1.0, 20.0),
 }
-#: Where searches begin beside the constants in the database: compute- and memory-bound kernels.
-_STARTS = ({"compute_efficiency": 0.8, "memory_efficiency": 0.85, "sharpness": 2.5},
-           {"compute_efficiency": 0.2, "memory_efficiency": 0.85, "sharpness": 4.0})  # fmt: skip
+#: Where searches begin: at the constants of unmeasured devices, at compute- and at memory-bound kernels. None begins at what
+#: the database holds, so that a fit gives what it gave before.
+_STARTS: tuple[dict[str, float], ...] = (
+    {},
+    {"compute_efficiency": 0.8, "memory_efficiency": 0.85, "sharpness": 2.5},
+    {"compute_efficiency": 0.2, "memory_efficiency": 0.85, "sharpness": 4.0},
+)
 _FAINT_SPREAD = 30.0
 
 
@@ -161,7 +165,7 @@ def served_apart(
         rest = [] if wide.all() else served_apart(rows[~wide], platform, kernel, variant, software)
         return [*rest, (variant + WIDE, rows[wide])]
     base = kernel_of(platform.accelerator, kernel, unit, variant, library)
-    if base.split in (FLASH, FLASH_3) and variant == "bf16":
+    if base.split in (FLASH, FLASH_3) and variant == "bf16" and library == LIBRARY:
         return [(variant, rows), (variant + PAGED, rows)]
     if base.split != XQA:
         return [(variant, rows)]
@@ -299,9 +303,9 @@ def _problem(
             fixed |= {"block_least": float(base.block_least)}
     if launched:
         fixed |= {n: float(getattr(base, n)) for n in ("overhead", "depth_time")}
+    prior = PRIOR[RELATIVE.get(kernel, kernel)]
     starts = tuple(
-        [p for p in _parameters(base, more, start) if p.name not in fixed]
-        for start in ({}, *_STARTS)
+        [p for p in _parameters(prior, more, start) if p.name not in fixed] for start in _STARTS
     )
     measured = chosen["time"].to_numpy(dtype=np.float64)
     choices = _CHOICES.get(kernel, ({},))
@@ -333,18 +337,13 @@ def _of_wide(
 
 
 def _parameters(
-    base: Kernel, more: Mapping[str, tuple[float, float, float]], start: Mapping[str, float]
+    prior: Kernel, more: Mapping[str, tuple[float, float, float]], start: Mapping[str, float]
 ) -> list[Parameter]:
     found = []
     for name, (low, high) in _BASE.items():
-        value = start.get(name, float(getattr(base, name)))
+        value = start.get(name, float(getattr(prior, name)))
         found.append(Parameter(name, float(np.clip(value, low, high)), low, high, _FAINT_SPREAD))
-    for name, (value, low, high) in more.items():
-        own = float(getattr(base, name)) if not start else 0.0
-        found.append(
-            Parameter(name, float(np.clip(own or value, low, high)), low, high, _FAINT_SPREAD)
-        )
-    return found
+    return found + [Parameter(n, *values, _FAINT_SPREAD) for n, values in more.items()]
 
 
 def _rounded(values: Mapping[str, float]) -> Kernel:

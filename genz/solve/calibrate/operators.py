@@ -1,8 +1,8 @@
-"""Constants of kernels and links from timings of single operators."""
+"""Constants of kernels from timings of single operators."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +16,26 @@ from genz.perf.efficiency import kernel_of
 from genz.solve.accuracy import conformal_error
 from genz.solve.calibrate.fit import Folds, Parameter, fit, held_out_residuals, rounded
 from genz.solve.calibrate.flags import check_seconds, flags
-from genz.solve.measured.operators import COLLECTIVES, SHAPES
+from genz.solve.measured.operators import SHAPES
 from genz.solve.measured.predict import ideal_time, predicted_time
 from genz.solve.measured.work import format_on, unit_of_format, variant_of
 from genz.spec.hardware import Accelerator, Kernel, Platform
 
-__all__ = ["Fitted", "fit_class", "merged", "start_kernel", "with_kernel"]
+__all__ = [
+    "Fitted",
+    "checked",
+    "fit_class",
+    "held_out_error",
+    "merged",
+    "start_kernel",
+    "with_kernel",
+]
 
 _MOST_ROWS = 20_000
 _FIT_SEED = 0
 #: Field of a kernel -> spread of its log under the prior, as a multiple of the prior's error.
 _SPREAD = {"compute_efficiency": 1.0, "memory_efficiency": 1.0}
 _OTHER_SPREAD = 3.0
-_LINK = {"latency": (1e-8, 1e-2, 1.0), "efficiency": (1e-2, 1.0, 0.5)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +45,7 @@ class Fitted:
     Attributes
     ----------
     kernel, format : str
-        Class and format.
+        Class, and format of kernels or library of collectives.
     constants : dict
         Fitted values.
     error : float
@@ -49,6 +56,8 @@ class Fitted:
         Measured rows with ``predicted``, ``ideal`` [s] and ``flag``.
     folds : Folds
         Residuals of the rows in use while they were held out.
+    form : str
+        Which constants the rows of a collective tell.
     """
 
     kernel: str
@@ -58,6 +67,7 @@ class Fitted:
     platform: Platform
     rows: pd.DataFrame
     folds: Folds
+    form: str = ""
 
 
 def start_kernel(accelerator: Accelerator, kernel: str, number_format: str) -> Kernel:
@@ -134,47 +144,92 @@ def fit_class(
         If no row is left to fit on, or times are not in seconds.
     """
     kernel, number_format = str(rows["kernel"].iloc[0]), str(rows["format"].iloc[0])
-    if kernel not in COLLECTIVES:
-        format_on(platform.accelerator, number_format)
-        cache = str(rows["cache_format"].iloc[0]) if "cache_format" in rows else ""
-        number_format = variant_of(number_format, "" if cache == "nan" else cache)
-    model = _links(platform) if kernel in COLLECTIVES else _kernel(platform, kernel, number_format)
-    before = predicted_time(rows, platform)
+    format_on(platform.accelerator, number_format)
+    cache = str(rows["cache_format"].iloc[0]) if "cache_format" in rows else ""
+    number_format = variant_of(number_format, "" if cache == "nan" else cache)
+    start = start_kernel(platform.accelerator, kernel, number_format)
     ideal = ideal_time(rows, platform)
-    flag = flags(rows, kernel, ideal)
-    flag[~np.isfinite(before)] = "no model"
-    used = np.flatnonzero(flag == "")
-    if len(used) == 0:
-        reasons = ", ".join(sorted(set(map(str, flag))))
-        msg = f"no row of {kernel} {number_format} is left to fit on: {reasons}"
-        raise InputError(msg)
-    own = rows.iloc[used].reset_index(drop=True)
+    flag = checked(rows, platform, ideal, f"{kernel} {number_format}")
+    own = rows[flag == ""].reset_index(drop=True)
     measured = own["time"].to_numpy(dtype=np.float64)
-    check_seconds(measured, before[used], f"{kernel} {number_format}")
+    free = _parameters(start)
+
+    def at(values: Mapping[str, float]) -> Platform:
+        return with_kernel(platform, kernel, number_format, start.replace(**values))
 
     def predict(values: Mapping[str, float], part: pd.DataFrame = own) -> FloatArray:
-        return predicted_time(part, model.at(values))
+        return predicted_time(part, at(values))
 
-    def fitted(at: IntArray, start: Mapping[str, float] | None = None) -> dict[str, float]:
-        chosen = _thinned(at)
+    def fitted(rows: IntArray, begin: Mapping[str, float] | None = None) -> dict[str, float]:
+        chosen = _thinned(rows)
         part = own.iloc[chosen]
 
         def times(values: Mapping[str, float]) -> FloatArray:
             return predict(values, part)
 
-        return fit(times, measured[chosen], model.parameters, prior=prior, start=start)
+        return fit(times, measured[chosen], free, prior=prior, start=begin)
 
     values = {n: rounded(v) for n, v in fitted(np.arange(len(own))).items()}
     folds = held_out_residuals(
-        lambda at: fitted(at, values), predict, measured, _shapes(own, kernel), n_fold
+        lambda rows: fitted(rows, values), predict, measured, _shapes(own, kernel), n_fold
     )
-    error = rounded(_error(folds, np.log(measured / predict(values)), model.error))
-    final = model.at(values | {"error": error})
+    inside = np.log(measured / predict(values))
+    error = rounded(held_out_error(folds, inside, float(start.error)))
+    final = at(values | {"error": error})
     table = rows.assign(predicted=predicted_time(rows, final), ideal=ideal, flag=flag)
     return Fitted(kernel, number_format, values, error, final, table, folds)
 
 
-def _error(folds: Folds, inside: FloatArray, before: float) -> float:
+def checked(
+    rows: pd.DataFrame, platform: Platform, ideal: FloatArray, what: str, software: str = ""
+) -> Any:
+    """Return what is wrong with each row, empty where nothing is.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Timings of one class and one format, in the own columns.
+    platform : Platform
+        Where they were measured.
+    ideal : ndarray, shape (n_row,)
+        Least possible time. [s]
+    what : str
+        What messages call them.
+    software : str
+        With which software.
+
+    Returns
+    -------
+    ndarray of str, shape (n_row,)
+
+    Raises
+    ------
+    InputError
+        If no row is left, or times are not in seconds.
+    """
+    before = predicted_time(rows, platform, software)
+    flag = flags(rows, str(rows["kernel"].iloc[0]), ideal)
+    flag[~np.isfinite(before)] = "no model"
+    used = flag == ""
+    if not used.any():
+        msg = f"no row of {what} is left to fit on: {', '.join(sorted(set(map(str, flag))))}"
+        raise InputError(msg)
+    check_seconds(rows["time"].to_numpy(dtype=np.float64)[used], before[used], what)
+    return flag
+
+
+def held_out_error(folds: Folds, inside: FloatArray, before: float) -> float:
+    """Return the error of rows while they were held out [1].
+
+    Parameters
+    ----------
+    folds : Folds
+        Their residuals.
+    inside : ndarray, shape (n_row,)
+        Log of measured over predicted time in the fit. [1]
+    before : float
+        Error of the constants before the fit. [1]
+    """
     known = folds.residual[np.isfinite(folds.residual)]
     if len(known) == 0:  # nothing held out: no better than before, unless the fit itself is worse
         return max(before, conformal_error(inside))
@@ -197,18 +252,8 @@ def _shapes(rows: pd.DataFrame, kernel: str) -> IntArray:
     return number
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Constants:
-    """What is fitted, and the platform that has some values of it."""
-
-    parameters: Sequence[Parameter]
-    at: Callable[[Mapping[str, float]], Platform]
-    error: float
-
-
-def _kernel(platform: Platform, kernel: str, name: str) -> _Constants:
-    start = start_kernel(platform.accelerator, kernel, name)
-    parameters = []
+def _parameters(start: Kernel) -> list[Parameter]:
+    found = []
     for field, info in Kernel.__dataclass_fields__.items():
         value, spec = getattr(start, field), info.metadata["spec"]
         if field.startswith("error") or field in _RULES or not _number(value):
@@ -218,12 +263,8 @@ def _kernel(platform: Platform, kernel: str, name: str) -> _Constants:
         spread = _SPREAD.get(field, _OTHER_SPREAD) * max(float(start.error), 0.1)
         low = max(spec.low, _LOWEST.get(field, _LEAST * value))
         high = min(spec.high, _HIGHEST.get(field, np.inf))
-        parameters.append(Parameter(field, max(float(value), low), low, high, spread))
-
-    def at(values: Mapping[str, float]) -> Platform:
-        return with_kernel(platform, kernel, name, start.replace(**values))
-
-    return _Constants(parameters, at, float(start.error))
+        found.append(Parameter(field, max(float(value), low), low, high, spread))
+    return found
 
 
 _BASE = ("compute_efficiency", "memory_efficiency", "overhead", "sharpness")
@@ -240,26 +281,7 @@ _LEAST = 1e-3
 _RULES = frozenset({"split", "wave_core", "block_least", "shared_queries"})
 
 
-def _links(platform: Platform) -> _Constants:
-    if not platform.network:
-        msg = f"{platform.name} has no network, so messages cannot be fitted"
-        raise InputError(msg)
-    first = platform.network[0].replace(kernel={})
-    parameters = [
-        Parameter(n, max(float(getattr(first, n)), low), low, high, spread)
-        for n, (low, high, spread) in _LINK.items()
-    ]
-
-    def at(values: Mapping[str, float]) -> Platform:
-        known = {k: v for k, v in values.items() if k in type(first).__dataclass_fields__}
-        return platform.replace(network=(first.replace(**known), *platform.network[1:]))
-
-    return _Constants(parameters, at, 0.2)
-
-
 def merged(one: Fitted, platform: Platform) -> Platform:
     """Return a platform that also has the constants of a class."""
-    if one.kernel in COLLECTIVES:
-        return platform.replace(network=(one.platform.network[0], *platform.network[1:]))
     constants = one.platform.accelerator.kernel[one.kernel][one.format]
     return with_kernel(platform, one.kernel, one.format, constants)

@@ -9,7 +9,6 @@ in neither; what they say goes into the note. Devices that carry constants over 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,10 +17,9 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from genz.core.errors import GenzError
 from genz.db import registry
+from genz.db.carried import kernel_relatives
 from genz.db.paths import data_root
 from genz.ops.attention import HEADS, PAGED, WIDE
 from genz.perf.efficiency import PRIOR, RELATIVE
@@ -32,78 +30,30 @@ from genz.solve.calibrate.collective_fit import (
     mean_error,
     with_constants,
 )
-from genz.solve.calibrate.entry import plain, rewritten
+from genz.solve.calibrate.entry import changed, plain, rewritten
 from genz.solve.calibrate.handover import handover_size
 from genz.solve.calibrate.kernel_fit import Refit, refit, served_apart
 from genz.solve.calibrate.row_fit import CLASS, refit_rows
 from genz.solve.calibrate.stated import with_errors
-from genz.solve.measured.files import platform_name, read_folder
-from genz.solve.measured.kinds import EAGER
+from genz.solve.calibrate.tables import Rows, groups
 from genz.solve.measured.operators import COLLECTIVES
-from genz.solve.measured.predict import MIXED, library_of, version_key
-from genz.solve.measured.work import variant_of
+from genz.solve.measured.predict import MIXED, library_of, version_key, version_of
 from genz.spec.hardware import Platform
 
-__all__ = ["groups", "main", "refit_kernels", "refit_links"]
+__all__ = ["main", "refit_kernels", "refit_links"]
 
 #: Libraries in the order in which one of them gives the constants that carry no library's name.
 _ORDER = ("vllm", "trtllm", "sglang", "vidur")
-#: Formats whose bytes stand for those of all in fits of collectives.
-_BYTES = ("fp16", "bf16", "int8")
 #: Mean error of the constants of a library on another of its versions, over that of its own, from which on the version
 #: gets constants of its own; and how much more it must be. [1]
 _OTHER, _MARGIN = 1.5, 0.005
-Rows = dict[tuple[str, str, str], pd.DataFrame]
-
-
-def groups(data: str | Path, devices: Sequence[str] = ()) -> dict[str, Rows]:
-    """Return the rows to fit and judge on, by platform and then by class, variant and software.
-
-    Parameters
-    ----------
-    data : str or Path
-        Folder of tables.
-    devices : sequence of str
-        Accelerators of the database; none: all.
-    """
-    found: dict[str, Rows] = defaultdict(dict)
-    for table in read_folder(data):
-        rows = table.rows
-        if "kernel" not in rows:
-            continue
-        device = rows["device"] if "device" in rows else pd.Series(table.device, rows.index)
-        for name, own in rows.groupby(device, sort=False):
-            platform = platform_name(str(name))
-            if _wanted(platform, devices):
-                engine = table.engine or str(own.get("engine", pd.Series([""])).iloc[0])
-                for key, one in _grouped(own, engine):
-                    known = found[platform].get(key)
-                    found[platform][key] = one if known is None else pd.concat([known, one])
-    return found
-
-
-def _wanted(platform: str, devices: Sequence[str]) -> bool:
-    try:
-        name = registry.platform(platform).accelerator.name
-    except GenzError:
-        return False
-    return not devices or name in devices
-
-
-def _grouped(rows: pd.DataFrame, engine: str) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:
-    if "library" in rows:  # collectives: bytes count, and what graphs replay
-        fair = rows["format"].isin(_BYTES) & ~rows["library"].str.endswith(EAGER)
-        each = rows[fair].groupby(["kernel", "library"], sort=False)
-        return [((str(k), "any", str(software)), own) for (k, software), own in each]
-    cache = rows["cache_format"].fillna("") if "cache_format" in rows else pd.Series("", rows.index)
-    return [
-        ((str(k), variant_of(str(f), str(c)), engine), own)
-        for (k, f, c), own in rows.groupby(["kernel", "format", cache], sort=False)
-    ]
 
 
 def refit_kernels(rows: Rows, platform: Platform) -> list[Refit]:
-    """Return the constants of the kernels of a device, each under the name that its table gets."""
+    """Return the constants of the kernels of a device, each under the name that its table gets.
+
+    Those that the entry carries over from a relative stay its own: there are too few rows for better ones.
+    """
     walked = {key: own for key, own in rows.items() if key[0] == CLASS and "_" in key[1]}
     found = [
         one
@@ -115,7 +65,8 @@ def refit_kernels(rows: Rows, platform: Platform) -> list[Refit]:
     for software in dict.fromkeys(key[2] for key in walked):
         tables = {key[1]: own for key, own in walked.items() if key[2] == software}
         found += refit_rows(tables, platform, software)
-    return _named(found)
+    carried = kernel_relatives(platform.accelerator)
+    return [one for one in _named(found) if (one.kernel, one.key) not in carried]
 
 
 def refit_links(rows: Rows, platform: Platform) -> list[FittedCollective]:
@@ -128,7 +79,7 @@ def refit_links(rows: Rows, platform: Platform) -> list[FittedCollective]:
         return []
     links, found = platform.network[0].replace(kernel={}), []
     order = sorted(
-        mine, key=lambda k: (k[2] != "nccl", library_of(k[2]), _version(k[2])), reverse=True
+        mine, key=lambda k: (k[2] != "nccl", library_of(k[2]), version_of(k[2])), reverse=True
     )
     order.sort(key=lambda k: k[2] != "nccl")
     newest: dict[tuple[str, str], FittedCollective] = {}
@@ -143,23 +94,22 @@ def refit_links(rows: Rows, platform: Platform) -> list[FittedCollective]:
         elif _OTHER * one.errors["fit"] + _MARGIN > mean_error(own, links, library):
             continue
         found.append(one)
-        links = with_constants(links, one)
+        links = with_constants(links, one.kernel, one.key, one.constants)
     return with_errors(found)
 
 
-def _version(software: str) -> list[int]:
-    return [int(n) for n in re.findall(r"\d+", software)]
-
-
 def _named(found: Sequence[Refit]) -> list[Refit]:
-    """Constants of the first library carry no name, those of others do; the newest version of each counts."""
+    """Constants of the first library carry no name, those of others do; the newest version of each counts.
+
+    Profiles of other software stand in where none of the libraries was measured.
+    """
     named = []
     rank = {name: i for i, name in enumerate(_ORDER)}
     seen: dict[tuple[str, str], list[str]] = defaultdict(list)
-    found = sorted(found, key=lambda r: _version(r.software), reverse=True)
+    found = sorted(found, key=lambda r: version_of(r.software), reverse=True)
     for one in sorted(found, key=lambda r: rank.get(library_of(r.software), len(rank))):
         library, others = library_of(one.software), seen[one.kernel, one.key]
-        if library in others:
+        if library in others or (others and library not in rank):
             continue
         own = f"{one.key}-{library}" if others or _superseded(one) else one.key
         others.append(library)
@@ -205,9 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _print(platform.accelerator.name, one.kernel, one.key, one)
         for link in links:
             _print(name, link.kernel, link.key, link)
-        if not given.dry:
-            _write_kernels(platform.accelerator.name, kernels)
-            _write_links(name, links)
+        _write_kernels(platform.accelerator.name, kernels, dry=given.dry)
+        _write_links(name, links, dry=given.dry)
     if not given.dry:
         carry.main()
 
@@ -221,37 +170,47 @@ def _print(place: str, kind: str, key: str, one: Refit | FittedCollective) -> No
     )
 
 
-_TABLES, _PROFILES = "NVIDIA AIConfigurator operator tables", "Vidur profiling data"
+_TABLES, _LINKS = "NVIDIA AIConfigurator operator tables", "NVIDIA AIConfigurator collective tables"
 _LAYERS = "LLMServingSim profiler data"
-_LINKS = "NVIDIA AIConfigurator collective tables"
+#: Software -> title of the source that has its tables.
+_TITLES = {
+    "vidur": "Vidur profiling data",
+    "infersim": "InferSim bench_data",
+    "transformers": _LAYERS,
+    "vllm0.19.0": _LAYERS,
+}
 
 
-def _write_kernels(device: str, fitted: Sequence[Refit]) -> None:
+def _write_kernels(device: str, fitted: Sequence[Refit], *, dry: bool) -> None:
     sentences: dict[str, list[str]] = defaultdict(list)
     for one in fitted:
-        others = _LAYERS if one.kernel == CLASS else _TABLES
-        sentences[_PROFILES if one.software == "vidur" else others].append(one.sentence())
+        sentences[_TITLES.get(one.software, _TABLES)].append(one.sentence())
     tables = {f"kernel.{one.kernel}.{one.key}": plain(one.constants) for one in fitted}
-    _write("accelerators", device, tables, sentences, "[peak_flop_rate]")
+    _write(f"accelerators/{device}", tables, sentences, "[peak_flop_rate]", dry=dry)
 
 
-def _write_links(platform: str, fitted: Sequence[FittedCollective]) -> None:
+def _write_links(platform: str, fitted: Sequence[FittedCollective], *, dry: bool) -> None:
     tables = {f"network.kernel.{one.kernel}.{one.key}": plain(one.constants) for one in fitted}
-    _write(
-        "platforms", platform, tables, {_LINKS: [one.sentence() for one in fitted]}, "[[network]]"
-    )
+    sentences = {_LINKS: [one.sentence() for one in fitted]}
+    _write(f"platforms/{platform}", tables, sentences, "[[network]]", dry=dry)
 
 
 def _write(
-    kind: str,
-    name: str,
+    entry: str,
     tables: Mapping[str, Mapping[str, float]],
     sentences: Mapping[str, Sequence[str]],
     after: str,
+    *,
+    dry: bool,
 ) -> None:
-    if tables:
-        path = Path(str(data_root("hardware_db"))) / kind / f"{name}.toml"
-        text = path.read_text(encoding="utf-8")
+    if not tables:
+        return
+    path = Path(str(data_root("hardware_db"))) / f"{entry}.toml"
+    text = path.read_text(encoding="utf-8")
+    other = changed(text, tables)
+    if other:
+        sys.stdout.write(f"{entry} changes: {', '.join(other)}\n")
+    if not dry:
         path.write_text(rewritten(text, tables, sentences, after), encoding="utf-8")
 
 

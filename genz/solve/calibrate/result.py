@@ -36,7 +36,7 @@ class Calibration:
     engine : Engine or None
         With new constants, or the software that runs were measured on; None for timings of operators.
     target : str
-        What was fitted: ``device``, ``network`` or ``engine``.
+        What was fitted: ``device``, ``network`` or ``engine``; the record of ``network`` is the platform, with its device.
     rows : DataFrame
         Measured rows with ``predicted`` and ``ideal`` time [s]; ``flag`` says why a row was left out, or is empty.
     """
@@ -65,7 +65,7 @@ class Calibration:
         return self.rows[self.rows["flag"] != ""].reset_index(drop=True)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per class and format: rows, constants, error of the fit and of held-out folds."""
+        """Return one row per class and format or library: rows, constants, error of the fit and of held-out folds."""
         return pd.DataFrame(list(self._classes))
 
     def to_toml(self) -> str:
@@ -105,13 +105,15 @@ class Calibration:
 def _sentence(row: dict[str, Any]) -> str:
     held = row["held_out_mape"]
     outside = "nothing held out" if np.isnan(held) else f"{held:.1%} on held-out folds"
-    return f"{row['class']} {row['format']}: {row['n_row']} rows, mean error {row['mape']:.1%}, {outside}"
+    form = f"{row['form']}, " if "form" in row else ""
+    return f"{row['class']} {row['format']}: {form}{row['n_row']} rows, mean error {row['mape']:.1%}, {outside}"
 
 
 def class_row(one: Fitted) -> dict[str, Any]:
     """Return the row of a class in the table of a calibration."""
     kind = "network" if one.kernel in COLLECTIVES else "device"
-    return _row(one.kernel, one.format, kind, one.rows, one.folds, one.error) | one.constants
+    row = _row(one.kernel, one.format, kind, one.rows, one.folds, one.error)
+    return row | ({"form": one.form} if one.form else {}) | one.constants
 
 
 def run_row(one: FittedRuns, target: str) -> dict[str, Any]:

@@ -46,6 +46,8 @@ DEVICES = {
     "gb300": "gb300_nvl72",
     "l40s": "l40s_8",
     "a40": "a40_8",
+    "a6000": "a6000_8",
+    "rtx3090": "rtx_3090_1",
     "h20": "h20_8",
     "h800": "h800_sxm_8",
     "rtx4090": "rtx_4090_8",
@@ -105,6 +107,8 @@ def read_table(path: Path) -> Table | None:
         return None
     if "device" in rows:
         device = ""
+    if "engine" in rows:
+        engine = ""
     if not engine and stem.startswith("vidur"):
         engine = "vidur"
     return Table(path.name, device, engine, rows)

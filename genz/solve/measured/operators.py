@@ -14,7 +14,9 @@ import pandas as pd
 from genz.core.errors import InputError, SchemaError
 from genz.solve.measured.profiles import (
     attention_profile,
+    eager_profile,
     elementwise_profile,
+    expert_profile,
     infersim_profile,
     layer_profile,
     step_profile,
@@ -281,6 +283,8 @@ _LAYOUTS: tuple[tuple[tuple[str, ...], Convert], ...] = (
     (("m", "n", "k", "median_us"), _gemm_profile),
     (("op", "tokens", "median_us"), elementwise_profile),
     (("layer", "axis", "count", "time_us"), layer_profile),
+    (("layer", "tokens", "time_us"), eager_profile),
+    (("model", "tokens", "activated_experts", "time_us"), expert_profile),
     (("phase", "chunk", "kv_cache", "median_us"), attention_profile),
     (("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"), step_profile),
     (("file", "mfu", "kv_len", "kv_dtype", "latency_us"), infersim_profile),

@@ -38,6 +38,7 @@ __all__ = [
     "log_error",
     "predicted_time",
     "version_key",
+    "version_of",
 ]
 
 
@@ -99,6 +100,11 @@ def library_of(software: str) -> str:
 def version_key(software: str) -> str:
     """Return the name of constants of one version, such as vllm0_24_0 for vllm0.24.0."""
     return software.replace(".", "_")
+
+
+def version_of(software: str) -> tuple[int, ...]:
+    """Return the numbers of a version, such as (0, 24, 0) for vllm0.24.0."""
+    return tuple(int(n) for n in re.findall(r"\d+", software))
 
 
 def _link_library(kernel: str, platform: Platform, software: str) -> str:

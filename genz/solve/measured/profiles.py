@@ -11,29 +11,34 @@ from genz.core.typing import BoolArray, FloatArray
 
 __all__ = [
     "attention_profile",
+    "eager_profile",
     "elementwise_profile",
+    "expert_profile",
     "infersim_profile",
     "layer_profile",
     "step_profile",
 ]
 
 _MICRO = 1e-6
-#: Width, inner width, heads, key-value heads and width of a head of the profiled models.
+#: Width, inner width, heads, key-value heads, width of a head and vocabulary of the profiled models.
 _MODELS = {
-    "Llama-2-7b-hf": (4096, 11008, 32, 32, 128),
-    "Llama-2-70b-hf": (8192, 28672, 64, 8, 128),
-    "Meta-Llama-3-8B": (4096, 14336, 32, 8, 128),
-    "Meta-Llama-3-70B": (8192, 28672, 64, 8, 128),
-    "Llama-3.1-8B": (4096, 14336, 32, 8, 128),
-    "Qwen3-30B-A3B-Instruct-2507": (2048, 768, 32, 4, 128),
-    "phi-2": (2560, 10240, 32, 32, 80),
+    "Llama-2-7b-hf": (4096, 11008, 32, 32, 128, 32000),
+    "Llama-2-70b-hf": (8192, 28672, 64, 8, 128, 32000),
+    "Meta-Llama-3-8B": (4096, 14336, 32, 8, 128, 128256),
+    "Meta-Llama-3-70B": (8192, 28672, 64, 8, 128, 128256),
+    "Llama-3.1-8B": (4096, 14336, 32, 8, 128, 128256),
+    "Llama-3.1-70B": (8192, 28672, 64, 8, 128, 128256),
+    "Mixtral-8x7B-v0.1": (4096, 14336, 32, 8, 128, 32000),
+    "Phi-mini-MoE-instruct": (4096, 960, 32, 8, 128, 32064),
+    "Qwen3-30B-A3B-Instruct-2507": (2048, 768, 32, 4, 128, 151936),
+    "phi-2": (2560, 10240, 32, 32, 80, 51200),
 }
 
 
 def _sizes(rows: pd.DataFrame) -> FloatArray:
-    """Return the sizes of each row's model, shape (5, n_row)."""
+    """Return the sizes of each row's model, shape (6, n_row)."""
     found = np.array([_MODELS[m] for m in rows["model"]], dtype=np.float64)
-    return found.reshape(-1, 5).T
+    return found.reshape(-1, 6).T
 
 
 def _numbers(rows: pd.DataFrame, column: str) -> FloatArray:
@@ -72,14 +77,88 @@ def elementwise_profile(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def layer_profile(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return norms, rotary embedding and activation of vLLM 0.19 as LLMServingSim profiled them; norms add the residual."""
-    rows = frame[frame["model"].isin(_MODELS) & frame["layer"].isin(_OPERATIONS)]
+    """Return norms, rotary embedding, activation and products of vLLM 0.19 as LLMServingSim profiled them.
+
+    Norms add the residual.
+    """
+    known = frame[frame["model"].isin(_MODELS)]
+    rows = known[known["layer"].isin(_OPERATIONS)]
     op = rows["layer"].replace(_OPERATIONS).to_numpy()
     value = _moved(op, norm=4.0, activation=3.0) * _numbers(rows, "count")
-    device = rows["device"].astype(str).str.lower().to_numpy()
     flat = np.zeros(len(rows), dtype=bool)
-    found = _elementwise(rows, op, value, flat, _numbers(rows, "time_us"))
-    return found.assign(device=device, engine="vllm0.19.0")
+    each = _elementwise(rows, op, value, flat, _numbers(rows, "time_us"))
+    each["device"] = rows["device"].astype(str).str.lower().to_numpy()
+    products = _products(known, "count")
+    return pd.concat([each, products], ignore_index=True).assign(engine="vllm0.19.0")
+
+
+def eager_profile(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return products of layers that Hugging Face's library runs one by one, as LLMServingSim profiled them.
+
+    Its norms are not fused, and its experts run one by one: neither is what engines run.
+    """
+    rows = _products(frame[frame["model"].isin(_MODELS)], "tokens")
+    return rows.assign(engine="transformers")
+
+
+#: Layers that are products, as tables call them.
+_LAYERS = (
+    "qkv_proj", "q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "gate_proj", "up_proj", "down_proj", "lm_head",
+)  # fmt: skip
+
+
+def _products(frame: pd.DataFrame, token: str) -> pd.DataFrame:
+    """Return products of layers, of which each accelerator has a share."""
+    rows = frame[frame["layer"].isin(_LAYERS)]
+    width, inner, head, kept, size, vocabulary = _sizes(rows)
+    query, kept, tensor = head * size, kept * size, _numbers(rows, "tp")
+    sides = {
+        "qkv_proj": ((query + 2.0 * kept) / tensor, width),
+        "q_proj": (query / tensor, width),
+        "k_proj": (kept / tensor, width),
+        "v_proj": (kept / tensor, width),
+        "o_proj": (width, query / tensor),
+        "gate_up_proj": (2.0 * inner / tensor, width),
+        "gate_proj": (inner / tensor, width),
+        "up_proj": (inner / tensor, width),
+        "down_proj": (width, inner / tensor),
+        "lm_head": (vocabulary / tensor, width),
+    }
+    chosen = [(rows["layer"] == name).to_numpy() for name in _LAYERS]
+    n, k = (np.select(chosen, [sides[name][i] for name in _LAYERS]) for i in (0, 1))
+    return pd.DataFrame(
+        {
+            "kernel": "gemm",
+            "format": "bf16",
+            "device": rows["device"].astype(str).str.lower().to_numpy(),
+            "m": _numbers(rows, token),
+            "n": n,
+            "k": k,
+            "time": _MICRO * _numbers(rows, "time_us"),
+        }
+    )
+
+
+def expert_profile(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return experts of vLLM 0.19 as LLMServingSim profiled them: tokens share as many experts as the table says."""
+    width, inner = _sizes(frame)[:2]
+    return pd.DataFrame(
+        {
+            "kernel": "experts",
+            "format": "bf16",
+            "device": frame["device"].astype(str).str.lower(),
+            "engine": "vllm0.19.0",
+            "token": _numbers(frame, "tokens"),
+            "width": width,
+            "inner": inner,
+            "n_expert": _numbers(frame, "activated_experts"),
+            "n_active": 8.0,
+            "tensor": _numbers(frame, "tp"),
+            "expert": 1.0,
+            "skew": 0.0,
+            "time": _MICRO * _numbers(frame, "time_us"),
+        }
+    )
 
 
 def _moved(op: Any, norm: float, activation: Any) -> FloatArray:
@@ -91,7 +170,7 @@ def _elementwise(
     rows: pd.DataFrame, op: Any, times: FloatArray, flat: BoolArray, micro: FloatArray
 ) -> pd.DataFrame:
     """Return kernels that read and write each channel of a model's rows some ``times``; ``flat`` ones know no rows."""
-    width, inner, head, kept, size = _sizes(rows)
+    width, inner, head, kept, size, _ = _sizes(rows)
     tensor = _numbers(rows, "tp")
     turned = (head + np.maximum(kept, tensor)) * size / tensor
     channel = np.select([op == "rope", op == "activation"], [turned, inner / tensor], width)
@@ -130,7 +209,7 @@ def attention_profile(frame: pd.DataFrame) -> pd.DataFrame:
 def step_profile(frame: pd.DataFrame) -> pd.DataFrame:
     """Return attention of whole steps of vLLM 0.19 as LLMServingSim profiled it: a prompt's chunk, requests, or both."""
     rows = frame[frame["model"].isin(_MODELS)].reset_index(drop=True)
-    _, _, head, kept, size = _sizes(rows)
+    _, _, head, kept, size, _ = _sizes(rows)
     tensor, new, batch = (_numbers(rows, c) for c in ("tp", "prefill_chunk", "n_decode"))
     both = (new > 0.0) & (batch > 0.0)
     kernel = np.where(new > 0.0, "attention_prefill", "attention_decode")
@@ -152,28 +231,67 @@ def step_profile(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+#: Tokens per expert from which on every expert of InferSim's grouped products has some: it draws 0.7 to 1.3 times as many,
+#: rounded down.
+_EACH = 2.0
+
+
 def infersim_profile(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return products and decode attention of InferSim on H20 and H800."""
-    product = (frame["op"] == "gemm") & frame["latency_us"].notna()
-    fixed = frame["file"].astype(str).str.extract(r"mha/decode/\w+/(\d+)-(\d+)-(\d+)\.csv")
-    decode = fixed[0].notna() & frame["latency_us"].notna()
-    rows = frame[product | decode]
-    heads = fixed.loc[rows.index].astype(np.float64)
-    one = product.loc[rows.index].to_numpy()
-    cache = rows["kv_dtype"].fillna("").astype(str).str.contains("fp8").to_numpy()
-    return pd.DataFrame(
-        {
-            "kernel": np.where(one, "gemm", "attention_decode"),
-            "format": np.where(one, "fp8_block", "bf16"),  # DeepGEMM
-            "cache_format": np.where(one, "", np.where(cache, "fp8", "bf16")),
-            "device": rows["device"].to_numpy(),
-            "engine": "infersim",
-            **{c: rows[c].to_numpy(dtype=np.float64) for c in ("m", "n", "k")},
-            "batch": rows["batch_size"].to_numpy(dtype=np.float64),
-            "context": rows["kv_len"].to_numpy(dtype=np.float64),
-            "n_head": heads[0].to_numpy(),
-            "n_kv_head": heads[1].to_numpy(),
-            "head_dim": heads[2].to_numpy(),
-            "time": _MICRO * rows["latency_us"].to_numpy(dtype=np.float64),
+    """Return products, grouped products of experts and attention of InferSim on H20 and H800.
+
+    Experts are the two grouped products without routing, dealt evenly to as many accelerators as the table says.
+    """
+    timed = frame[frame["latency_us"].notna()]
+    found = [_infersim_products(timed), _infersim_experts(frame)]
+    found += [_infersim_attention(timed, phase) for phase in ("decode", "prefill")]
+    return pd.concat(found, ignore_index=True).assign(engine="infersim")
+
+
+def _infersim_products(frame: pd.DataFrame) -> pd.DataFrame:
+    rows = frame[frame["op"] == "gemm"]
+    shape = {c: _numbers(rows, c) for c in ("m", "n", "k")}
+    return _infersim(rows, "gemm", "fp8_block", shape, _numbers(rows, "latency_us"))  # DeepGEMM
+
+
+def _infersim_experts(frame: pd.DataFrame) -> pd.DataFrame:
+    rows = frame[(frame["op"] == "grouped_gemm") & (frame["tokens_per_expert"] >= _EACH)]
+    expert = _numbers(rows, "num_gpus")
+    own = rows["batch_size_per_gpu"].fillna(rows["seq_len_per_gpu"]).to_numpy(dtype=np.float64)
+    shape: dict[str, Any] = {
+        "token": own * expert,
+        "width": _numbers(rows, "hidden_size"),
+        "inner": _numbers(rows, "intermediate_size"),
+        "n_expert": _numbers(rows, "num_experts"),
+        "n_active": _numbers(rows, "topk"),
+        "expert": expert,
+        "skew": 0.0,
+    }
+    micro = _numbers(rows, "up_proj_us") + _numbers(rows, "down_proj_us")
+    return _infersim(rows, "experts", "fp8_block", shape, micro)  # DeepGEMM
+
+
+def _infersim_attention(frame: pd.DataFrame, phase: str) -> pd.DataFrame:
+    """Return FlashAttention 3 and FlashInfer; the name of a table has the heads."""
+    heads = frame["file"].astype(str).str.extract(rf"mha/{phase}/\w+/(\d+)-(\d+)-(\d+)\.csv")
+    rows, heads = frame[heads[0].notna()], heads[heads[0].notna()].astype(np.float64)
+    columns = enumerate(("n_head", "n_kv_head", "head_dim"))
+    shape: dict[str, Any] = {name: heads[i].to_numpy() for i, name in columns}
+    if phase == "decode":
+        narrow = rows["kv_dtype"].astype(str).str.contains("fp8").to_numpy()
+        shape |= {"batch": _numbers(rows, "batch_size"), "context": _numbers(rows, "kv_len")}
+        shape["cache_format"] = np.where(narrow, "fp8", "bf16")
+    else:
+        shape |= {
+            "batch": 1.0,
+            "new": _numbers(rows, "seq_len"),
+            "cached": 0.0,
+            "cache_format": "bf16",
         }
-    )
+    return _infersim(rows, f"attention_{phase}", "bf16", shape, _numbers(rows, "latency_us"))
+
+
+def _infersim(
+    rows: pd.DataFrame, kernel: str, number_format: str, shape: dict[str, Any], micro: FloatArray
+) -> pd.DataFrame:
+    known = {"kernel": kernel, "format": number_format, "device": rows["device"].to_numpy()}
+    return pd.DataFrame(known | shape | {"time": _MICRO * micro}, index=range(len(rows)))

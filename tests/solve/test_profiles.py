@@ -1,0 +1,118 @@
+"""Profiles of simulators as rows of kernel classes: shapes worked by hand, and those that say something else left out."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import genz
+from genz.perf.efficiency import kernel_of
+from genz.solve.measured import read_table
+from genz.solve.measured.operators import operator_rows
+
+LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@pytest.fixture(scope="module")
+def infersim():
+    """One row of each table of InferSim, and an expert's product that leaves half of the experts without tokens."""
+    shared = {"num_experts": 256.0, "topk": 8.0, "hidden_size": 7168.0, "intermediate_size": 2048.0,
+              "up_proj_us": 200.0, "down_proj_us": 100.0}  # fmt: skip
+    rows = [
+        {"file": "gemm/h20/data.csv", "op": "gemm", "m": 16.0, "n": 1536.0, "k": 7168.0, "latency_us": 16.0},
+        {"file": "grouped_gemm/decode/h20/data.csv", "op": "grouped_gemm", "num_gpus": 8.0,
+         "batch_size_per_gpu": 64.0, "tokens_per_expert": 16.0, **shared},
+        {"file": "grouped_gemm/prefill/h20/data.csv", "op": "grouped_gemm", "num_gpus": 1.0,
+         "seq_len_per_gpu": 1024.0, "tokens_per_expert": 32.0, **shared},
+        {"file": "grouped_gemm/decode/h20/data.csv", "op": "grouped_gemm", "num_gpus": 1.0,
+         "batch_size_per_gpu": 32.0, "tokens_per_expert": 1.0, **shared},
+        {"file": "mha/decode/h20/32-8-128.csv", "op": "mha", "batch_size": 4.0, "kv_len": 1024.0,
+         "dtype": "bf16", "kv_dtype": "fp8", "latency_us": 10.0},
+        {"file": "mha/prefill/h20/16-1-256.csv", "op": "mha", "seq_len": 4096.0, "dtype": "bf16", "latency_us": 1038.0},
+        {"file": "mla/decode/h20/128-512-64.csv", "op": "mla", "batch_size": 4.0, "kv_len": 1024.0, "latency_us": 9.0},
+    ]  # fmt: skip
+    return pd.DataFrame(rows).assign(device="h20", mfu=0.5)
+
+
+def test_tables_of_infersim(infersim):
+    rows = operator_rows(infersim)
+    assert rows["kernel"].tolist() == [
+        "gemm",
+        "experts",
+        "experts",
+        "attention_decode",
+        "attention_prefill",
+    ]
+    assert set(rows["engine"]) == {"infersim"}
+    assert rows["format"].tolist() == ["fp8_block"] * 3 + ["bf16"] * 2
+    assert rows["time"].tolist() == pytest.approx([16e-6, 300e-6, 300e-6, 10e-6, 1038e-6])
+    decode, prompt = rows.iloc[1], rows.iloc[2]
+    assert (decode["token"], decode["expert"]) == (512.0, 8.0)  # 64 on each of eight
+    assert decode["token"] * decode["n_active"] / decode["n_expert"] == 16.0  # tokens per expert
+    assert prompt["token"] * prompt["n_active"] / prompt["n_expert"] == 32.0
+    assert rows.iloc[3][["n_head", "n_kv_head", "head_dim"]].tolist() == [32.0, 8.0, 128.0]
+    assert rows["cache_format"].tolist()[3:] == ["fp8", "bf16"]
+    assert rows.iloc[4][["n_head", "n_kv_head", "head_dim", "new"]].tolist() == [
+        16.0,
+        1.0,
+        256.0,
+        4096.0,
+    ]
+
+
+def test_rows_that_name_software_are_not_of_a_device_in_the_name_of_their_file(infersim, tmp_path):
+    path = tmp_path / "infersim_kernels_h20_h800.csv"
+    infersim.to_csv(path, index=False)
+    table = read_table(path)
+    assert (table.device, table.engine) == ("", "")
+
+
+@pytest.mark.parametrize("tensor", [1, 2])
+def test_products_of_layers_are_the_weights_of_the_model(tensor):
+    """A layer of Llama-3.1-8B has 218,103,808 weights in products, its head 525,336,576."""
+    eager = pd.DataFrame({"layer": [*LAYERS, "lm_head", "expert.w1", "input_layernorm"]}).assign(
+        device="A6000", model="Llama-3.1-8B", tp=tensor, tokens=64, time_us=100.0
+    )
+    rows = operator_rows(eager)
+    assert set(rows["engine"]) == {"transformers"}
+    assert set(rows["device"]) == {"a6000"}
+    assert set(rows["m"]) == {64.0}
+    weights = rows["n"] * rows["k"] * tensor
+    head = rows["n"] > 50_000
+    assert weights[head].sum() == 128_256 * 4096
+    seen = weights[~head].drop_duplicates()  # rows of like shape are one, their mean
+    assert seen.sum() == 4096 * (4096 + 1024 + 14336)
+    fused = pd.DataFrame({"layer": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]}).assign(
+        device="RTX4090", model="Llama-3.1-8B", tp=tensor, axis="tokens", count=64, time_us=100.0
+    )
+    found = operator_rows(fused)
+    assert (found["n"] * found["k"]).sum() * tensor == 218_103_808
+
+
+def test_experts_that_tokens_share():
+    frame = pd.DataFrame(
+        {"device": "RTXPRO6000", "model": "Qwen3-30B-A3B-Instruct-2507", "tp": 1, "tokens": [4, 4],
+         "activated_experts": [8, 32], "time_us": [56.6, 240.0]}
+    )  # fmt: skip
+    rows = operator_rows(frame)
+    assert rows[["width", "inner", "n_active"]].drop_duplicates().to_numpy().tolist() == [
+        [2048.0, 768.0, 8.0]
+    ]
+    assert rows["n_expert"].tolist() == [8.0, 32.0]
+    time = [1e6 * t for t in rows["time"]]
+    np.testing.assert_allclose(time, [56.6, 240.0])
+
+
+def test_a_format_with_scales_of_groups_stands_in_for_one_without():
+    h20 = genz.accelerator("nvidia_h20")
+    blocks, plain = (
+        genz.Kernel(
+            compute_efficiency=0.9, memory_efficiency=0.5, overhead=1e-6, sharpness=2.0, error=0.1
+        ),
+        None,
+    )
+    plain = blocks.replace(compute_efficiency=0.4)
+    chip = h20.replace(kernel={"gemm": {"bf16": plain, "fp8_block": blocks}})
+    assert kernel_of(chip, "gemm", "fp8") is blocks
+    assert kernel_of(chip, "gemm", "bf16") is plain
+    both = h20.replace(kernel={"gemm": {"fp8": plain, "fp8_block": blocks}})
+    assert kernel_of(both, "gemm", "fp8") is plain
