@@ -20,10 +20,13 @@ from genz.solve.measured.profiles import (
     step_profile,
 )
 
-__all__ = ["COLLECTIVES", "OPTIONAL", "SHAPES", "is_operator_table", "operator_rows"]
+__all__ = ["COLLECTIVES", "OPTIONAL", "OWN", "SHAPES", "is_operator_table", "operator_rows"]
 
 _MICRO = 1e-6
 COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send")
+
+#: Columns that tell a table in the own columns.
+OWN = {"kernel", "time"}
 
 #: Kernel class -> columns that describe a shape; those of ``OPTIONAL`` may be absent.
 SHAPES: dict[str, tuple[str, ...]] = {
@@ -90,7 +93,7 @@ def operator_rows(frame: pd.DataFrame, place: object = "measurements") -> pd.Dat
         If the layout is not recognised.
     """
     columns = set(frame.columns)
-    if {"kernel", "time"} <= columns:
+    if columns >= OWN:
         return _checked(frame, place)
     for needed, convert in _LAYOUTS:
         if set(needed) <= columns:
@@ -104,7 +107,7 @@ def operator_rows(frame: pd.DataFrame, place: object = "measurements") -> pd.Dat
 def is_operator_table(columns: Sequence[str]) -> bool:
     """Whether the columns are those of operator timings."""
     known = set(columns)
-    return {"kernel", "time"} <= known or any(set(needed) <= known for needed, _ in _LAYOUTS)
+    return known >= OWN or any(set(needed) <= known for needed, _ in _LAYOUTS)
 
 
 def _finished(rows: pd.DataFrame) -> pd.DataFrame:
@@ -135,7 +138,10 @@ def _checked(frame: pd.DataFrame, place: object) -> pd.DataFrame:
         faults += [f for c in numeric for f in _bad(rows, own, c)]
     if faults:
         raise SchemaError(place, list(dict.fromkeys(faults)))
-    return rows
+    numbers = {c for kernel in SHAPES for c in ("time", *SHAPES[kernel])} - {"cache_format"}
+    return rows.assign(
+        **{c: pd.to_numeric(rows[c], errors="coerce") for c in numbers & set(rows.columns)}
+    )
 
 
 def _bad(rows: pd.DataFrame, own: pd.Series, column: str) -> list[str]:
