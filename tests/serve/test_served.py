@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from genz.api import stack_platforms
 from genz.core.errors import InputError
 from genz.db import registry
 from genz.serve.deployment import Deployment
+from genz.serve.generate import generate
 from genz.serve.loops import Ladder, at_rate, breeding_variance
 from genz.serve.served import OpenLoop, served
 from genz.serve.step import mean_decode, mixed
@@ -389,3 +391,22 @@ def test_steps_breed_steps_as_drawn_one_by_one(rate):
     load = SimpleNamespace(most=8.0, variation=0.0)
     varied = moments[2] / moments[0] - (moments[1] / moments[0]) ** 2
     assert breeding_variance(load, point) == pytest.approx(varied, rel=0.03)
+
+
+def test_less_is_said_of_devices_that_were_not_measured():
+    """Engines are fitted on measured devices; by hand, of a prior of 0.2: sqrt(0.175^2 + 0.2^2 - 0.125^2)."""
+    model = registry.model("llama3_8b")
+    case = {"workload": load(2000, 300), "rate": 0.5}
+    engine = registry.engine("vllm_0_24").replace(ttft_error=0.4, tpot_error=0.175)
+    fitted, plain = registry.platform("h100_sxm_8"), registry.platform("mi300x_8")
+    known, bare = (served(model, p, engine=engine, **case) for p in (fitted, plain))
+    assert (known.ttft_error, known.tpot_error) == (0.4, 0.175)
+    assert bare.tpot_error == pytest.approx(np.sqrt(0.055), rel=1e-12)
+    assert bare.ttft_error == pytest.approx(np.sqrt(0.184375), rel=1e-12)
+    alone = generate(model, plain, prompt=2000, output=300, engine=engine)
+    assert alone.tpot_error == bare.tpot_error
+    bound = served(model, plain, engine=engine, efficiency="ideal", **case)
+    assert bound.tpot_error == 0.175
+    both = stack_platforms([fitted, plain])
+    together = served(model, both, engine=engine, **case).tpot_error
+    assert together.tolist() == [known.tpot_error, bare.tpot_error]

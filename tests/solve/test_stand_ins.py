@@ -12,6 +12,7 @@ from genz.solve.accuracy import coverage
 from genz.solve.measured.files import platform_name, read_table
 from genz.solve.measured.kinds import kinds, parts
 from genz.solve.measured.predict import log_error, predicted_time
+from genz.solve.measured.run_times import run_times
 from genz.solve.measured.work import variant_of
 
 #: Tables of a class, and formats of which further kernels were measured: of products, or of the cache beside bf16.
@@ -57,3 +58,22 @@ def test_the_error_of_stand_ins_holds_nine_of_ten_rows(kernel):
     off, error = map(np.concatenate, zip(*found, strict=True))
     assert len(off) > 1000
     assert coverage(off, error) == pytest.approx(0.9, abs=0.1)
+
+
+@pytest.mark.skipif("GENZ_DATA" not in os.environ, reason="GENZ_DATA names no measurements")
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ttft", "tpot"])
+def test_intervals_of_runs_hold_on_devices_known_by_their_data_sheets(name):
+    """Of the serving sample's devices all constants are taken away; engines keep theirs."""
+    rows = read_table(Path(os.environ["GENZ_DATA"]) / "serving_sample.csv.gz").rows
+    off, error = [], []
+    for (device, engine), own in rows.groupby(["device", "engine"]):
+        platform = genz.platform(platform_name(device))
+        chip = platform.accelerator.replace(kernel={}, generation="none")
+        times = run_times(own, platform.replace(accelerator=chip), engine)
+        off.append(np.log(own[name].to_numpy() / getattr(times, name)))
+        error.append(getattr(times, f"{name}_error"))
+    off, error = np.concatenate(off), np.concatenate(error)
+    known = np.isfinite(off)
+    assert known.sum() > 1000
+    assert 0.87 <= coverage(off[known], error[known]) <= 0.93
