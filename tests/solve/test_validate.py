@@ -282,3 +282,29 @@ def test_all_measurements_in_time(capsys):
         out = frame[frame["split"] == "held_out"]
         print("\n" + out.to_string(index=False, float_format=lambda v: f"{v:.3f}"))  # noqa: T201
     assert len(frame) > 200
+
+
+def test_shipped_runs_are_held_out_as_their_engines_were_fitted(subset):
+    """Splitwise's engines are fitted on two and four ranks; a batch faster than its bound is a class of its own."""
+    own = [
+        one
+        for one in subset.compared
+        if one.kind.startswith(("ttft_dense_batch", "tpot_dense_batch"))
+    ]
+    for one in own:
+        eight = np.array([text.endswith("TP8") for text in one.group])
+        np.testing.assert_array_equal(one.part == "held_out", eight)
+    assert {one.kind for one in own} == {
+        "ttft_dense_batch",
+        "tpot_dense_batch",
+        "ttft_dense_batch_beyond",
+    }
+    for one in own:
+        assert (np.less(one.measured, one.ideal) == one.kind.endswith("_beyond")).all()
+
+
+def test_groups_are_named_by_what_their_operators_have(subset):
+    for one in subset.compared:
+        for text in one.group if one.kind.startswith(("gemm", "attention")) else ():
+            assert "rank" not in text
+            assert "expert" not in text
