@@ -9,6 +9,7 @@ from statistics import NormalDist
 import numpy as np
 
 from genz.core import check
+from genz.core.errors import InputError
 from genz.core.typing import FloatArray, Num
 from genz.spec.deployment import check_choice
 
@@ -140,8 +141,11 @@ def interval_of(
 
 
 def inside(name: str, value: float) -> float:
-    """Return a probability; an error if it is not in (0, 1) [1]."""
+    """Return a probability; an error if it is not one number in (0, 1) [1]."""
     number = check.number(name, value)
+    if number.ndim:
+        msg = f"{name} must be one number, got shape {number.shape}"
+        raise InputError(msg)
     ok = np.asarray((number > 0.0) & (number < 1.0))
     return float(check.require(ok, number, name, "must be in (0, 1)"))
 

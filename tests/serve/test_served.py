@@ -371,6 +371,8 @@ def test_errors_of_the_answers(zoo, cluster):
         done.percentile("ttft", 1.0)
     with pytest.raises(InputError, match=r"coverage must be in \(0, 1\), got 0"):
         done.interval(0)
+    with pytest.raises(InputError, match=r"coverage must be one number, got shape \(2,\)"):
+        done.interval([0.5, 0.9])
     with pytest.raises(InputError, match=r"workload must be a Workload or a name, got 'chat'"):
         served(zoo["gqa"], cluster, "chat", n_client=4)
 

@@ -164,6 +164,11 @@ def test_numbers_may_come_as_texts():
     ("source", "fields", "message"),
     [
         ([RUN], {"tensr": 2}, r"^no column named 'tensr'; did you mean 'tensor'"),
+        (
+            [{"kernel": "all_reduce", "size": 1e6, "n_rank": 1, "time": 1e-5}],
+            {},
+            r"n_rank must be > 1, got 1 in row 0$",
+        ),
         ([RUN | {"batch": 1.5}], {}, r"batch must be a whole number > 0, got .*1\.5.* in row 0$"),
     ],
 )

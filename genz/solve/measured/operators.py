@@ -145,16 +145,16 @@ def _checked(frame: pd.DataFrame, place: object) -> pd.DataFrame:
 
 
 def _bad(rows: pd.DataFrame, own: pd.Series, column: str) -> list[str]:
-    """Faults of the numbers in a column: missing where needed, or not above zero."""
+    """Faults of the numbers in a column: missing where needed, or too small: no message goes to one rank alone."""
     value = pd.to_numeric(rows[column], errors="coerce")
-    free = column in OPTIONAL
-    wrong = own & (~np.isfinite(value) | (value < 0.0 if free else value <= 0.0))
+    free, least = column in OPTIONAL, 1.0 if column == "n_rank" else 0.0
+    wrong = own & (~np.isfinite(value) | (value < 0.0 if free else value <= least))
     if free:
         wrong &= rows[column].notna()
     if not wrong.any():
         return []
     row = int(np.flatnonzero(wrong)[0])
-    rule = ">= 0" if free else "> 0"
+    rule = ">= 0" if free else f"> {least:g}"
     return [f"{column} must be {rule}, got {rows[column].tolist()[row]!r:.40} in row {row}"]
 
 
