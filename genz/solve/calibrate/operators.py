@@ -15,7 +15,7 @@ from genz.db import registry
 from genz.perf.efficiency import kernel_of
 from genz.solve.accuracy import conformal_error
 from genz.solve.calibrate.fit import Folds, Parameter, fit, held_out_residuals, rounded
-from genz.solve.calibrate.flags import check_seconds, flags
+from genz.solve.calibrate.flags import LAUNCH, check_seconds, flags
 from genz.solve.measured.operators import COLLECTIVES, SHAPES
 from genz.solve.measured.predict import ideal_time, predicted_time
 from genz.solve.measured.work import format_on, unit_of_format, variant_of
@@ -151,6 +151,9 @@ def fit_class(
     own = rows.iloc[used].reset_index(drop=True)
     measured = own["time"].to_numpy(dtype=np.float64)
     check_seconds(measured, before[used], f"{kernel} {number_format}")
+    # rows timed with their launch do not tell the time of a kernel without it
+    hidden = "overhead" if np.any(flag == LAUNCH) else ""
+    parameters = [p for p in model.parameters if p.name != hidden]
 
     def predict(values: Mapping[str, float], part: pd.DataFrame = own) -> FloatArray:
         return predicted_time(part, model.at(values))
@@ -162,7 +165,7 @@ def fit_class(
         def times(values: Mapping[str, float]) -> FloatArray:
             return predict(values, part)
 
-        return fit(times, measured[chosen], model.parameters, prior=prior, start=start)
+        return fit(times, measured[chosen], parameters, prior=prior, start=start)
 
     values = {n: rounded(v) for n, v in fitted(np.arange(len(own))).items()}
     folds = held_out_residuals(
