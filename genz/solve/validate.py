@@ -104,7 +104,7 @@ class Validation:
     compared : tuple of Compared
         Classes.
     skipped : tuple of str
-        Rows without a model, each with the reason.
+        Files and rows without a model, each with the reason.
     """
 
     compared: tuple[Compared, ...]
@@ -198,7 +198,7 @@ def _tables(data: str | Path | None, skipped: list[str]) -> Iterable[Table]:
         if str(chosen) == "":
             msg = f"data must be a folder with tables, got {str(chosen)!r}, which is none"
             raise InputError(msg)
-        return read_folder(chosen)
+        return read_folder(chosen, skipped)
     from genz.solve.measured.wheel import read_wheel
 
     tables = read_wheel(skipped)

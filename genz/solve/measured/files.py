@@ -119,13 +119,15 @@ def _about(stem: str) -> tuple[str, str]:
     return (found.group(1), found.group(2) or "") if found else ("", "")
 
 
-def read_folder(folder: str | Path) -> Iterator[Table]:
+def read_folder(folder: str | Path, unread: list[str] | None = None) -> Iterator[Table]:
     """Yield the files of a folder whose layout is known, each read once.
 
     Parameters
     ----------
     folder : str or Path
         Folder with CSV files.
+    unread : list of str, optional
+        Takes a line for each of the other files.
 
     Yields
     ------
@@ -136,16 +138,17 @@ def read_folder(folder: str | Path) -> Iterator[Table]:
     InputError
         If it is no folder, or holds no file that is known.
     """
-    place = Path(folder)
+    place, found = Path(folder), False
     if not place.is_dir():
         msg = f"data must be a folder with tables, got {str(folder)!r}, which is none"
         raise InputError(msg)
-    found = False
     for path in sorted(place.glob("*.csv*")):
         table = read_table(path)
         if table is not None:
             found = True
             yield table
+        elif unread is not None:
+            unread.append(f"{path.name}: layout not known")
     if not found:
         msg = f"no file in {place} has a known layout"
         raise InputError(msg)
