@@ -60,6 +60,13 @@ def test_the_error_of_stand_ins_holds_nine_of_ten_rows(kernel):
     assert coverage(off, error) == pytest.approx(0.9, abs=0.1)
 
 
+def _bare(device):
+    """Return the platform of a device of which nothing was measured."""
+    platform = genz.platform(platform_name(device))
+    chip = platform.accelerator.replace(kernel={}, generation="none")
+    return platform.replace(accelerator=chip)
+
+
 @pytest.mark.skipif("GENZ_DATA" not in os.environ, reason="GENZ_DATA names no measurements")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ttft", "tpot"])
@@ -68,12 +75,36 @@ def test_intervals_of_runs_hold_on_devices_known_by_their_data_sheets(name):
     rows = read_table(Path(os.environ["GENZ_DATA"]) / "serving_sample.csv.gz").rows
     off, error = [], []
     for (device, engine), own in rows.groupby(["device", "engine"]):
-        platform = genz.platform(platform_name(device))
-        chip = platform.accelerator.replace(kernel={}, generation="none")
-        times = run_times(own, platform.replace(accelerator=chip), engine)
+        times = run_times(own, _bare(device), engine)
         off.append(np.log(own[name].to_numpy() / getattr(times, name)))
         error.append(getattr(times, f"{name}_error"))
     off, error = np.concatenate(off), np.concatenate(error)
     known = np.isfinite(off)
     assert known.sum() > 1000
     assert 0.87 <= coverage(off[known], error[known]) <= 0.93
+
+
+@pytest.mark.skipif("GENZ_DATA" not in os.environ, reason="GENZ_DATA names no measurements")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("table", "device", "engine"),
+    [
+        ("splitwise_llama2-70b_bloom-176b", "a100-80gb", "vllm_2023"),
+        ("splitwise_llama2-70b_bloom-176b", "h100-80gb", "vllm_2023_dgx_h100"),
+        ("serving_sample", "b200_sxm", "tensorrt_llm_1_0"),
+    ],
+)
+def test_ten_runs_improve_devices_of_which_nothing_was_measured(table, device, engine):
+    """By a tenth at least, on the runs of the device that were not drawn."""
+    rows = read_table(Path(os.environ["GENZ_DATA"]) / f"{table}.csv.gz").rows
+    rows = rows[(rows["device"] == device) & (rows["engine"] == engine)].reset_index(drop=True)
+    ten = rows.sample(10, random_state=0)
+    rest, bare = rows.drop(ten.index), _bare(device)
+    done = genz.calibrate(ten, bare, engine=engine, target="device", n_fold=2)
+
+    def off(platform):
+        times = run_times(rest, platform, engine)
+        parts = [np.log(getattr(times, n) / rest[n].to_numpy()) for n in ("ttft", "tpot")]
+        return np.nanmean(np.abs(parts))
+
+    assert off(done.platform) < 0.9 * off(bare)
