@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from genz.cli.inputs import engine_of, names, platform_of
+from genz.cli.inputs import engine_of, model_of, names, platform_of
 from genz.cli.options import WHOLE, CommandWithFiles, output_options
 from genz.cli.output import Output, say, show, table
 from genz.cli.words import figure
@@ -21,7 +21,7 @@ Examples:
   genz calibrate serving_sample.csv.gz --engine sglang --split --out my_sglang.toml
   genz calibrate serve.json --platform l40s_4 --engine vllm_0_19 --model llama3_8b --out l40s.toml
 """
-_FIELDS = ("model", "tensor", "batch", "prompt", "output", "precision")
+_FIELDS = ("tensor", "batch", "prompt", "output", "precision")
 
 
 @click.command(
@@ -48,7 +48,11 @@ _FIELDS = ("model", "tensor", "batch", "prompt", "output", "precision")
     "--kernel", multiple=True, metavar="CLASS", help="Kernel classes to fit; default all."
 )
 @click.option("--no-prior", is_flag=True, help="Let the rows alone decide.")
-@click.option("--model", metavar="NAME", help="Model, where the file does not name it.")
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="Model, or its config.json or TOML file, where the file names none that the database knows.",
+)
 @click.option("--tensor", type=WHOLE, metavar="N", help="Shards, likewise.")
 @click.option("--batch", type=WHOLE, metavar="N", help="Requests or clients, likewise.")
 @click.option("--prompt", type=WHOLE, metavar="TOKENS", help="Tokens in, likewise.")
@@ -57,10 +61,13 @@ _FIELDS = ("model", "tensor", "batch", "prompt", "output", "precision")
 @click.option("--out", metavar="FILE", help="Write the record with its new constants as TOML.")
 @output_options(html=False)
 def calibrate(*, files: tuple[str, ...], platform: str | None, **given: Any) -> int:
-    """Fit constants on CSV tables, or on the JSON of vllm bench, aiperf or genai-perf."""
+    """Fit constants on CSV tables, or on the JSON of vllm bench, aiperf or genai-perf, or on folders of them."""
     from genz.solve.calibrate import calibrate as fitted
 
     output = Output(given["csv_file"], given["json_file"])
+    stated: dict[str, Any] = {n: given[n] for n in _FIELDS if given[n] is not None}
+    if given["model"] is not None:
+        stated["model"] = model_of(given["model"])
     done = fitted(
         list(files),
         None if platform is None else platform_of(platform),
@@ -69,7 +76,7 @@ def calibrate(*, files: tuple[str, ...], platform: str | None, **given: Any) -> 
         target=given["target"],
         prior=not given["no_prior"],
         split=given["split"],
-        **{name: given[name] for name in _FIELDS if given[name] is not None},
+        **stated,
     )
     if given["out"] is not None:
         done.write(given["out"])

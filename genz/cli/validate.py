@@ -71,7 +71,7 @@ def _print(frame: pd.DataFrame, skipped: tuple[str, ...]) -> None:
     ]
     show(table(columns, rows))
     if skipped:
-        say(f"Left out: {len(skipped)} groups of rows without a model; --html lists them.")
+        say(f"Left out: {len(skipped)} files or groups of rows without a model; --html lists them.")
 
 
 def _percent(value: float) -> str:

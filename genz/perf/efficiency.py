@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "KernelConstants",
     "column",
     "counts",
+    "device_error",
     "kernel_constants",
     "kernel_of",
     "kernels_of",
@@ -108,6 +110,18 @@ def kernel_constants(
     if all(error is k.error for error, k in zip(errors, kernels, strict=True)):
         return found
     return replace(found, error=column(errors, ndim))
+
+
+def device_error(accelerator: Accelerator) -> Num:
+    """Return how well a device is known: the least log error that constants of its products state [1].
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+        The device; without constants it has those of priors.
+    """
+    known = accelerator.kernel.get("gemm") or {"bf16": PRIOR["gemm"]}
+    return reduce(np.minimum, [kernel.error for kernel in known.values()])
 
 
 def stated_error(kernel: Kernel, apart: Any) -> Num:

@@ -85,9 +85,9 @@ def gemm_time(
     :func:`genz.perf.waves.wave_factor`.
 
     Error in bf16 of vLLM, n and k of 256 or more: A100 8.0 %, H100 6.2, H200 6.0, B200 7.5, B300 7.7, GB200 8.3,
-    L40S 10.6, RTX PRO 6000 9.1; fp8 with the quantisation: TensorRT-LLM H100 4.3 %, H200 4.3, B200 5.5, L40S 12.5,
+    L40S 10.7, RTX PRO 6000 9.1; fp8 with the quantisation: TensorRT-LLM H100 4.3 %, H200 4.3, B200 5.5, L40S 12.5,
     vLLM H100 14.9 %, H200 16.8, B200 14.3, B300 12.2, GB200 12.6, L40S 15.1, RTX PRO 6000 12.6; fp8 in blocks,
-    TensorRT-LLM: H100 12.0 %, H200 12.5, B200 9.9, L40S 14.3; nvfp4, vLLM: B200 11.4 %, B300 11.9, GB200 12.2, RTX
+    TensorRT-LLM: H100 12.0 %, H200 12.5, B200 9.9, L40S 14.4; nvfp4, vLLM: B200 11.4 %, B300 11.9, GB200 12.2, RTX
     PRO 6000 19.2.
 
     References
@@ -216,9 +216,9 @@ def decode_attention_time(
     cached value; kernels that pad read L in tiles of 128. :math:`D = b g` tiles, or where a library splits the cache
     among cores by a rule :func:`genz.perf.split_kv.dealt_time`.
 
-    Error in bf16 of vLLM over 2 to 131072 tokens, window and warm caches excepted: A100 6.6 %, H100 5.5, H200 6.2, B200
-    6.6, B300 5.1, GB200 6.7, L40S 6.4, RTX PRO 6000 6.2; on an fp8 cache H100 10.7 %, H200 11.6, B200 9.6, B300 8.6,
-    GB200 7.8, L40S 10.7, RTX PRO 6000 8.8; TensorRT-LLM in bf16 A100 11.0 %, H100 7.9, H200 8.1, B200 6.0, L40S 6.6. Heads
+    Error in bf16 of vLLM over 2 to 131072 tokens, window and warm caches excepted: A100 6.4 %, H100 5.5, H200 6.2, B200
+    6.6, B300 5.1, GB200 6.7, L40S 6.4, RTX PRO 6000 6.1; on an fp8 cache H100 10.7 %, H200 11.6, B200 9.6, B300 8.6,
+    GB200 7.8, L40S 10.6, RTX PRO 6000 8.8; TensorRT-LLM in bf16 A100 11.3 %, H100 7.9, H200 8.1, B200 6.0, L40S 6.6. Heads
     wider than 256, fitted on one of them and tried on two, vLLM: H100 12.9 %, H200 12.1, B200 7.7.
 
     References

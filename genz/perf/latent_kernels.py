@@ -61,7 +61,7 @@ def latent_prefill_time(
     As :func:`genz.perf.kernels.prefill_attention_time`, with keys of ``nope_dim + rope_dim`` and values of
     ``value_dim``; tiles are of 64 queries and keys, and the share ``padding`` of what is missing is moved too. The expansion itself is a product of its own.
 
-    Error in bf16, TensorRT-LLM: A100 5.9 %, H100 6.3, H200 7.9, B200 13.4.
+    Error in bf16, TensorRT-LLM: A100 5.9 %, H100 6.3, H200 7.9, B200 13.3.
 
     References
     ----------
@@ -118,7 +118,7 @@ def latent_decode_time(
     :math:`F = 2 b L h (2 r + r')`, :math:`Q = b (r + r') w L + \dots` with rank r and rotary width r'. A device
     without constants takes those of :func:`genz.perf.kernels.decode_attention_time`.
 
-    Error in bf16, TensorRT-LLM: A100 38.3 %, H100 10.3, H200 10.4, B200 14.1.
+    Error in bf16, TensorRT-LLM: A100 38.4 %, H100 10.3, H200 10.4, B200 14.1.
 
     References
     ----------

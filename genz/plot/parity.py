@@ -12,6 +12,8 @@ __all__ = ["parity_figure"]
 
 _BAND = 0.1
 _HEIGHT = 420
+#: Points beyond which they are drawn small, so that they do not hide each other.
+_MANY = 200
 
 
 def parity_figure(frame: pd.DataFrame, *, title: str = "") -> go.Figure:
@@ -36,12 +38,13 @@ def parity_figure(frame: pd.DataFrame, *, title: str = "") -> go.Figure:
         figure.add_scatter(
             x=ends, y=factor * ends, mode="lines", line=line, showlegend=False, hoverinfo="skip"
         )
+    plain = len(frame) > _MANY
     for place, (device, own) in enumerate(frame.groupby("device", sort=True)):
         marker = {
             "color": COLORS[place % len(COLORS)],
             "symbol": MARKERS[place % len(MARKERS)],
-            "size": 4,
-            "opacity": 0.5,
+            "size": 4 if plain else 8,
+            "opacity": 0.5 if plain else 0.9,
         }
         figure.add_scatter(
             x=own["measured"], y=own["predicted"], mode="markers", name=str(device), marker=marker

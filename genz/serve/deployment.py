@@ -11,9 +11,10 @@ import numpy as np
 from genz.core.check import broadcast_shape, require
 from genz.core.elements import elements
 from genz.core.errors import InputError
-from genz.core.typing import FloatArray, IntArray
+from genz.core.typing import FloatArray, IntArray, Num
 from genz.ops.even import even_rules
 from genz.ops.forward import tensor_limits
+from genz.perf.efficiency import device_error
 from genz.perf.offload import slow_bandwidth
 from genz.spec.deployment import (
     Adapter,
@@ -136,6 +137,11 @@ class Deployment:
             "adapter": self.adapter,
             "offload": self.offload,
         }
+
+    @property
+    def device_error(self) -> Num:
+        """Least log error that constants of the device's products state; 0 of its bounds [1]."""
+        return device_error(self.platform.accelerator) if self.calibrated else 0.0
 
     def some(self, shape: tuple[int, ...], index: IntArray) -> Deployment:
         """Return some cases, by their place in the flattened shape of all."""

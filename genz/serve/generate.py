@@ -199,8 +199,8 @@ def generate(
         n_accelerator=fit(size),
         fits=fit(held.fits),
         bound_index=fit(np.argmax(np.stack([step[name] for name in BOUNDS]), axis=0)),
-        ttft_error=fit(stated_error(at.engine.ttft_error, first["log_error"])),
-        tpot_error=fit(stated_error(at.engine.tpot_error, step["log_error"])),
+        ttft_error=fit(stated_error(at.engine.ttft_error, first["log_error"], at.device_error)),
+        tpot_error=fit(stated_error(at.engine.tpot_error, step["log_error"], at.device_error)),
     )
 
 

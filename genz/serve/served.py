@@ -361,8 +361,8 @@ def _result(
         output=fit(load.output),
         n_accelerator=fit(size),
         bound_index=fit(point.bound_index),
-        ttft_error=fit(stated_error(engine.ttft_error, point.log_error)),
-        tpot_error=fit(stated_error(engine.tpot_error, point.log_error)),
+        ttft_error=fit(stated_error(engine.ttft_error, point.log_error, at.device_error)),
+        tpot_error=fit(stated_error(engine.tpot_error, point.log_error, at.device_error)),
         _least=time(_least(at, load, point)),
         _formats=at.precision.label,
     )

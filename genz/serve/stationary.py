@@ -205,8 +205,9 @@ def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
     :math:`x` tokens: a prompt alone, or its equal chunks, at least; the mean of the steps with an arrival,
     :math:`a L u / (1 - e^{-a})`; the token budget :math:`C` at most. Then
 
-    .. math:: \tau = (1 - q) T(b, 0) + q T(b, x), \qquad \lambda = a / \tau .
+    .. math:: \tau_0 = (1 - q) T(b, 0) + q T(b, x), \qquad \lambda = a / \tau_0 .
 
+    While a request decodes, no prompt of its own client passes, so it sees :math:`\tau = T(b, 0) + (\tau_0 - T(b, 0)) (N-1)/N`.
     In an open loop prompts wait for a step in progress, :math:`(1 - e^{-b}) T(b,0)/2`, as nobody decodes with the
     probability :math:`e^{-b}` of a Poisson number, and more where a step passes several prompts, and for the prompts
     before them, :math:`\rho S (1 + c^2) / (2 (1 - \rho))` with :math:`S = T(b, C) L u / C`, :math:`\rho = \lambda S`:
@@ -214,7 +215,7 @@ def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
     next prompt when a step has given it the last token: a long step brings no more prompts than a short one, so what
     prompts find before them is the same queue counted in steps, :math:`\rho = (a L u / C) (N-1)/N`; and no step is in
     progress, unless the engine takes its time first and one of the other clients decodes. A prompt's own chunks take
-    :math:`n T(b, L u (1 + a) / n)`.
+    :math:`n T(b, L u (1 + a) / n)`; all of their kernels are stretched as what prompts add where nobody decodes beside them.
 
     References
     ----------
@@ -229,23 +230,25 @@ def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
     steps = _prompt_step(at, load, mix.active, tokens)
     base = np.where(decoding, idle.time, 0.0)
     busy, own, full = _beside(at, load, idle, steps)
-    share, tau = mix.share, mix.mean(idle.time, busy)
-    rate = arrivals / tau
+    share, step, tau = mix.share, *_steps(load, mix, idle, busy)
+    rate = arrivals / step
+    batch = rate * load.further * tau
     service = full * load.new / load.budget
     rho = np.minimum(rate * service, 1.0)
     closed = np.isfinite(load.client)
     several = np.where(closed, load.others, np.maximum(1.0 - load.new / load.budget, 0.0))
-    seen = np.minimum(share * busy / tau, 1.0)
-    running = _running(load, arrivals * load.further)
+    seen = np.minimum(share * busy / step, 1.0)
+    running = _running(load, batch)
+    own = own + (1.0 - running) * _unstretched(at, load, idle, steps)[1]
     residual = running * base / 2.0 + seen * several * np.maximum(busy - base, 0.0) / 2.0
     engine = first_token_time(at, load.new, tau)
     met = np.where(closed, arrivals / load.most * load.others, rho)
     with np.errstate(divide="ignore"):
         queue = met * service * (1.0 + load.variation) / (2.0 * (1.0 - met))
-    power = ((1.0 - share) * np.where(decoding, idle.energy, 0.0) + share * steps.energy[0]) / tau
+    power = ((1.0 - share) * np.where(decoding, idle.energy, 0.0) + share * steps.energy[0]) / step
     heavy = share * busy > (1.0 - share) * base
     return Point(
-        arrivals=arrivals, batch=arrivals * load.further, tau=tau, rate=rate, share=share, busy=rho,
+        arrivals=arrivals, batch=batch, tau=tau, rate=rate, share=share, busy=rho,
         engine=engine,
         residual=np.where(closed & (engine <= 0.0), 0.0, residual), queue=queue, own=n_chunk * own,
         running=running, service=service, idle_step=base, power=power,
@@ -267,7 +270,14 @@ def mean_step(at: Deployment, load: Traffic, arrivals: FloatArray) -> FloatArray
     mix = _Mix.of(load, arrivals)
     idle = decode_step(at, load, mix.active)
     busy = _beside(at, load, idle, _prompt_step(at, load, mix.active, mix.passing))
-    return mix.mean(idle.time, busy)
+    return _steps(load, mix, idle, busy)[1]
+
+
+def _steps(load: Traffic, mix: _Mix, idle: Step, busy: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the mean step, and the one that requests see, which meet the prompts of others alone [s]."""
+    step = mix.mean(idle.time, busy)
+    seen = idle.time + load.others * (step - idle.time)
+    return step, np.where(load.output > 1.0, seen, step)
 
 
 def burst_step(at: Deployment, load: Traffic, point: Point) -> FloatArray:
@@ -345,6 +355,11 @@ def kernel_time(step: Step) -> FloatArray:
 def _beside(at: Deployment, load: Traffic, idle: Step, step: Step) -> FloatArray:
     """Return the time of a step with prompts, where ``idle`` is the step without them [s]."""
     return stretched_time(at, step, np.where(load.output > 1.0, kernel_time(idle), 0.0))
+
+
+def _unstretched(at: Deployment, load: Traffic, idle: Step, step: Step) -> FloatArray:
+    """Return what :func:`_beside` leaves out of the stretch where nobody decodes beside the prompts [s]."""
+    return stretched_time(at, step, 0.0) - _beside(at, load, idle, step)
 
 
 def stretched_time(at: Deployment, step: Step, without: Num) -> FloatArray:

@@ -137,11 +137,11 @@ def _available(given: Any) -> dict[str, float]:
 def _confidence(value: float | None) -> float | None:
     if value is None:
         return None
-    level = float(check.number("confidence", value))
-    if not 0.0 < level < 1.0:
+    level = check.number("confidence", value)
+    if level.ndim or not 0.0 < level < 1.0:
         msg = f"confidence must be in (0, 1), got {value!r:.80}"
         raise InputError(msg)
-    return level
+    return float(level)
 
 
 def _engines(engine: Any) -> list[Engine]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from genz.perf.spread import kernel_spread
 from genz.solve.accuracy import accuracy, coverage
 from genz.solve.measured.files import PUBLISHED, Table, platform_name, read_folder, read_table
 from genz.solve.measured.groups import deployments, sizes
-from genz.solve.measured.kinds import kinds, parts
+from genz.solve.measured.kinds import BEYOND, kinds, parts
 from genz.solve.measured.predict import ideal_time, log_error, predicted_time
 from genz.solve.measured.run_times import RunTimes, run_times
 from genz.solve.split import DEPLOYMENT, DEPLOYMENT_SHARE, PARTS, held_out
@@ -103,7 +104,7 @@ class Validation:
     compared : tuple of Compared
         Classes.
     skipped : tuple of str
-        Rows without a model, each with the reason.
+        Files and rows without a model, each with the reason.
     """
 
     compared: tuple[Compared, ...]
@@ -197,7 +198,7 @@ def _tables(data: str | Path | None, skipped: list[str]) -> Iterable[Table]:
         if str(chosen) == "":
             msg = f"data must be a folder with tables, got {str(chosen)!r}, which is none"
             raise InputError(msg)
-        return read_folder(chosen)
+        return read_folder(chosen, skipped)
     from genz.solve.measured.wheel import read_wheel
 
     tables = read_wheel(skipped)
@@ -347,7 +348,7 @@ def _runs(
 
 def _judging(rows: pd.DataFrame, platform: Platform, engine: str) -> BoolArray:
     """Which runs no fit has seen: as the table says, else whole deployments."""
-    if "held_out" in rows:
+    if "held_out" in rows and rows["held_out"].notna().all():
         return rows["held_out"].to_numpy(dtype=bool)
     named = {"device": platform.accelerator.name, "engine": engine} | {
         c: rows[c] for c in DEPLOYMENT if c in rows
@@ -374,16 +375,20 @@ def _run_parts(
             measured, predicted = (np.full(len(v), v[known].mean()) for v in (measured, predicted))
             known = np.arange(len(rows)) == np.flatnonzero(known)[0]
         formats = rows["precision"].astype(str).to_numpy()
-        for number_format in dict.fromkeys(formats[known]):
-            own = known & (formats == number_format)
+        bound = getattr(ideal, name)
+        beyond = kind.endswith("_batch") & (measured < bound)  # of a load it is no strict bound
+        for number_format, broken in product(dict.fromkeys(formats[known]), (False, True)):
+            own = known & (formats == number_format) & (beyond == broken)
+            if not own.any():
+                continue
             yield Compared(
-                kind=f"{name}_{kind}",
+                kind=f"{name}_{kind}_{BEYOND}" if broken else f"{name}_{kind}",
                 device=platform.accelerator.name,
                 format=str(number_format),
                 engine=engine,
                 measured=measured[own],
                 predicted=predicted[own],
-                ideal=getattr(ideal, name)[own],
+                ideal=bound[own],
                 error=getattr(times, f"{name}_error")[own],
                 part=np.where(out[own], "held_out", "fit"),
                 group=deployments(rows)[own],

@@ -66,7 +66,9 @@ def written(found: Validation, path: Path) -> Path:
     ]
     if found.skipped:
         left = paragraphs("\n".join(found.skipped))
-        sections.append(section("Left out", details(f"{len(found.skipped)} groups of rows", left)))
+        sections.append(
+            section("Left out", details(f"{len(found.skipped)} files or groups of rows", left))
+        )
     text = page(
         "Validation", "Accuracy on measurements", paragraphs(_LEAD), sections, "genz validate"
     )

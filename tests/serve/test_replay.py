@@ -255,3 +255,32 @@ def test_one_request_alone_is_a_generation(prompt):
     n_step = np.ceil(prompt / 8192)
     assert run.ttft[0] - done.ttft == pytest.approx(n_step * 32 * 11e-6, rel=0.1)
     assert run.tpot[0] == pytest.approx(float(done.tpot), rel=1e-3)
+
+
+@pytest.mark.parametrize("engine", ["vllm_0_24", "tensorrt_llm"])
+@pytest.mark.parametrize(("prompt", "output"), [(1000, 100), (4000, 50)])
+def test_a_lone_client_is_one_idle_request(prompt, output, engine):
+    """While it decodes no prompt passes: its own has, and there are no others. So at next to no rate."""
+    model, platform = registry.model("llama3_1_8b"), registry.platform("h100_sxm_1")
+    options = {"engine": registry.engine(engine)}
+    alone = generate(model, platform, prompt=prompt, output=output, **options)
+    work = Workload.of(prompt=prompt, output=output)
+    for load in ({"n_client": 1}, {"rate": 1e-6}):
+        done = served(model, platform, work, **load, **options)
+        assert done.tpot == pytest.approx(float(alone.tpot), rel=2e-3)
+        assert done.ttft == pytest.approx(float(alone.ttft), rel=0.03)
+
+
+@pytest.mark.parametrize("n_client", [1, 2, 4])
+def test_few_clients_meet_the_prompts_of_the_others(n_client):
+    """Long prompts and short outputs, where a third of the time goes to steps with prompts."""
+    model, platform = registry.model("llama3_1_8b"), registry.platform("h100_sxm_1")
+    options = {"engine": registry.engine("tensorrt_llm")}
+    rng = np.random.default_rng(1)
+    n = 200 * n_client
+    drawn = {"prompt": rng.integers(2000, 6001, n), "output": rng.integers(10, 91, n)}
+    run = replay(model, platform, **drawn, n_client=n_client, **options)
+    work = Workload.of(*(round(v.mean()) for v in drawn.values()))
+    mean = served(model, platform, work, n_client=n_client, **options)
+    steps = (drawn["output"] - 1).sum()
+    assert mean.tpot == pytest.approx((run.latency - run.ttft).sum() / steps, rel=0.03)

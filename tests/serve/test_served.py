@@ -7,10 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from genz.api import stack_platforms
 from genz.core.errors import InputError
 from genz.db import registry
 from genz.serve.decode_replica import decode_replica
 from genz.serve.deployment import Deployment
+from genz.serve.generate import generate
 from genz.serve.loops import Ladder, at_rate, breeding_variance
 from genz.serve.memory import memory
 from genz.serve.prefill_replica import prefill_replica
@@ -29,17 +31,20 @@ def load(prompt=48, output=40, **fields):
 def test_fixed_point_by_hand(zoo, cluster):
     # 8 clients: the replica is where decoding and waiting requests add up to 8
     done = served(zoo["gqa"], cluster, load(), n_client=8, engine=BUDGET)
-    arrivals = done.batch / 39
-    active = 1 + done.batch * 7 / 8
-    tokens = np.clip(arrivals * 48 / -np.expm1(-arrivals), 48, 64)
-    share = arrivals * 48 / tokens
-    idle = mean_decode(zoo["gqa"], cluster, batch=active, context=68, engine=BUDGET)
-    busy = mixed(
-        zoo["gqa"], cluster, prefill_tokens=48, prefill_batch=tokens / 48,
-        decode_batch=active, decode_context=68, engine=BUDGET,
-    )  # fmt: skip
-    assert done.tpot == pytest.approx((1 - share) * idle.time + share * busy.time, rel=1e-9)
-    assert done.rate == pytest.approx(arrivals / done.tpot, rel=1e-9)
+    step = float(done.tpot)
+    for _ in range(30):
+        arrivals = done.rate * step
+        active = 1 + 39 * arrivals * 7 / 8
+        tokens = np.clip(arrivals * 48 / -np.expm1(-arrivals), 48, 64)
+        share = arrivals * 48 / tokens
+        idle = mean_decode(zoo["gqa"], cluster, batch=active, context=68, engine=BUDGET)
+        busy = mixed(
+            zoo["gqa"], cluster, prefill_tokens=48, prefill_batch=tokens / 48,
+            decode_batch=active, decode_context=68, engine=BUDGET,
+        )  # fmt: skip
+        step = (1 - share) * idle.time + share * busy.time
+    # of eight prompts that pass while it decodes, the eighth would be its own
+    assert done.tpot == pytest.approx(idle.time + (step - idle.time) * 7 / 8, rel=1e-9)
     assert done.in_flight == pytest.approx(8, rel=1e-7)
 
 
@@ -398,6 +403,8 @@ def test_errors_of_the_answers(zoo, cluster):
         done.percentile("ttft", 1.0)
     with pytest.raises(InputError, match=r"coverage must be in \(0, 1\), got 0"):
         done.interval(0)
+    with pytest.raises(InputError, match=r"coverage must be one number, got shape \(2,\)"):
+        done.interval([0.5, 0.9])
     with pytest.raises(InputError, match=r"workload must be a Workload or a name, got 'chat'"):
         served(zoo["gqa"], cluster, "chat", n_client=4)
 
@@ -421,3 +428,22 @@ def test_steps_breed_steps_as_drawn_one_by_one(rate):
     load = SimpleNamespace(most=8.0, variation=0.0)
     varied = moments[2] / moments[0] - (moments[1] / moments[0]) ** 2
     assert breeding_variance(load, point) == pytest.approx(varied, rel=0.03)
+
+
+def test_less_is_said_of_devices_that_were_not_measured():
+    """Engines are fitted on measured devices; by hand, of a prior of 0.2: sqrt(0.175^2 + 0.2^2 - 0.125^2)."""
+    model = registry.model("llama3_8b")
+    case = {"workload": load(2000, 300), "rate": 0.5}
+    engine = registry.engine("vllm_0_24").replace(ttft_error=0.4, tpot_error=0.175)
+    fitted, plain = registry.platform("h100_sxm_8"), registry.platform("mi300x_8")
+    known, bare = (served(model, p, engine=engine, **case) for p in (fitted, plain))
+    assert (known.ttft_error, known.tpot_error) == (0.4, 0.175)
+    assert bare.tpot_error == pytest.approx(np.sqrt(0.055), rel=1e-12)
+    assert bare.ttft_error == pytest.approx(np.sqrt(0.184375), rel=1e-12)
+    alone = generate(model, plain, prompt=2000, output=300, engine=engine)
+    assert alone.tpot_error == bare.tpot_error
+    bound = served(model, plain, engine=engine, efficiency="ideal", **case)
+    assert bound.tpot_error == 0.175
+    both = stack_platforms([fitted, plain])
+    together = served(model, both, engine=engine, **case).tpot_error
+    assert together.tolist() == [known.tpot_error, bare.tpot_error]

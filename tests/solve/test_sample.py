@@ -1,11 +1,14 @@
 """The sample of deployments: layouts counted once, formats and options as the servers were launched."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from genz.db import registry
-from genz.solve.measured.files import platform_name
+from genz.solve.measured.files import PUBLISHED, platform_name, read_table
 from genz.solve.measured.run_times import precision_of, run_times
 from genz.solve.measured.runs import run_rows
 
@@ -119,3 +122,19 @@ def test_random_prompts_choose_experts_more_evenly_than_text():
     )
     assert even > 1.03 * text
     assert silent == text == run_times(found.drop(columns="skew"), place, "vllm_0_19").tpot[0]
+
+
+@pytest.mark.skipif("GENZ_DATA" not in os.environ, reason="GENZ_DATA names no measurements")
+def test_shipped_runs_are_rows_of_their_tables():
+    """With the engine, layout, options and routing under which the tables' own rows are judged."""
+    shipped = read_table(PUBLISHED[1]).rows
+    folder = Path(os.environ["GENZ_DATA"])
+    names = ("serving_sample", "splitwise_llama2-70b_bloom-176b")
+    tables = pd.concat([read_table(folder / f"{name}.csv.gz").rows for name in names])
+    columns = [c for c in shipped if c in tables and c not in ("ttft", "tpot", "latency")]
+    for row in shipped.to_dict("records"):
+        off = np.abs(np.log(tables[["ttft", "tpot"]] / [row["ttft"], row["tpot"]])).max(axis=1)
+        own = tables.iloc[int(np.argmin(off))]
+        assert off.min() < 1e-3
+        told = {c: (row[c], own[c]) for c in columns if pd.notna(row[c]) or pd.notna(own[c])}
+        assert {c for c, (one, other) in told.items() if one != other} == set()

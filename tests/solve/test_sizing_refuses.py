@@ -24,6 +24,7 @@ H100 = genz.platform("h100_sxm_1")
         ),
         ({"confidence": "90%"}, "confidence must be a number or an array of numbers, got '90%'"),
         ({"confidence": 1.0}, r"confidence must be in \(0, 1\), got 1.0"),
+        ({"confidence": [0.5, 0.9]}, r"confidence must be in \(0, 1\), got \[0.5, 0.9\]"),
         ({"link": 5e9}, "link needs disaggregated plans, got 5000000000.0 without"),
         ({"precision": []}, "precision must name at least one format, got none"),
         ({"parallel": []}, "parallel must name at least one layout, got none"),

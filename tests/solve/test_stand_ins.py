@@ -17,6 +17,7 @@ from genz.solve.calibrate.tables import groups
 from genz.solve.measured.files import platform_name, read_table
 from genz.solve.measured.kinds import kinds, parts
 from genz.solve.measured.predict import log_error, predicted_time
+from genz.solve.measured.run_times import run_times
 from genz.solve.measured.work import variant_of
 
 #: Tables of a class, and formats of which further kernels were measured: of products, or of the cache beside bf16.
@@ -120,3 +121,53 @@ def test_the_command_writes_the_module_that_the_models_read(tmp_path, monkeypatc
     main(["--data", str(tmp_path)])
     assert copy.read_text(encoding="utf-8") == written(text, {"gemm": 0.42})
     assert "gemm               error 0.42, was 0.56" in capsys.readouterr().out
+
+
+def _bare(device):
+    """Return the platform of a device of which nothing was measured."""
+    platform = genz.platform(platform_name(device))
+    chip = platform.accelerator.replace(kernel={}, generation="none")
+    return platform.replace(accelerator=chip)
+
+
+@pytest.mark.skipif("GENZ_DATA" not in os.environ, reason="GENZ_DATA names no measurements")
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ttft", "tpot"])
+def test_intervals_of_runs_hold_on_devices_known_by_their_data_sheets(name):
+    """Of the serving sample's devices all constants are taken away; engines keep theirs."""
+    rows = read_table(Path(os.environ["GENZ_DATA"]) / "serving_sample.csv.gz").rows
+    off, error = [], []
+    for (device, engine), own in rows.groupby(["device", "engine"]):
+        times = run_times(own, _bare(device), engine)
+        off.append(np.log(own[name].to_numpy() / getattr(times, name)))
+        error.append(getattr(times, f"{name}_error"))
+    off, error = np.concatenate(off), np.concatenate(error)
+    known = np.isfinite(off)
+    assert known.sum() > 1000
+    assert 0.87 <= coverage(off[known], error[known]) <= 0.93
+
+
+@pytest.mark.skipif("GENZ_DATA" not in os.environ, reason="GENZ_DATA names no measurements")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("table", "device", "engine"),
+    [
+        ("splitwise_llama2-70b_bloom-176b", "a100-80gb", "vllm_2023"),
+        ("splitwise_llama2-70b_bloom-176b", "h100-80gb", "vllm_2023_dgx_h100"),
+        ("serving_sample", "b200_sxm", "tensorrt_llm_1_0"),
+    ],
+)
+def test_ten_runs_improve_devices_of_which_nothing_was_measured(table, device, engine):
+    """By a tenth at least, on the runs of the device that were not drawn."""
+    rows = read_table(Path(os.environ["GENZ_DATA"]) / f"{table}.csv.gz").rows
+    rows = rows[(rows["device"] == device) & (rows["engine"] == engine)].reset_index(drop=True)
+    ten = rows.sample(10, random_state=0)
+    rest, bare = rows.drop(ten.index), _bare(device)
+    done = genz.calibrate(ten, bare, engine=engine, target="device", n_fold=2)
+
+    def off(platform):
+        times = run_times(rest, platform, engine)
+        parts = [np.log(getattr(times, n) / rest[n].to_numpy()) for n in ("ttft", "tpot")]
+        return np.nanmean(np.abs(parts))
+
+    assert off(done.platform) < 0.9 * off(bare)

@@ -114,6 +114,7 @@ def test_a_folder_of_tables(folder):
     assert found.skipped == (
         "gemm int3_wo, gemm_h100_sxm_vllm1.0.0.csv.gz: nvidia_h100_sxm has no matrix unit for int3_wo; it has "
         + ", ".join(sorted(genz.accelerator("nvidia_h100_sxm").peak_flop_rate)),
+        "nothing.csv.gz: layout not known",
     )
 
 
@@ -245,7 +246,7 @@ def test_command_writes_table_and_page(folder, tmp_path):
     )
     assert done.exit_code == 0, done.output
     assert "nvidia_h100_sxm" in done.output
-    assert "Left out: 1 groups" in done.output
+    assert "Left out: 2 files or groups" in done.output
     frame = pd.read_csv(tmp_path / "a.csv", comment="#")
     assert tuple(frame.columns) == COLUMNS
     page = (tmp_path / "a.html").read_text()
@@ -282,3 +283,29 @@ def test_all_measurements_in_time(capsys):
         out = frame[frame["split"] == "held_out"]
         print("\n" + out.to_string(index=False, float_format=lambda v: f"{v:.3f}"))  # noqa: T201
     assert len(frame) > 200
+
+
+def test_shipped_runs_are_held_out_as_their_engines_were_fitted(subset):
+    """Splitwise's engines are fitted on two and four ranks; a batch faster than its bound is a class of its own."""
+    own = [
+        one
+        for one in subset.compared
+        if one.kind.startswith(("ttft_dense_batch", "tpot_dense_batch"))
+    ]
+    for one in own:
+        eight = np.array([text.endswith("TP8") for text in one.group])
+        np.testing.assert_array_equal(one.part == "held_out", eight)
+    assert {one.kind for one in own} == {
+        "ttft_dense_batch",
+        "tpot_dense_batch",
+        "ttft_dense_batch_beyond",
+    }
+    for one in own:
+        assert (np.less(one.measured, one.ideal) == one.kind.endswith("_beyond")).all()
+
+
+def test_groups_are_named_by_what_their_operators_have(subset):
+    for one in subset.compared:
+        for text in one.group if one.kind.startswith(("gemm", "attention")) else ():
+            assert "rank" not in text
+            assert "expert" not in text

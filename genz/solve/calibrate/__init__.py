@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from genz.api import default_engine
@@ -16,8 +17,9 @@ from genz.solve.calibrate.links import fit_links
 from genz.solve.calibrate.operators import fit_class, merged
 from genz.solve.calibrate.result import Calibration, class_row, engine_rows, joined, run_row
 from genz.solve.calibrate.runs import fit_runs
-from genz.solve.measured.files import read_measurements
+from genz.solve.measured.files import platform_name, read_measurements
 from genz.solve.measured.operators import COLLECTIVES, SHAPES
+from genz.solve.measured.predict import MIXED
 from genz.solve.measured.run_times import ENGINES
 from genz.solve.split import DEPLOYMENT, DEPLOYMENT_SHARE, held_out
 from genz.spec.deployment import Engine, check_choice
@@ -43,10 +45,11 @@ def calibrate(
     Parameters
     ----------
     measurements : DataFrame, str, Path, mapping, or sequence of these
-        Timings of operators or times of whole runs: a table, a CSV file, or a JSON file that ``vllm bench serve``,
-        ``vllm bench latency``, ``aiperf`` or ``genai-perf`` wrote. See Notes for the columns.
+        Timings of operators or times of whole runs: a table, a CSV file, a JSON file that ``vllm bench serve``,
+        ``vllm bench latency``, ``aiperf`` or ``genai-perf`` wrote, or a folder with such files. See Notes for the columns.
     platform : Platform or str, optional
-        Where they were measured. Without it, whole runs of one engine are each taken where their column ``device``
+        Where they were measured; rows that name another device of the database are left aside, and runs that name
+        another engine than ``engine``. Without it, whole runs of one engine are each taken where their column ``device``
         says, and the engine is fitted on all of them, overheads and stretches of kernels.
     kernel : str or sequence of str, optional
         Kernel classes to fit; default all that were measured.
@@ -65,8 +68,9 @@ def calibrate(
     split : bool, default False
         Without a platform: whether deployments that :func:`genz.validate` holds out are left aside.
     **fields
-        Columns that the file does not have: ``model``, ``tensor``, ``precision``, ``batch``, ``prompt``,
-        ``output``, ``format``.
+        What the file does not say: ``model``, ``tensor``, ``precision``, ``batch``, ``prompt``, ``output``,
+        ``format``, or another column. ``model``, a name or a record, also stands in for names that the database does not
+        know, such as those under which servers offer models.
 
     Returns
     -------
@@ -80,7 +84,7 @@ def calibrate(
     SchemaError
         If columns are missing or hold values that break their rules.
     UnknownNameError
-        If platform, engine, model or kernel class is unknown, or the device lacks a format.
+        If platform, engine, model, kernel class or column is unknown, or the device lacks a format.
 
     Notes
     -----
@@ -88,7 +92,8 @@ def calibrate(
     ``attention_prefill`` batch, new, cached, n_head, n_kv_head, head_dim, window; ``attention_decode`` batch, context
     (the new token included), n_head, n_kv_head, head_dim, window; ``experts`` token, width, inner, n_expert, n_active,
     tensor, expert, skew; ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all``, ``send`` size [B], n_rank
-    and, other than NCCL, library. Tables of NVIDIA AIConfigurator and Vidur are recognised by their columns.
+    and, other than NCCL, library. Tables of NVIDIA AIConfigurator, Vidur, LLMServingSim
+    and InferSim are recognised by their columns. ``attention_mixed`` has no constants of its own: its rows are flagged.
 
     A collective in a library gets the constants of the database's links, two or three protocols, from nine sizes on; what
     is passed on to NCCL, as engines' sources say, is left to it. Fewer sizes move the constants that the links have, or
@@ -100,7 +105,8 @@ def calibrate(
 
     Residuals are logs of measured over predicted time, counted linearly beyond the scatter of repeated
     measurements (soft L1); constants are fitted as logs, within the bounds of their schema. Rows faster than the
-    ideal bound, and rows on a plateau that only launches from the host explain, are flagged and left out. The
+    ideal bound, and rows on a plateau that only launches from the host explain, are flagged and left out; with such a plateau
+    the fixed time of kernels stays what it was, as the other rows show the launch too. The
     error is the split-conformal 90 % quantile of held-out residuals over 1.645, so that normal intervals cover.
     """
     folds = int(count("n_fold", n_fold, 2))
@@ -112,7 +118,7 @@ def calibrate(
     if place.shapes:
         msg = "platform must have scalar fields to be calibrated, got arrays"
         raise InputError(msg)
-    rows = read_measurements(measurements, **fields)
+    rows = _here(read_measurements(measurements, **fields), place)
     if "kernel" in rows:
         if target not in (None, "device"):
             msg = f"timings of operators fit the device, got target {target!r:.40}"
@@ -124,6 +130,7 @@ def calibrate(
     software = default_engine() if engine is None else registry.engine(engine)
     target = target or ("engine" if place.accelerator.kernel else "device")
     check_choice("target", target, ("device", "engine"))
+    rows = _matching(rows, "engine", software.name, _engine_name)
     one = fit_runs(rows, place, software, target=target, prior=prior, n_fold=folds)
     row = run_row(one, target)
     return Calibration(one.platform, one.engine, target, one.rows, (row,))
@@ -145,6 +152,43 @@ def _everywhere(
     return Calibration(one.platform, one.engine, "engine", one.rows, engine_rows(one))
 
 
+def _here(rows: pd.DataFrame, place: Platform) -> pd.DataFrame:
+    """Return the rows that were measured on the device of a platform, as far as they say where they were."""
+    own = place.accelerator.name
+    devices = rows["device"].unique() if "device" in rows else ()
+    if own not in registry.list_accelerators() and len(devices) == 1:
+        return rows  # a device of the user's, measured under another name
+    return _matching(rows, "device", own, _device_name)
+
+
+def _matching(
+    rows: pd.DataFrame, column: str, own: str, name_of: Callable[[str], str | None]
+) -> pd.DataFrame:
+    """Return the rows that name one thing of the database in a column, or nothing that it knows."""
+    if column not in rows:
+        return rows
+    names = {text: name_of(str(text)) for text in rows[column].unique()}
+    kept = rows[[names[text] in (None, own) for text in rows[column]]]
+    if kept.empty:
+        others = ", ".join(sorted(map(str, names)))
+        msg = f"no row is of {own}: column {column!r} has {others}"
+        raise InputError(msg)
+    return kept.reset_index(drop=True)
+
+
+def _device_name(text: str) -> str | None:
+    """Return the accelerator that a table's device is, None where the database has none."""
+    name = platform_name(text)
+    if name in registry.list_platforms():
+        return registry.platform(name).accelerator.name
+    return name if name in registry.list_accelerators() else None
+
+
+def _engine_name(text: str) -> str | None:
+    name = ENGINES.get(text, text)
+    return name if name in registry.list_engines() else None
+
+
 def _chosen(rows: pd.DataFrame, kernel: str | Sequence[str] | None) -> pd.DataFrame:
     if kernel is None:
         return rows
@@ -160,6 +204,11 @@ def _chosen(rows: pd.DataFrame, kernel: str | Sequence[str] | None) -> pd.DataFr
 
 
 def _operators(rows: pd.DataFrame, place: Platform, *, prior: bool, n_fold: int) -> Calibration:
+    mixed = rows["kernel"] == MIXED
+    if mixed.all():
+        msg = f"{MIXED} has no constants of its own, it takes those of attention_prefill and attention_decode"
+        raise InputError(msg)
+    aside, rows = rows[mixed], rows[~mixed]
     message = rows["kernel"].isin(COLLECTIVES)
     done, found = fit_links(rows[message], place, prior=prior) if message.any() else (place, [])
     rows = rows[~message]
@@ -170,4 +219,6 @@ def _operators(rows: pd.DataFrame, place: Platform, *, prior: bool, n_fold: int)
         found.append(one)
     target = "network" if message.any() else "device"
     parts, classes = [one.rows for one in found], tuple(class_row(one) for one in found)
+    if len(aside):
+        parts.append(aside.assign(predicted=np.nan, ideal=np.nan, flag=f"{MIXED} has no constants"))
     return Calibration(done, None, target, joined(parts), classes)

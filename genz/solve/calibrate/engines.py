@@ -173,7 +173,7 @@ def told(rows: pd.DataFrame) -> list[str]:
         Runs in the own columns, and ``device``.
     """
     deployment = rows[list(DEPLOYMENT)].drop_duplicates()
-    routed = [registry.model(str(name)).routed for name in deployment["model"]]
+    routed = [registry.model(name).routed for name in deployment["model"]]
     silent = {
         "overhead_expert": not any(routed),
         "wait_expert": min(routed.count(True), routed.count(False)) < _SEVERAL,

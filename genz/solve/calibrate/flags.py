@@ -9,6 +9,7 @@ import pandas as pd
 
 from genz.core.errors import InputError
 from genz.core.typing import BoolArray, FloatArray, IntArray
+from genz.ops.linear import NARROW
 from genz.perf.efficiency import PRIOR
 from genz.solve.measured.kinds import EAGER
 
@@ -18,9 +19,9 @@ FASTER = "faster than the ideal bound"
 LAUNCH = "launch-bound: time stands still while work grows"
 EAGERLY = "launched one by one from the host"
 
-_LEVEL = 1.3  # times above the floor that still count as the floor
+_LEVEL = 2.0  # times above the floor that still count as the floor
 _SHARE = 0.15  # of the rows
-_GROWTH = 4.0  # of the work along the floor
+_GROWTH = 10.0  # of the work along the floor
 _SLOW = 4.0  # floor over the fixed time of a kernel of its class
 _OTHER_UNIT = (
     100.0  # median of measured over predicted time; milliseconds taken for seconds are a thousand
@@ -63,11 +64,18 @@ def flags(rows: pd.DataFrame, kernel: str, ideal: FloatArray) -> Any:
     Returns
     -------
     ndarray of str, shape (n_row,)
+
+    Notes
+    -----
+    Where products were launched from the host, so were narrow ones, for which it does more.
     """
     time = rows["time"].to_numpy(dtype=np.float64)
     fixed = PRIOR[kernel].overhead if kernel in PRIOR else np.inf
     text = np.full(len(time), "", dtype=object)
-    text[plateau(time, ideal, fixed)] = LAUNCH
+    launched = plateau(time, ideal, fixed)
+    if kernel == "gemm" and launched.any():
+        launched |= (rows[["n", "k"]].min(axis=1) < NARROW).to_numpy()
+    text[launched] = LAUNCH
     if "library" in rows:
         text[rows["library"].astype(str).str.endswith(EAGER).to_numpy()] = EAGERLY
     text[time < ideal] = FASTER

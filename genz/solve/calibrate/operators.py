@@ -15,7 +15,7 @@ from genz.db import registry
 from genz.perf.efficiency import kernel_of
 from genz.solve.accuracy import conformal_error
 from genz.solve.calibrate.fit import Folds, Parameter, fit, held_out_residuals, rounded
-from genz.solve.calibrate.flags import check_seconds, flags
+from genz.solve.calibrate.flags import LAUNCH, check_seconds, flags
 from genz.solve.measured.operators import SHAPES
 from genz.solve.measured.predict import ideal_time, predicted_time
 from genz.solve.measured.work import format_on, unit_of_format, variant_of
@@ -152,7 +152,9 @@ def fit_class(
     flag = checked(rows, platform, ideal, f"{kernel} {number_format}")
     own = rows[flag == ""].reset_index(drop=True)
     measured = own["time"].to_numpy(dtype=np.float64)
-    free = _parameters(start)
+    # rows timed with their launch do not tell the time of a kernel without it
+    hidden = "overhead" if np.any(flag == LAUNCH) else ""
+    free = [p for p in _parameters(start) if p.name != hidden]
 
     def at(values: Mapping[str, float]) -> Platform:
         return with_kernel(platform, kernel, number_format, start.replace(**values))

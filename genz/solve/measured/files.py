@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from genz.core.errors import GenzError, InputError
-from genz.solve.measured.operators import is_operator_table, operator_rows
-from genz.solve.measured.runs import is_run_table, json_runs, run_rows
+from genz.core.errors import GenzError, InputError, UnknownNameError
+from genz.db import registry
+from genz.solve.measured.benchmarks import is_result, json_runs, json_values
+from genz.solve.measured.operators import OWN, SHAPES, is_operator_table, operator_rows
+from genz.solve.measured.run_times import OPTIONS
+from genz.solve.measured.runs import RUN_COLUMNS, database_model, is_run_table, run_rows
 
 __all__ = [
     "DEVICES",
@@ -121,13 +123,15 @@ def _about(stem: str) -> tuple[str, str]:
     return (found.group(1), found.group(2) or "") if found else ("", "")
 
 
-def read_folder(folder: str | Path) -> Iterator[Table]:
+def read_folder(folder: str | Path, unread: list[str] | None = None) -> Iterator[Table]:
     """Yield the files of a folder whose layout is known, each read once.
 
     Parameters
     ----------
     folder : str or Path
         Folder with CSV files.
+    unread : list of str, optional
+        Takes a line for each of the other files.
 
     Yields
     ------
@@ -138,19 +142,27 @@ def read_folder(folder: str | Path) -> Iterator[Table]:
     InputError
         If it is no folder, or holds no file that is known.
     """
-    place = Path(folder)
+    place, found = Path(folder), False
     if not place.is_dir():
         msg = f"data must be a folder with tables, got {str(folder)!r}, which is none"
         raise InputError(msg)
-    found = False
     for path in sorted(place.glob("*.csv*")):
         table = read_table(path)
         if table is not None:
             found = True
             yield table
+        elif unread is not None:
+            unread.append(f"{path.name}: layout not known")
     if not found:
         msg = f"no file in {place} has a known layout"
         raise InputError(msg)
+
+
+#: Columns that may be stated for a file without them.
+_FIELDS = {
+    *RUN_COLUMNS, *OPTIONS, "n_request", "skew", "device", "engine", "format",
+    *(column for shape in SHAPES.values() for column in shape),
+}  # fmt: skip
 
 
 def read_measurements(source: Any, **fields: Any) -> pd.DataFrame:
@@ -159,9 +171,11 @@ def read_measurements(source: Any, **fields: Any) -> pd.DataFrame:
     Parameters
     ----------
     source : DataFrame, str, Path, mapping or sequence of these
-        Rows, a file (CSV, packed or not, or JSON of a benchmark), or what such a JSON file holds.
+        Rows, a file (CSV, packed or not, or JSON of a benchmark), a folder with such files, in which others are
+        passed over, or what such a JSON file holds.
     **fields
-        Columns that the source does not have, such as ``model``, ``tensor``, ``batch``.
+        What the source does not say, such as ``model``, ``tensor``, ``batch``; ``model`` also stands in for names that
+        the database does not know, as those that servers give models.
 
     Returns
     -------
@@ -171,27 +185,76 @@ def read_measurements(source: Any, **fields: Any) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If a file cannot be read, its layout is unknown, or a column is missing.
+        If a file cannot be read, its layout is unknown, or operators and runs are mixed.
     SchemaError
         If rows break the rules of their columns.
+    UnknownNameError
+        If one of ``fields`` is no column.
     """
+    for name in fields:
+        if name not in _FIELDS:
+            raise UnknownNameError("column", name, _FIELDS)
+    sources = source if isinstance(source, (list, tuple)) else [source]
+    parts = [part for s in sources for part in _parts(s, fields)]
+    if not parts:
+        msg = "measurements must hold at least one row, got none"
+        raise InputError(msg)
+    if len({"kernel" in part for part in parts}) > 1:
+        msg = "measurements must be timings of operators or whole runs, got both; calibrate on one after the other"
+        raise InputError(msg)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _parts(source: Any, fields: dict[str, Any]) -> list[pd.DataFrame]:
+    """Return the rows of each table or file of a source."""
     if isinstance(source, (list, tuple)):
-        parts = [read_measurements(s, **fields) for s in source]
-        if not parts:
-            msg = "measurements must hold at least one row, got none"
+        return [part for s in source for part in _parts(s, fields)]
+    if isinstance(source, (str, Path)) and Path(source).is_dir():
+        found = [f for f in sorted(Path(source).rglob("*")) if f.is_file() and _is_measured(f)]
+        if not found:
+            msg = f"no file in {source} is a table of measurements or the result of a benchmark"
             raise InputError(msg)
-        return pd.concat(parts, ignore_index=True)
+        return [part for file in found for part in _parts(file, fields)]
     place, frame = _opened(source)
-    missing = {k: v for k, v in fields.items() if v is not None and k not in frame}
-    frame = frame.assign(**missing)
+    frame = _stated(frame, {k: v for k, v in fields.items() if v is not None})
     columns = list(frame.columns)
     if not is_operator_table(columns) and ("kernel" not in columns or is_run_table(columns)):
-        return run_rows(frame, place)
+        return [run_rows(frame, place)]
     rows = operator_rows(frame, place)
+    device = _about(place.split(".csv")[0])[0]
+    if device and "device" not in rows and not set(columns) >= OWN:
+        rows["device"] = device
     if rows.empty:
         msg = "measurements must hold at least one row, got none"
         raise InputError(msg)
-    return rows
+    return [rows]
+
+
+def _stated(frame: pd.DataFrame, fields: dict[str, Any]) -> pd.DataFrame:
+    """Return a table with what it does not say."""
+    done = frame.copy()
+    for name, value in fields.items():
+        given = pd.Series([value] * len(done), done.index, dtype=object)
+        lacks = done[name].isna() if name in done else given.notna()
+        if name == "model" and name in done and not is_operator_table(list(frame.columns)):
+            names = done[name].map(database_model)
+            lacks |= ~names.isin(registry.list_models())
+        if lacks.all():
+            done[name] = given.infer_objects()
+        elif lacks.any():
+            done[name] = done[name].where(~lacks, given).infer_objects()
+    return done
+
+
+def _is_measured(path: Path) -> bool:
+    """Whether a file of a folder is a table or a result that is known; others may be anything."""
+    try:
+        if path.suffix == ".json":
+            return is_result(_json(path))
+        columns = list(_csv(path, rows=1).columns) if ".csv" in path.suffixes else []
+    except InputError:
+        return False
+    return is_run_table(columns) or is_operator_table(columns)
 
 
 def _opened(source: Any) -> tuple[str, pd.DataFrame]:
@@ -205,16 +268,18 @@ def _opened(source: Any) -> tuple[str, pd.DataFrame]:
     path = Path(source)
     if path.suffix != ".json":
         return path.name, _csv(path)
+    return path.name, json_runs(_json(path), path.name)
+
+
+def _json(path: Path) -> Any:
     try:
-        text = path.read_text(encoding="utf-8")
-        data = json.loads(text)
+        return json_values(path.read_text(encoding="utf-8"))
     except OSError as error:
         msg = f"cannot read {path}: {error.strerror or error}"
         raise InputError(msg) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no JSON, or no text
         msg = f"{path} is not JSON: {error}"
         raise InputError(msg) from None
-    return path.name, json_runs(data, path.name)
 
 
 def _csv(path: Path, rows: int | None = None) -> pd.DataFrame:

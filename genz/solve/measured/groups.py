@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from genz.core.unit import MIB
+from genz.solve.measured.operators import SHAPES
 
 __all__ = ["deployments", "sizes"]
 
@@ -45,7 +46,7 @@ def sizes(rows: pd.DataFrame, kernel: str) -> Any:
         Texts such as ``"m 512 to 4,095"``.
     """
     growing = [c for c in _GROWING.get(kernel, ("size",)) if c in rows]
-    exact = [c for c in _EXACT if c in rows]
+    exact = [c for c in _EXACT if c in rows and c in SHAPES.get(kernel, _EXACT)]
     codes = {c: _power(rows[c]) for c in growing} | {c: rows[c].fillna(1.0) for c in exact}
 
     def text(name: str, value: float) -> str:

@@ -22,10 +22,13 @@ from genz.solve.measured.profiles import (
     step_profile,
 )
 
-__all__ = ["COLLECTIVES", "OPTIONAL", "SHAPES", "is_operator_table", "operator_rows"]
+__all__ = ["COLLECTIVES", "OPTIONAL", "OWN", "SHAPES", "is_operator_table", "operator_rows"]
 
 _MICRO = 1e-6
 COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send")
+
+#: Columns that tell a table in the own columns.
+OWN = {"kernel", "time"}
 
 #: Kernel class -> columns that describe a shape; those of ``OPTIONAL`` may be absent.
 SHAPES: dict[str, tuple[str, ...]] = {
@@ -92,7 +95,7 @@ def operator_rows(frame: pd.DataFrame, place: object = "measurements") -> pd.Dat
         If the layout is not recognised.
     """
     columns = set(frame.columns)
-    if {"kernel", "time"} <= columns:
+    if columns >= OWN:
         return _checked(frame, place)
     for needed, convert in _LAYOUTS:
         if set(needed) <= columns:
@@ -106,7 +109,7 @@ def operator_rows(frame: pd.DataFrame, place: object = "measurements") -> pd.Dat
 def is_operator_table(columns: Sequence[str]) -> bool:
     """Whether the columns are those of operator timings."""
     known = set(columns)
-    return {"kernel", "time"} <= known or any(set(needed) <= known for needed, _ in _LAYOUTS)
+    return known >= OWN or any(set(needed) <= known for needed, _ in _LAYOUTS)
 
 
 def _finished(rows: pd.DataFrame) -> pd.DataFrame:
@@ -137,20 +140,23 @@ def _checked(frame: pd.DataFrame, place: object) -> pd.DataFrame:
         faults += [f for c in numeric for f in _bad(rows, own, c)]
     if faults:
         raise SchemaError(place, list(dict.fromkeys(faults)))
-    return rows
+    numbers = {c for kernel in SHAPES for c in ("time", *SHAPES[kernel])} - {"cache_format"}
+    return rows.assign(
+        **{c: pd.to_numeric(rows[c], errors="coerce") for c in numbers & set(rows.columns)}
+    )
 
 
 def _bad(rows: pd.DataFrame, own: pd.Series, column: str) -> list[str]:
-    """Faults of the numbers in a column: missing where needed, or not above zero."""
+    """Faults of the numbers in a column: missing where needed, or too small: no message goes to one rank alone."""
     value = pd.to_numeric(rows[column], errors="coerce")
-    free = column in OPTIONAL
-    wrong = own & (~np.isfinite(value) | (value < 0.0 if free else value <= 0.0))
+    free, least = column in OPTIONAL, 1.0 if column == "n_rank" else 0.0
+    wrong = own & (~np.isfinite(value) | (value < 0.0 if free else value <= least))
     if free:
         wrong &= rows[column].notna()
     if not wrong.any():
         return []
     row = int(np.flatnonzero(wrong)[0])
-    rule = ">= 0" if free else "> 0"
+    rule = ">= 0" if free else f"> {least:g}"
     return [f"{column} must be {rule}, got {rows[column].tolist()[row]!r:.40} in row {row}"]
 
 

@@ -20,7 +20,7 @@ from genz.spec.hardware import Platform
 from genz.spec.model import Model
 from genz.spec.precision import Precision
 
-__all__ = ["ENGINES", "RunTimes", "run_times"]
+__all__ = ["ENGINES", "OPTIONS", "RunTimes", "run_times"]
 
 #: Software as tables name it -> engine of the database.
 ENGINES = {"vllm": "vllm_0_19", "sglang": "sglang", "trtllm": "tensorrt_llm"}
@@ -99,7 +99,9 @@ def run_times(
         except GenzError as reason:
             if strict:
                 raise
-            skipped.append(f"{case['model']} on {platform.name}: {reason}")
+            skipped.append(
+                f"{getattr(case['model'], 'name', case['model'])} on {platform.name}: {reason}"
+            )
             continue
         for name, value in times.items():
             out[name][at] = value
@@ -107,7 +109,7 @@ def run_times(
 
 
 def _kind(case: dict[str, Any]) -> str:
-    routed = registry.model(str(case["model"])).routed
+    routed = registry.model(case["model"]).routed
     return ("experts" if routed else "dense") + _LOADS[str(case["load"])]
 
 
@@ -141,7 +143,7 @@ def _with_options(engine: Engine, rows: pd.DataFrame) -> Engine:
 def _times(
     case: dict[str, Any], rows: pd.DataFrame, platform: Platform, engine: Engine
 ) -> dict[str, FloatArray]:
-    model = registry.model(str(case["model"]))
+    model = registry.model(case["model"])
     degrees = {n: int(case[n]) for n in ("tensor", "pipeline", "data", "expert")}
     options: dict[str, Any] = {
         "parallel": Parallel(**degrees),

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from genz.core.errors import InputError, SchemaError
+from genz.core.errors import SchemaError
 from genz.db import registry
 from genz.solve.measured.sample import MODELS, sample_rows
+from genz.spec.model import Model
 
-__all__ = ["RUN_COLUMNS", "is_run_table", "json_runs", "run_rows"]
+__all__ = ["RUN_COLUMNS", "database_model", "is_run_table", "run_rows"]
 
 #: Column -> what stands in for it; None: it must be there.
 RUN_COLUMNS: dict[str, Any] = {
@@ -95,12 +96,15 @@ def _checked(rows: pd.DataFrame, place: object) -> pd.DataFrame:
     faults = []
     for name in (*_COUNTS, "prompt", "output", *_TIMES):
         value = pd.to_numeric(rows[name], errors="coerce")
-        wrong = ~(value > 0.0) | ~np.isfinite(value)
+        whole = name in _COUNTS
+        wrong = ~(value > 0.0) | ~np.isfinite(value) | (whole & (value % 1.0 != 0.0))
         if name in _TIMES:
             wrong &= rows[name].notna()
         if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            faults.append(f"{name} must be > 0, got {rows[name].tolist()[row]!r:.40} in row {row}")
+            row, rule = int(np.flatnonzero(wrong)[0]), "a whole number > 0" if whole else "> 0"
+            got = rows[name].tolist()[row]
+            faults.append(f"{name} must be {rule}, got {got!r:.40} in row {row}")
+        rows[name] = value
     empty = rows[list(_TIMES)].isna().all(axis=1)
     if empty.any():
         faults.append(f"no time in row {int(np.flatnonzero(empty)[0])}")
@@ -109,12 +113,20 @@ def _checked(rows: pd.DataFrame, place: object) -> pd.DataFrame:
         faults.append(f"load must be one of static, closed, got {min(loads)!r:.40}")
     if faults:
         raise SchemaError(place, faults)
-    rows["model"] = [_model(name) for name in rows["model"]]
+    rows["model"] = [database_model(name) for name in rows["model"]]
     return rows
 
 
-def _model(name: Any) -> str:
-    """Name of the database, where the table's own is known."""
+def database_model(name: Any) -> Any:
+    """Return the name in the database of a model, where the table's own is known; a record as it is.
+
+    Parameters
+    ----------
+    name : str or Model
+        As the table has it.
+    """
+    if isinstance(name, Model):
+        return name
     text = str(name)
     short = {known.rsplit("/", 1)[-1]: own for known, own in MODELS.items()}
     if text.rsplit("/", 1)[-1] in short:
@@ -162,7 +174,7 @@ def _requests(frame: pd.DataFrame) -> pd.DataFrame:
     first, last = frame["first_token_s"], frame["last_token_s"]
     return pd.DataFrame(
         {
-            "model": [_model(name) for name in frame["model"]],
+            "model": [database_model(name) for name in frame["model"]],
             "device": frame["device"],
             "engine": "vllm_0_19",
             "batch": 1,
@@ -183,105 +195,3 @@ def _requests(frame: pd.DataFrame) -> pd.DataFrame:
             "latency": last - frame["queued_s"],
         }
     )
-
-
-# --- results of benchmarks ------------------------------------------------------------------------
-
-
-def json_runs(data: Any, place: object) -> pd.DataFrame:
-    """Return the run, or list of runs, that a benchmark wrote as JSON.
-
-    Parameters
-    ----------
-    data : mapping or list of mappings
-        Result of ``vllm bench serve``, ``vllm bench latency``, ``aiperf`` or ``genai-perf``.
-    place : object
-        What messages call it.
-
-    Returns
-    -------
-    DataFrame
-        Own columns, as far as the result holds them.
-
-    Raises
-    ------
-    InputError
-        If it is none of these.
-    """
-    entries = data if isinstance(data, list) else [data]
-    if not entries or not all(isinstance(e, Mapping) for e in entries):
-        msg = f"{place} must hold the result of a benchmark, got {data!r:.60}"
-        raise InputError(msg)
-    return pd.DataFrame([_one(entry, place) for entry in entries])
-
-
-def _one(data: Mapping[str, Any], place: object) -> dict[str, Any]:
-    if "mean_ttft_ms" in data or "mean_tpot_ms" in data:
-        return _kept(_vllm_serve(data))
-    if "avg_latency" in data:
-        return {"latency": data["avg_latency"], "load": "static"}
-    records = data["records"] if isinstance(data.get("records"), Mapping) else data
-    if any(name in records for name in ("time_to_first_token", "ttft", "inter_token_latency")):
-        return _kept(_perf(data, records))
-    msg = (
-        f"{place} is not the result of vllm bench serve, vllm bench latency, aiperf or genai-perf: "
-        f"keys {', '.join(map(str, list(data)[:8]))}"
-    )
-    raise InputError(msg)
-
-
-def _kept(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if value is not None}
-
-
-def _vllm_serve(data: Mapping[str, Any]) -> dict[str, Any]:
-    done = data.get("completed") or data.get("num_prompts")
-    return {
-        "model": data.get("model_id"),
-        "batch": data.get("max_concurrency"),
-        "prompt": _over(data.get("total_input_tokens"), done),
-        "output": _over(data.get("total_output_tokens"), done),
-        "ttft": _over(data.get("mean_ttft_ms"), 1e3),
-        "tpot": _over(data.get("mean_tpot_ms"), 1e3),
-        "n_request": done,
-        "load": "closed",
-    }
-
-
-def _over(value: Any, divisor: Any) -> float | None:
-    return float(value) / float(divisor) if value and divisor else None
-
-
-def _perf(data: Mapping[str, Any], records: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics are tables with a unit and an average; the load is somewhere in the configuration."""
-    setup = data.get("input_config")
-    named = next(_found(setup, "model_names"), None) or next(_found(setup, "model"), None)
-    return {
-        "model": named[0] if isinstance(named, list) and named else named,
-        "batch": next((v for v in _found(setup, "concurrency") if isinstance(v, int)), None),
-        "prompt": _metric(records, "input_sequence_length", "isl"),
-        "output": _metric(records, "output_sequence_length", "osl"),
-        "ttft": _metric(records, "time_to_first_token", "ttft"),
-        "tpot": _metric(records, "inter_token_latency", "inter_token_latency_avg"),
-        "load": "closed",
-    }
-
-
-_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
-
-
-def _metric(records: Mapping[str, Any], *names: str) -> float | None:
-    for name in names:
-        metric = records.get(name)
-        if isinstance(metric, Mapping) and metric.get("avg") is not None:
-            return float(metric["avg"]) * _UNITS.get(str(metric.get("unit", "")), 1.0)
-    return None
-
-
-def _found(value: Any, key: str) -> Iterator[Any]:
-    """Yield what a key holds, anywhere in nested tables."""
-    if isinstance(value, Mapping):
-        if value.get(key) is not None:
-            yield value[key]
-        for inner in value.values():
-            yield from _found(inner, key)
