@@ -3,15 +3,21 @@
 import itertools
 import json
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from scipy.optimize import brentq
 
 import genz
+from genz.api import default_engine
 from genz.core.errors import InfeasibleError, InputError
 from genz.serve.disaggregation import moved_bytes
-from genz.solve.disaggregate.pools import largest
+from genz.solve.candidates import Candidates
+from genz.solve.disaggregate import Link, levels_of
+from genz.solve.disaggregate.pools import DecodePool, PrefillPool
+from genz.solve.disaggregate.within import Question, largest
+from genz.spec.precision import Precision
 
 PROMPT, OUTPUT = 9000, 200
 LONG = genz.Workload.of(PROMPT, OUTPUT)
@@ -331,10 +337,74 @@ def test_names_of_the_database_and_its_limits():
     assert genz.disaggregate("llama3_70b", workload, prefill_platform="h100_sxm_8").plan.ttft <= 1.0
 
 
-def test_largest_is_a_bisection():
-    high = np.array([10.0, 10.0, 10.0])
-    found = largest(lambda x: x <= np.array([3.0, 20.0, 0.0]), high)
-    assert found == pytest.approx([3.0, 10.0, 0.0], rel=1e-6)
+@dataclass(frozen=True)
+class Roots:
+    """Cases whose limit is reached at a number, by a line or by a jump."""
+
+    root: np.ndarray
+    jumps: np.ndarray
+
+    def some(self, shape, index):
+        return Roots(self.root.reshape(-1)[index], self.jumps.reshape(-1)[index])
+
+    def excess(self, x):
+        return np.where(self.jumps, np.where(x <= self.root, -0.5, 0.5), x / self.root - 1.0)
+
+
+def test_the_largest_load_is_where_a_limit_is_reached():
+    root = np.array([3.0, 20.0, 1e-12, 2e-5, 9.999999, 7.0])
+    found = largest(Roots.excess, Roots(root, np.arange(6) > 4), np.full(6, 10.0))
+    assert found == pytest.approx([3.0, 10.0, 0.0, 2e-5, 9.999999, 7.0], rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"latency": 9.0},
+        {"ttft": 0.4, "tpot": 0.03},
+        {"ttft": 1.0, "latency": 8.0, "tpot_percentile": "mean", "latency_percentile": 0.99},
+    ],
+)
+def test_loads_within_limits_are_those_of_a_bisection(limits):
+    """Every case alone, halved 60 times, by the times themselves."""
+    goal = genz.Objective(rate=10.0, **limits)
+    model, engine, platforms = (
+        genz.model("llama3_8b"),
+        default_engine(),
+        [genz.platform("h100_sxm_8")],
+    )
+    cases = Candidates.of(model, CHAT, platforms, Precision(), None, {"engine": engine})
+    question = Question(goal, Link(50e9), levels_of(goal))
+    prefill = PrefillPool(cases, question)
+    decode = DecodePool(cases, question, prefill.moved)
+    ceiling = np.array([2.0, 0.6])[:, None, None]
+    passing = prefill.passing(ceiling)
+    at = prefill.arrivals(ceiling)
+    high = np.broadcast_to(prefill.replica.most * (1 - 1e-3), at.shape)
+    sent = lambda a: prefill.replica.rate(a) * prefill.link_time <= 0.9  # noqa: E731
+    own = halved(lambda a: (passing.use(a) <= 1.0) & sent(a) & prefill.replica.fits, high)
+    np.testing.assert_allclose(at, own, rtol=1e-7)
+    gap, left = np.array([[0.0], [0.01]]), np.array([[0.025], [0.02]])
+    decoding = decode.decoding(gap, left)
+
+    def within(batch):
+        load = decode.replica.load(batch)
+        held = (load.inside <= decode.replica.room) & (load.rate * decode.link_time <= 0.9)
+        return (decoding.use(load) <= 1.0) & held
+
+    batch = decode.batches(gap, left)
+    high = np.broadcast_to(np.maximum(decode.replica.room, 1e-6), batch.shape)
+    np.testing.assert_allclose(batch, halved(within, high), rtol=1e-7)
+
+
+def halved(within, high):
+    low, top = 1e-6 * high, high
+    some, every = within(low), within(high)
+    for _ in range(60):
+        middle = np.sqrt(low * top)
+        ok = within(middle)
+        low, top = np.where(ok, middle, low), np.where(ok, top, middle)
+    return np.where(every, high, np.where(some, low, 0.0))
 
 
 @pytest.mark.parametrize(

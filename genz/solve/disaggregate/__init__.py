@@ -15,7 +15,7 @@ from genz.solve.candidates import Candidates
 from genz.solve.disaggregate.answer import DisaggregatedPlan, Disaggregation, Pool
 from genz.solve.disaggregate.link import Link
 from genz.solve.disaggregate.operate import operated
-from genz.solve.disaggregate.pools import DecodePool, PrefillPool, Question
+from genz.solve.disaggregate.pools import DecodePool, PrefillPool
 from genz.solve.disaggregate.programme import (
     RANKS,
     can_hold,
@@ -26,6 +26,7 @@ from genz.solve.disaggregate.programme import (
 )
 from genz.solve.disaggregate.rules import PHASES, Keeping, Limits, Rules, parted
 from genz.solve.disaggregate.sets import Sets
+from genz.solve.disaggregate.within import Question
 from genz.solve.disaggregate.worker import Split, Worker
 from genz.solve.programme import smallest_conflict
 from genz.spec.deployment import Objective, Parallel, Workload
