@@ -133,6 +133,15 @@ class TestSize:
         assert plan["precision"] == "fp8/fp8/bf16"
         assert plan["log_error"] == 0.0
 
+    def test_a_typed_pipeline_has_every_stage_at_work(self):
+        """As the search has it: one part of the batch for each stage. An estimate takes the parts that are typed."""
+        result = genz(*SIZE, "--platform", "h100_sxm_8", "--tp", 2, "--pp", 4, "--json")
+        plan = json.loads(result.stdout)["plans"][0]
+        assert (plan["parallel"]["pipeline"], plan["parallel"]["micro_batch"]) == (4, 4)
+        one = ["estimate", "llama3_70b", "--platform", "h100_sxm_8", *TRAFFIC, "--tp", 2, "--pp", 4]
+        assert "TP2 PP4 MB1," in genz(*one).stdout
+        assert "TP2 PP4," in genz(*one, "--micro-batch", 4, "--batch", 4).stdout
+
     def test_limits_of_a_workload_hold_unless_typed(self):
         command = [
             "size",

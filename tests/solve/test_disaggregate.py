@@ -16,6 +16,7 @@ from genz.serve.disaggregation import moved_bytes
 from genz.solve.candidates import Candidates
 from genz.solve.disaggregate import Link, levels_of
 from genz.solve.disaggregate.pools import DecodePool, PrefillPool
+from genz.solve.disaggregate.sets import Sets
 from genz.solve.disaggregate.within import Question, largest
 from genz.spec.precision import Precision
 
@@ -505,3 +506,20 @@ def test_one_sizing_takes_small_and_large_devices():
 def test_what_is_no_single_question_is_refused(changes, text):
     with pytest.raises(InputError, match=text):
         solved(**changes)
+
+
+def test_workers_that_differ_in_the_parts_of_a_batch_alone_have_their_own_names_and_places():
+    """Ranked by power, one that overlaps less may be kept beside one that carries more."""
+    layouts = [genz.Parallel(pipeline=4, micro_batch=m) for m in (1, 4)]
+    model, engine = genz.model(MODEL), default_engine()
+    cases = Candidates.of(
+        model, CHAT, [genz.platform("h100_sxm_8")], Precision(), layouts, {"engine": engine}
+    )
+    goal = genz.Objective(rate=1.0, ttft=5.0, tpot=0.2, rank="energy")
+    prefill = PrefillPool(cases, Question(goal, Link(50e9), levels_of(goal), watts=True))
+    decode = DecodePool(cases, prefill.question, prefill.moved)
+    found = Sets.of(prefill, decode, goal)
+    for workers, places in zip(found.sets, found.places, strict=True):
+        assert len(places) == len(workers)
+        for w in workers:
+            assert layouts[places[w.phase, w.name].case] == w.parallel

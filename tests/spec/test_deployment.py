@@ -1,5 +1,7 @@
 """Layouts, workloads, objectives."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -35,12 +37,26 @@ def test_degrees_broadcast():
     [
         ({}, "TP1"),
         ({"tensor": 8}, "TP8"),
-        ({"tensor": 4, "pipeline": 2}, "TP4 PP2"),
+        ({"tensor": 4, "pipeline": 2, "micro_batch": 2}, "TP4 PP2"),
+        ({"tensor": 4, "pipeline": 2}, "TP4 PP2 MB1"),
+        ({"pipeline": 2, "micro_batch": 8}, "PP2 MB8"),
+        ({"micro_batch": 4}, "MB4"),
         ({"tensor": 2, "data": 4, "expert": 8, "sequence": 2}, "TP2 DP4 EP8 SP2"),
     ],
 )
 def test_label(fields, label):
     assert Parallel(**fields).label == label
+
+
+def test_layouts_that_differ_have_labels_that_differ():
+    degrees = itertools.product((1, 2), (1, 2), (1, 2), (1, 2), (1, 2), (1, 2, 4))
+    names = ("tensor", "pipeline", "data", "sequence", "expert", "micro_batch")
+    layouts = [
+        Parallel(**dict(zip(names, d, strict=True)))
+        for d in degrees
+        if (d[0] * d[2] * d[3]) % d[4] == 0
+    ]
+    assert len({p.label for p in layouts}) == len(layouts)
 
 
 @pytest.mark.parametrize(
