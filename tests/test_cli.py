@@ -348,6 +348,44 @@ class TestRequirements:
             "flop_rate", "bandwidth", "capacity", "link_bandwidth", "link_latency"
         }  # fmt: skip
 
+    def test_a_rate_and_what_limits_are_on_are_heard(self):
+        head = [
+            "requirements",
+            "llama3_8b",
+            *TRAFFIC,
+            "--tpot",
+            "20ms",
+            "--json",
+            "--platform",
+            "h100_sxm_1",
+        ]
+        least = [
+            json.loads(genz(*head, *more).stdout)["bandwidth"]
+            for more in (
+                [],
+                ["--rate", 4, "--percentile", "mean"],
+                ["--rate", 4, "--percentile", "p99"],
+            )
+        ]
+        assert least == sorted(set(least))
+        alone = genz("requirements", "llama3_8b", *TRAFFIC, "--rate", 4)
+        assert alone.exit_code == 0
+        assert "4 requests/s of 2,000 tokens in, 300 out at one replica; no limits;" in " ".join(
+            alone.stdout.split()
+        )
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["--rate", 4, "--batch", 3], "--batch is for requests that start together, got 3 with a rate"),
+            (["--tpot", "9ms", "--percentile", "p99"], "--percentile is not for requests that start together"),
+        ],
+    )  # fmt: skip
+    def test_what_would_be_passed_over_is_refused(self, words, message):
+        result = genz("requirements", "llama3_8b", *TRAFFIC, *words)
+        assert result.exit_code == 2
+        assert message in result.stderr
+
     def test_what_no_number_meets(self):
         result = genz(*NEED, "--platform", "h100_sxm_8", "--ttft", "1us")
         assert result.exit_code == 1

@@ -414,7 +414,7 @@ def halved(within, high):
         ({"objective": None}, "objective must be an Objective, workload names none"),
         ({"objective": LIMITS.replace(rank="throughput")}, "rank must be one of cost, accelerators, energy, got 'throughput'"),
         ({"objective": LIMITS.replace(percentile=0.2)}, r"percentile of ttft must be in \[0.5, 1\), got 0.2"),
-        ({"objective": LIMITS.replace(attainment=0.9)}, "disaggregated plans take no attainment"),
+        ({"objective": LIMITS.replace(attainment=0.9, percentile=None)}, "disaggregated plans take no attainment"),
         ({"objective": LIMITS.replace(rate=[1.0, 2.0])}, "disaggregated plans take no periods of the rate"),
         ({"prefill": []}, "platforms must name at least one for each phase, got none"),
         ({"prefill": "genz_groq_8", "link": 1e9}, "a price of every platform is needed, genz_groq_8 has none"),
@@ -494,8 +494,9 @@ def test_one_sizing_takes_small_and_large_devices():
         ),
         (
             {"available": {"b200_8": 1}},
-            "available must name platforms of the question, got 'b200_8'",
+            "available must name platforms of the question \\(h100_sxm_8\\), got 'b200_8'",
         ),
+        ({"moved": 1e9}, "moved follows from model and prompt, got 1e.09 as a keyword"),
         ({"available": 8}, "available must be a mapping of platforms to accelerators, got 8"),
         (
             {"prefill_parallel": 8},

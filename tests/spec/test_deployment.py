@@ -192,8 +192,9 @@ class TestLevels:
     def test_general_own_and_attainment(self):
         goal = Objective(percentile=0.9, ttft_percentile=0.99, tpot_percentile="mean")
         assert [goal.level(n) for n in ("ttft", "tpot", "latency")] == [0.99, "mean", 0.9]
-        goal = goal.replace(attainment=0.95)
+        goal = Objective(attainment=0.95)
         assert [goal.level(n) for n in ("ttft", "tpot", "latency")] == [0.95] * 3
+        assert Objective(ttft_percentile=0.5).level("tpot") == 0.9
 
     @pytest.mark.parametrize(
         ("fields", "message"),
@@ -204,6 +205,18 @@ class TestLevels:
             ({"attainment": "mean"}, "attainment must be a number in (0, 1), got 'mean'"),
             ({"attainment": 1.0}, "attainment must be a number in (0, 1), got 1.0"),
             ({"budget": 0.0}, "budget must be > 0, got 0"),
+            (
+                {"attainment": 0.9, "percentile": 0.9},
+                "attainment takes the place of percentiles, got percentile 0.9 beside it",
+            ),
+            (
+                {"attainment": 0.9, "tpot_percentile": "mean"},
+                "attainment takes the place of percentiles, got tpot_percentile 'mean' beside it",
+            ),
+            (
+                {"duration": 5.0, "rate": 1.0},
+                "duration needs rates of several periods, got 5 with one rate",
+            ),
             (
                 {"duration": 5.0, "rate": [1, 2]},
                 "duration must have one length for each rate, got shapes () and (2,)",

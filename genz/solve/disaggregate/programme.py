@@ -79,6 +79,11 @@ def split_workers(
         msg = f"rate must be one number, got shape {np.shape(rate)}"
         raise InputError(msg)
     _check_workers(found, rank, rules)
+    rules.check_places({w.platform for w in found}, "the workers")
+    if (rules.fabric is None) is not (rules.moved == 0.0):
+        given, missing = ("moved", "fabric") if rules.fabric is None else ("fabric", "moved")
+        msg = f"{given} needs {missing}, got {getattr(rules, given):g} alone"
+        raise InputError(msg)
     plan = least([found], rate, rank, rules, limits)
     if plan.certificate.status == "infeasible":
 
