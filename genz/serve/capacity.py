@@ -117,7 +117,8 @@ def capacity(
             msg = f"{name} must be a {kind.__name__}, got {value!r:.80}"
             raise InputError(msg)
     check_means(
-        objective, "the capacity of a replica, which knows limits on mean times alone: genz.size"
+        objective,
+        "the capacity of a replica, which knows limits on mean times alone: genz.size takes it",
     )
     limit = {n: np.asarray(getattr(objective, n), dtype=np.float64) for n in LIMITS[:3]}
     cases = _Cases(OpenLoop.of(at, workload, limit).looked(), limit, tpot_from)

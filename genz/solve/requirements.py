@@ -321,10 +321,13 @@ class _Problem:
             return {n: getattr(done, n) / getattr(self.objective, n) for n in _LIMITS}
 
     def _under_load(self, platform: Platform) -> dict[str, FloatArray]:
-        """Return what is used up of each limit, and of the rate: nothing, or without a stationary state all and more."""
+        """Return what is used up of each limit; of memory and rate nothing, or all and more where one is beyond reach."""
         rate = self.objective.check_rate()
         load = served(self.model, platform, self.workload, rate=rate, **self.options)
-        own = {"rate": np.where(load.stable, 0.0, np.inf)}
+        own = {
+            "memory": np.where(load.max_batch >= 1.0, 0.0, np.inf),
+            "rate": np.where(load.stable, 0.0, np.inf),
+        }
         return own | Criterion(self.objective).ratios(load)
 
     def least(self, name: str, fixed: Mapping[str, Num] | None = None) -> FloatArray:
@@ -361,8 +364,7 @@ class _Problem:
         )
         beside = np.clip(np.where(np.isfinite(value), value * worse, best), *ends)
         ratios = self.ratios({name: beside})
-        names = np.array(["memory" if name == "capacity" and n == "rate" else n for n in ratios])
-        which = names[np.argmax(np.stack(list(ratios.values())), axis=0)]
+        which = np.array(list(ratios))[np.argmax(np.stack(list(ratios.values())), axis=0)]
         alone = linked & (np.asarray(self.options["parallel"].size) <= 1)
         return np.where((value == worst) | alone, "none", which)[()]
 

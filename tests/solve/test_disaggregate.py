@@ -10,7 +10,6 @@ import pytest
 from scipy.optimize import brentq
 
 import genz
-from genz.api import default_engine
 from genz.core.errors import InfeasibleError, InputError
 from genz.serve.disaggregation import moved_bytes
 from genz.solve.candidates import Candidates
@@ -371,7 +370,7 @@ def test_loads_within_limits_are_those_of_a_bisection(limits):
     goal = genz.Objective(rate=10.0, **limits)
     model, engine, platforms = (
         genz.model("llama3_8b"),
-        default_engine(),
+        genz.engine("ideal"),
         [genz.platform("h100_sxm_8")],
     )
     cases = Candidates.of(model, CHAT, platforms, Precision(), None, {"engine": engine})
@@ -382,8 +381,16 @@ def test_loads_within_limits_are_those_of_a_bisection(limits):
     passing = prefill.passing(ceiling)
     at = prefill.arrivals(ceiling)
     high = np.broadcast_to(prefill.replica.most * (1 - 1e-3), at.shape)
-    sent = lambda a: prefill.replica.rate(a) * prefill.link_time <= 0.9  # noqa: E731
-    own = halved(lambda a: (passing.use(a) <= 1.0) & sent(a) & prefill.replica.fits, high)
+
+    def on_time(used):
+        names = {"ttft", "tpot", "latency"} & set(used)
+        return np.all([used[n] <= 1.0 for n in names], axis=0)
+
+    def passes(a):
+        sent = prefill.replica.rate(a) * prefill.link_time <= 0.9
+        return on_time(passing.used(a)) & sent & prefill.replica.fits
+
+    own = halved(passes, high)
     np.testing.assert_allclose(at, own, rtol=1e-7)
     gap, left = np.array([[0.0], [0.01]]), np.array([[0.025], [0.02]])
     decoding = decode.decoding(gap, left)
@@ -391,9 +398,9 @@ def test_loads_within_limits_are_those_of_a_bisection(limits):
     def within(batch):
         load = decode.replica.load(batch)
         held = (load.inside <= decode.replica.room) & (load.rate * decode.link_time <= 0.9)
-        return (decoding.use(load) <= 1.0) & held
+        return on_time(decoding.used(load)) & held
 
-    batch = decode.batches(gap, left)
+    batch = decode.batches(decoding)
     high = np.broadcast_to(np.maximum(decode.replica.room, 1e-6), batch.shape)
     np.testing.assert_allclose(batch, halved(within, high), rtol=1e-7)
 
@@ -512,7 +519,7 @@ def test_what_is_no_single_question_is_refused(changes, text):
 def test_workers_that_differ_in_the_parts_of_a_batch_alone_have_their_own_names_and_places():
     """Ranked by power, one that overlaps less may be kept beside one that carries more."""
     layouts = [genz.Parallel(pipeline=4, micro_batch=m) for m in (1, 4)]
-    model, engine = genz.model(MODEL), default_engine()
+    model, engine = genz.model(MODEL), genz.engine("ideal")
     cases = Candidates.of(
         model, CHAT, [genz.platform("h100_sxm_8")], Precision(), layouts, {"engine": engine}
     )
@@ -524,3 +531,16 @@ def test_workers_that_differ_in_the_parts_of_a_batch_alone_have_their_own_names_
         assert len(places) == len(workers)
         for w in workers:
             assert layouts[places[w.phase, w.name].case] == w.parallel
+
+
+def test_a_limit_on_the_latency_is_what_limits_where_there_is_no_other():
+    found = solved(genz.Objective(rate=10.0, latency=15.0))
+    assert {pool.limit for pool in found.plan.pools} <= {"latency", "memory", "link"}
+    assert "latency limits a prefill worker" in found.explain()
+    both = solved(genz.Objective(rate=10.0, ttft=0.3, latency=60.0))
+    assert "ttft" in {pool.limit for pool in both.plan.pools}
+
+
+def test_what_is_spare_of_nearly_all_is_a_hundred_percent():
+    found = solved(LIMITS.replace(rate=1e-6), model="llama3_8b")
+    assert "100 % of prefill is spare and 100 % of decode is spare" in found.explain()

@@ -183,6 +183,34 @@ def test_under_a_rate_limits_hold_as_they_say(loaded, name):
     assert loaded.binding[name] in ("ttft", "tpot", "memory")
 
 
+@pytest.mark.parametrize("name", ["ttft", "tpot", "latency"])
+def test_each_time_has_a_level_of_its_own(name):
+    limit = {"ttft": 0.5, "tpot": 0.015, "latency": 6.0}[name]
+    goal = genz.Objective(rate=4.0, **{name: limit, f"{name}_percentile": 0.95})
+    need = genz.requirements("llama3_8b", LOAD, goal, platform="h100_sxm_1")
+    moved = with_number("bandwidth", float(need.bandwidth)).replace(accelerators_per_node=1)
+    load = genz.served("llama3_8b", moved, LOAD, rate=4.0, engine="ideal")
+    assert load.percentile(name, 0.95) == pytest.approx(limit, rel=1e-6)
+    assert need.binding["bandwidth"] == name
+
+
+def test_what_no_number_mends_says_what_breaks():
+    """Weights of 140 GB on 24 GB; a rate beyond the peak of the device; a time below that of one request."""
+    small = genz.requirements(
+        "llama3_70b", LOAD, genz.Objective(rate=2.0, ttft=1.0), platform="l4_1"
+    )
+    assert np.isinf(small.bandwidth)
+    assert small.binding["bandwidth"] == "memory"
+    busy = genz.requirements(
+        "llama3_8b", LOAD, genz.Objective(rate=1e5, ttft=1.0), platform="h100_sxm_1"
+    )
+    assert np.isinf(busy.capacity)
+    assert busy.binding["capacity"] == "rate"
+    late = genz.requirements("llama3_8b", LOAD, genz.Objective(rate=1.0, ttft=1e-6))
+    assert np.isinf(late.flop_rate)
+    assert late.binding["flop_rate"] == "ttft"
+
+
 def test_a_sizing_needs_one_replica_of_what_is_required_and_more_of_less(loaded):
     """Two questions, one answer: the platform that just meets a rate is the one that one replica of serves it."""
     count = []

@@ -14,15 +14,13 @@ from genz.serve.disaggregation import moved_bytes
 from genz.serve.prefill_replica import PrefillReplica, prefill_replica
 from genz.serve.stationary import BUDGET
 from genz.solve.candidates import Candidates
-from genz.solve.disaggregate.within import Decoding, Passing, Question, largest
+from genz.solve.disaggregate.within import Decoding, Passing, Question, largest, reached
 from genz.spec.deployment import Lengths, Parallel
 
 __all__ = ["DecodePool", "PrefillPool", "sizes"]
 
 #: Most prompts that pass together.
 _MOST_TOGETHER = 64
-#: Share of a limit from which on it counts as reached. [1]
-_FULL = 0.99
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,9 +128,8 @@ class PrefillPool:
 
     def limit(self, ceiling: FloatArray, arrivals: FloatArray) -> Any:
         """Return what forbids a larger rate, shape (n_ceiling, n_together, n_case)."""
-        passing = self.passing(ceiling)
-        late, most = passing.use(arrivals) > _FULL, passing.sent(arrivals) > _FULL
-        return np.where(most, "link", np.where(late, "ttft", "saturation"))
+        why = reached(self.passing(ceiling).used(arrivals))
+        return np.where(why == "", "saturation", why)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,27 +176,19 @@ class DecodePool:
         """Return the replicas under their limits, caches a gap behind the first token, a part of the latency left [s]."""
         return Decoding(self.replica, self.question, self.link_time, gap, left)
 
-    def batches(self, gap: FloatArray, left: FloatArray) -> FloatArray:
-        """Return the mean batch at which a limit is reached, shape (n_class, n_case); 0 where none is within it.
-
-        Parameters
-        ----------
-        gap : ndarray, shape (n_class, 1)
-            Time between the first token and the arrival of the cache. [s]
-        left : ndarray, shape (n_class, 1)
-            Part of the limit on latency that is left to each further token. [s]
-        """
+    def batches(self, decoding: Decoding) -> FloatArray:
+        """Return the mean batch at which a limit is reached, shape (n_class, n_case); 0 where none is within it."""
         room = self.replica.room
-        shape = np.broadcast_shapes(gap.shape, room.shape)
+        shape = np.broadcast_shapes(np.shape(decoding.gap), room.shape)
         high = np.broadcast_to(np.maximum(room, 1e-6), shape)
-        return largest(Decoding.excess, self.decoding(gap, left), high)
+        return largest(Decoding.excess, decoding, high)
 
-    def limit(self, load: DecodeLoad) -> Any:
+    def limit(self, decoding: Decoding, load: DecodeLoad) -> Any:
         """Return what forbids a larger rate, shape (n_class, n_case)."""
+        used = decoding.used(load)
         # short of room, the wait at the door lengthens the mean time per token
-        full = (load.door > 0.01 * load.step) | (load.inside > _FULL * self.replica.room)
-        most = self.decoding(0.0).sent(load) > _FULL
-        return np.where(most, "link", np.where(full, "memory", "tpot"))
+        used["memory"] = np.maximum(used["memory"], load.door > 0.01 * load.step)
+        return reached(used)
 
 
 def _mean(lengths: Lengths) -> float:

@@ -115,7 +115,7 @@ def _with_ceilings(
     ]
     passing = _prefill_rows(prefill, ceiling, arrivals)
     at, gap = np.array([i for i, _, _ in classes]), np.array([g for _, _, g in classes])
-    decoding = _decode_rows(decode, decode.batches(gap[:, np.newaxis], left[at, np.newaxis]))
+    decoding = _decode_rows(decode, gap[:, np.newaxis], left[at, np.newaxis])
     out = []
     for row, (i, size, longest) in enumerate(classes):
         shown = _rounded(prefill.gap(size), grain[i])
@@ -165,12 +165,14 @@ def _prefill_rows(
     }
 
 
-def _decode_rows(decode: DecodePool, batch: FloatArray) -> dict[str, Any]:
+def _decode_rows(decode: DecodePool, gap: FloatArray, left: FloatArray) -> dict[str, Any]:
+    decoding = decode.decoding(gap, left)
+    batch = decode.batches(decoding)
     load = decode.replica.load(np.maximum(batch, _TINY))
     return {
         "rate": load.rate[:, np.newaxis],
         "power": load.power[:, np.newaxis],
-        "limit": decode.limit(load)[:, np.newaxis],
+        "limit": decode.limit(decoding, load)[:, np.newaxis],
         "some": (batch > 0.0)[:, np.newaxis],
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -17,10 +17,12 @@ from genz.serve.queueing import wait_mean
 from genz.solve.disaggregate.link import FULL, Link
 from genz.spec.deployment import Objective
 
-__all__ = ["Decoding", "Passing", "Question", "largest"]
+__all__ = ["Decoding", "Passing", "Question", "largest", "reached"]
 
 #: Relative width at which a search ends, and its lower end over its upper one. [1]
 _TOLERANCE, _LEAST = 1e-9, 1e-6
+#: Share of a limit from which on it counts as reached. [1]
+_FULL = 0.99
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,8 +55,10 @@ class Question:
         """Whether the sum of both phases is limited."""
         return self.limit("latency") < np.inf
 
-    def used(self, own: str, time: Callable[[float | None], FloatArray], left: Num) -> FloatArray:
-        """Return the time of a phase over what limits it, its own limit or what the latency leaves; 0 without either [1].
+    def used(
+        self, own: str, time: Callable[[float | None], FloatArray], left: Num
+    ) -> dict[str, FloatArray]:
+        """Return the time of a phase over each of what limits it, its own limit and what the latency leaves [1].
 
         Parameters
         ----------
@@ -69,8 +73,15 @@ class Question:
         if self.sums:
             some["latency"] = left
         times = {q: time(q) for q in {self.levels[name] for name in some}}
-        used = [times[self.levels[name]] / limit for name, limit in some.items()]
-        return np.maximum.reduce(used) if used else np.zeros(())
+        return {name: times[self.levels[name]] / limit for name, limit in some.items()}
+
+
+def reached(used: Mapping[str, FloatArray]) -> Any:
+    """Return the first of the limits of which a hundredth or less is left; an empty text where more is left of all."""
+    found: Any = np.full((), "")
+    for name, share in reversed(list(used.items())):
+        found = np.where(share > _FULL, name, found)
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,17 +110,15 @@ class Passing:
         link_time, ceiling = (elements(v, shape, index) for v in (self.link_time, self.ceiling))
         return type(self)(self.replica.some(shape, index), self.question, link_time, ceiling)
 
-    def use(self, arrivals: FloatArray) -> FloatArray:
-        """Return the time to first token over what limits it: the limit, or the ceiling [1]."""
-        return self.question.used("ttft", lambda q: self.replica.ttft(arrivals, q), self.ceiling)
-
-    def sent(self, arrivals: FloatArray) -> FloatArray:
-        """Return the share of what caches may fill of the links that they do [1]."""
-        return np.asarray(self.replica.rate(arrivals) * self.link_time / FULL)
+    def used(self, arrivals: FloatArray) -> dict[str, FloatArray]:
+        """Return what is used up of each limit: of what caches may fill of the links, and of times [1]."""
+        sent = np.asarray(self.replica.rate(arrivals) * self.link_time / FULL)
+        times = self.question.used("ttft", lambda q: self.replica.ttft(arrivals, q), self.ceiling)
+        return {"link": sent} | times
 
     def excess(self, arrivals: FloatArray) -> FloatArray:
         """Return what is above zero beyond a limit [1]."""
-        return _excess(np.maximum(self.use(arrivals), self.sent(arrivals)))
+        return _excess(self.used(arrivals))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,26 +157,23 @@ class Decoding:
         wait = wait_mean(load.rate * self.link_time, self.link_time)
         return self.replica.tpot(load, self.gap + wait, q)
 
-    def use(self, load: DecodeLoad) -> FloatArray:
-        """Return the time per token over what limits it: the limit, or what is left of the latency [1]."""
-        return self.question.used("tpot", lambda q: self.tpot(load, q), self.left)
-
-    def sent(self, load: DecodeLoad) -> FloatArray:
-        """Return the share of what caches may fill of the links that they do [1]."""
-        return np.asarray(load.rate * self.link_time / FULL)
-
-    def excess(self, batch: FloatArray) -> FloatArray:
-        """Return what is above zero beyond a limit, or without room [1]."""
-        load = self.replica.load(batch)
+    def used(self, load: DecodeLoad) -> dict[str, FloatArray]:
+        """Return what is used up of each limit: of what caches may fill of the links, of room, and of times [1]."""
+        sent = np.asarray(load.rate * self.link_time / FULL)
         with np.errstate(divide="ignore"):
             held = load.inside / self.replica.room
-        return _excess(np.maximum(np.maximum(self.use(load), self.sent(load)), held))
+        times = self.question.used("tpot", lambda q: self.tpot(load, q), self.left)
+        return {"link": sent, "memory": held} | times
+
+    def excess(self, batch: FloatArray) -> FloatArray:
+        """Return what is above zero beyond a limit [1]."""
+        return _excess(self.used(self.replica.load(batch)))
 
     def below(self, rate: float) -> FloatArray:
         """Return the batch at a rate, at most what there is room for [1]."""
 
         def faster(cases: Decoding, batch: FloatArray) -> FloatArray:
-            return _excess(cases.replica.load(batch).rate / rate)
+            return _excess({"rate": cases.replica.load(batch).rate / rate})
 
         return largest(faster, self, np.maximum(self.replica.room, 1.0))
 
@@ -200,7 +206,8 @@ def largest(
     return np.where(values[0] <= 0.0, found.at, 0.0)
 
 
-def _excess(used: FloatArray) -> FloatArray:
-    """Return what of a limit is used up as a number from -1 to 1, 0 where all of it is, smooth there."""
+def _excess(parts: Mapping[str, FloatArray]) -> FloatArray:
+    """Return what of the limits is used up as a number from -1 to 1, 0 where all of one is, smooth there."""
+    used = np.maximum.reduce(list(parts.values()))
     with np.errstate(divide="ignore"):
-        return np.where(used < 1.0, used - 1.0, 1.0 - 1.0 / used)
+        return np.asarray(np.where(used < 1.0, used - 1.0, 1.0 - 1.0 / used))
