@@ -660,6 +660,25 @@ def test_a_period_without_requests_is_named(tmp_path):
     check_one_line(genz("size", "llama3_8b", "--rates", path, *TRAFFIC), message)
 
 
+def test_what_limits_are_on_is_typed_over_that_of_the_workload(tmp_path):
+    """Of all of them: neither an attainment nor a percentile of one time stands beside what was typed."""
+    head = 'name = "w"\n[prompt]\nmean = 500\n[output]\nmean = 100\n[objective]\nttft = 1.0\ntpot = 0.05\n'
+    words = ["--rate", 5, "--platform", "h100_sxm_1", "--workload", tmp_path / "w.toml"]
+    for own, before in (
+        ("ttft_percentile = 0.5\n", "ttft <= 1 s (p50), tpot"),
+        ("attainment = 0.9\n", "90 % of the requests"),
+    ):
+        (tmp_path / "w.toml").write_text(head + own, encoding="utf-8")
+        said = [
+            " ".join(genz("size", "llama3_8b", *words, *more).stdout.split())
+            for more in ([], ["--percentile", "p99"])
+        ]
+        assert before in said[0]
+        assert "ttft <= 1 s, tpot <= 50 ms (p99)" in said[1]
+    share = genz("size", "llama3_8b", *words, "--attainment", "95%").stdout
+    assert "95 % of the requests" in " ".join(share.split())
+
+
 def test_a_limit_of_the_workload_keeps_its_name(tmp_path):
     """What no option gave is not called by one."""
     path = tmp_path / "w.toml"

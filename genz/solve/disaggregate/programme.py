@@ -132,7 +132,7 @@ def least(
         if floor == inf or beaten or open_reason == "interrupted":
             bound = min(bound, floor)
             continue
-        left = Limits(max(end - time.monotonic(), 1e-3), limits.gap)
+        left = replace(limits, time_limit=max(end - time.monotonic(), 1e-3))
         counts, proof = _solved(one, rate, rank, rules, left)
         bound = min(bound, proof.bound if proof.bound == proof.bound else floor)
         if proof.status in ("feasible", "unknown"):
@@ -263,12 +263,23 @@ def _one_phase(
 def _programme(
     workers: Sequence[Worker], need: float, rank: str, rules: Rules, limits: Limits
 ) -> tuple[dict[Worker, int], Certificate]:
-    problem, number = _problem(workers, need, rank, rules)
-    proof = solve(problem, time_limit=limits.time_limit, gap=limits.gap)
-    if not proof.found:
-        return {}, proof
-    counts = {w: round(n.value() or 0.0) for w, n in zip(workers, number, strict=True)}
-    return {w: n for w, n in counts.items() if n}, proof
+    numbers = tuple((w.name, w.rate, w.power) for w in workers)
+    caps = tuple(rules.available.items()), rules.budget, rules.power
+    key = (numbers, need, rank, rules.equal, caps)
+    if key not in limits.known:
+        problem, number = _problem(workers, need, rank, rules)
+        proof = solve(problem, time_limit=limits.time_limit, gap=limits.gap)
+        counts = [round(n.value() or 0.0) for n in number] if proof.found else []
+        if proof.status not in ("optimal", "infeasible"):
+            return _used(workers, counts), proof
+        limits.known[key] = counts, proof
+    counts, proof = limits.known[key]
+    return _used(workers, counts), proof
+
+
+def _used(workers: Sequence[Worker], counts: Sequence[int]) -> dict[Worker, int]:
+    """Return the workers that a plan has, if there is one."""
+    return {w: n for w, n in zip(workers, counts, strict=False) if n}
 
 
 def _enough(worker: Worker, need: float) -> int:
@@ -327,7 +338,7 @@ def saved(sets: Sequence[Sequence[Worker]], plan: Split, limits: Limits) -> dict
     if plan.certificate.status != "optimal":
         return {}
     every = frozenset(plan.rules.names)
-    limits = Limits(min(limits.time_limit, _PATIENCE), limits.gap)
+    limits = replace(limits, time_limit=min(limits.time_limit, _PATIENCE))
     found = {}
     for name in plan.rules.names[1:]:
         free = least(sets, plan.rate, plan.rank, relaxed(plan.rules, every - {name}), limits)

@@ -143,10 +143,13 @@ class Limits:
         Longest time of all solves together. [s]
     gap : float
         Relative gap at which a plan counts as optimal. [1]
+    known : dict
+        Programmes that were solved to the end, by their numbers: alternatives often share those of a phase.
     """
 
     time_limit: float = 60.0
     gap: float = GAP
+    known: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check both."""
@@ -165,5 +168,5 @@ def parted(options: Mapping[str, Any]) -> tuple[Rules, Limits, dict[str, Any]]:
     rules = {n: rest.pop(n) for n in Rules.__dataclass_fields__ if n in rest}
     equal = rules.get("equal", ())
     rules["equal"] = tuple(dict.fromkeys([equal] if isinstance(equal, str) else equal))
-    limits = {n: rest.pop(n) for n in Limits.__dataclass_fields__ if n in rest}
+    limits = {n: rest.pop(n) for n in ("time_limit", "gap") if n in rest}
     return Rules(**rules), Limits(**limits), rest
