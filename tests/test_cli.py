@@ -133,6 +133,15 @@ class TestSize:
         assert plan["precision"] == "fp8/fp8/bf16"
         assert plan["log_error"] == 0.0
 
+    def test_a_typed_pipeline_has_every_stage_at_work(self):
+        """As the search has it: one part of the batch for each stage. An estimate takes the parts that are typed."""
+        result = genz(*SIZE, "--platform", "h100_sxm_8", "--tp", 2, "--pp", 4, "--json")
+        plan = json.loads(result.stdout)["plans"][0]
+        assert (plan["parallel"]["pipeline"], plan["parallel"]["micro_batch"]) == (4, 4)
+        one = ["estimate", "llama3_70b", "--platform", "h100_sxm_8", *TRAFFIC, "--tp", 2, "--pp", 4]
+        assert "TP2 PP4 MB1," in genz(*one).stdout
+        assert "TP2 PP4," in genz(*one, "--micro-batch", 4, "--batch", 4).stdout
+
     def test_limits_of_a_workload_hold_unless_typed(self):
         command = [
             "size",
@@ -338,6 +347,44 @@ class TestRequirements:
         assert set(frame.number) == {
             "flop_rate", "bandwidth", "capacity", "link_bandwidth", "link_latency"
         }  # fmt: skip
+
+    def test_a_rate_and_what_limits_are_on_are_heard(self):
+        head = [
+            "requirements",
+            "llama3_8b",
+            *TRAFFIC,
+            "--tpot",
+            "20ms",
+            "--json",
+            "--platform",
+            "h100_sxm_1",
+        ]
+        least = [
+            json.loads(genz(*head, *more).stdout)["bandwidth"]
+            for more in (
+                [],
+                ["--rate", 4, "--percentile", "mean"],
+                ["--rate", 4, "--percentile", "p99"],
+            )
+        ]
+        assert least == sorted(set(least))
+        alone = genz("requirements", "llama3_8b", *TRAFFIC, "--rate", 4)
+        assert alone.exit_code == 0
+        assert "4 requests/s of 2,000 tokens in, 300 out at one replica; no limits;" in " ".join(
+            alone.stdout.split()
+        )
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["--rate", 4, "--batch", 3], "--batch is for requests that start together, got 3 with a rate"),
+            (["--tpot", "9ms", "--percentile", "p99"], "--percentile is not for requests that start together"),
+        ],
+    )  # fmt: skip
+    def test_what_would_be_passed_over_is_refused(self, words, message):
+        result = genz("requirements", "llama3_8b", *TRAFFIC, *words)
+        assert result.exit_code == 2
+        assert message in result.stderr
 
     def test_what_no_number_meets(self):
         result = genz(*NEED, "--platform", "h100_sxm_8", "--ttft", "1us")
@@ -611,6 +658,25 @@ def test_a_period_without_requests_is_named(tmp_path):
     path.write_text("rate,duration\n8,1\n0,1\n", encoding="utf-8")
     message = f"rate in line 3 of --rates '{path}' must be > 0, got '0'"
     check_one_line(genz("size", "llama3_8b", "--rates", path, *TRAFFIC), message)
+
+
+def test_what_limits_are_on_is_typed_over_that_of_the_workload(tmp_path):
+    """Of all of them: neither an attainment nor a percentile of one time stands beside what was typed."""
+    head = 'name = "w"\n[prompt]\nmean = 500\n[output]\nmean = 100\n[objective]\nttft = 1.0\ntpot = 0.05\n'
+    words = ["--rate", 5, "--platform", "h100_sxm_1", "--workload", tmp_path / "w.toml"]
+    for own, before in (
+        ("ttft_percentile = 0.5\n", "ttft <= 1 s (p50), tpot"),
+        ("attainment = 0.9\n", "90 % of the requests"),
+    ):
+        (tmp_path / "w.toml").write_text(head + own, encoding="utf-8")
+        said = [
+            " ".join(genz("size", "llama3_8b", *words, *more).stdout.split())
+            for more in ([], ["--percentile", "p99"])
+        ]
+        assert before in said[0]
+        assert "ttft <= 1 s, tpot <= 50 ms (p99)" in said[1]
+    share = genz("size", "llama3_8b", *words, "--attainment", "95%").stdout
+    assert "95 % of the requests" in " ".join(share.split())
 
 
 def test_a_limit_of_the_workload_keeps_its_name(tmp_path):

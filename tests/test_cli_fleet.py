@@ -33,6 +33,13 @@ def test_help_has_examples():
     assert "genz fleet llama2_7b --rate 20" in result.stdout
 
 
+def test_limits_typed_hold_over_those_of_the_workload():
+    words = ["llama3_1_8b", "--rate", "5", "--workload", "genz_chat", "--platform", "h100_sxm_1"]
+    assert "ttft <= 200 ms, tpot <= 10 ms (mean)" in genz(*words).stdout
+    loose = genz(*words, "--tpot", "80ms")
+    assert "ttft <= 200 ms, tpot <= 80 ms (mean)" in loose.stdout
+
+
 def test_measured_table(files):
     result = genz(*files, *PRICES)
     assert result.exit_code == 0

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from genz.solve.fleet import Fleet, Load
-    from genz.spec.deployment import Objective
 
 __all__ = ["fleet"]
 
@@ -127,7 +126,7 @@ def _answer(model: str | None, given: Mapping[str, Any]) -> Fleet:
     from genz.solve.fleet import TIME_LIMIT
     from genz.solve.fleet import fleet as solved
 
-    load, objective = _load(given)
+    load = _load(given)
     record = None if model is None else model_of(model)
     options: dict[str, Any] = software_of(given, record)
     if given["throughput"] is None:
@@ -135,7 +134,7 @@ def _answer(model: str | None, given: Mapping[str, Any]) -> Fleet:
             msg = "missing argument 'MODEL': throughput comes from it, or from --throughput"
             raise click.UsageError(msg)
         options |= {
-            "model": record, "objective": objective, "tpot_from": given["tpot_from"],
+            "model": record, "tpot_from": given["tpot_from"],
             "platforms": candidates_of(given["platforms"]),
         }  # fmt: skip
     else:
@@ -172,25 +171,28 @@ def _refuse(model: str | None, given: Mapping[str, Any]) -> None:
         raise click.UsageError(msg)
 
 
-def _load(given: Mapping[str, Any]) -> tuple[Load, Objective]:
-    """Return the requests, and the limits on them."""
+def _load(given: Mapping[str, Any]) -> Load:
+    """Return the requests, with the limits that were typed over those of the workload; none on measured throughput."""
     from genz.solve.fleet import Load
-    from genz.spec.deployment import Workload
+    from genz.spec.deployment import Objective, Workload
+
+    def limits(workload: Workload) -> Objective:
+        return Objective() if given["throughput"] else objective_of(given, workload)
 
     if given["buckets"] is None:
         if given["rate"] is None:
             msg = "missing option '--rate': requests come from --rate and sizes, or from --buckets"
             raise click.UsageError(msg)
         if given["trace"] is not None:
-            return _traced(given), objective_of(given, Workload.of(1, 1))
+            return replace(_traced(given), objective=limits(Workload.of(1, 1)))
         workload = workload_of(given)
-        return Load.of_workload(workload, given["rate"]), objective_of(given, workload)
+        return Load.of_workload(workload, given["rate"], objective=limits(workload))
     _alone("buckets", given, ("rate", *_SIZES, "trace"))
     kinds = {"prompt": LENGTH, "output": LENGTH, "rate": REQUESTS}
     found = columns("--buckets", _file("--buckets", given["buckets"]), kinds)
     share = 0.0 if given["cached_share"] is None else given["cached_share"]
-    load = Load.of(*(found[name] for name in kinds), cached_share=share)
-    return load, objective_of(given, Workload.of(1, 1))
+    goal = limits(Workload.of(1, 1))
+    return Load.of(*(found[name] for name in kinds), cached_share=share, objective=goal)
 
 
 def _traced(given: Mapping[str, Any]) -> Load:

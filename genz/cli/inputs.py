@@ -41,6 +41,8 @@ __all__ = [
 
 #: Tokens of a request in a file, requests per second and the length of a period there.
 LENGTH, REQUESTS, _PERIOD = Number(PURE, 1.0), Number(RATE), Number(PURE, above=True)
+#: What limits are on, that of all of them first.
+_LEVELS = ("percentile", "attainment", "ttft_percentile", "tpot_percentile", "latency_percentile")
 _DEGREES = ("tensor", "pipeline", "data", "expert", "sequence", "micro_batch")
 
 
@@ -231,20 +233,26 @@ def _lines(option: str, path: Path) -> tuple[Sequence[str], list[tuple[int, dict
 
 
 def objective_of(given: Mapping[str, Any], workload: Workload, **further: Any) -> Objective:
-    """Return the limits that were typed, over those of the workload."""
+    """Return the limits that were typed, over those of the workload; so is what they are on, of all of them."""
     from genz.spec.deployment import Objective
 
-    typed = {name: given[name] for name in ("ttft", "tpot", "latency")} | further
     base = workload.objective or Objective()
+    if any(further.get(name) is not None for name in _LEVELS[:2]):
+        base = base.replace(**dict.fromkeys(_LEVELS))
+    typed = {name: given[name] for name in ("ttft", "tpot", "latency")} | further
     return base.replace(**{name: value for name, value in typed.items() if value is not None})
 
 
 def layout_of(given: Mapping[str, Any]) -> Parallel | None:
-    """Return the layout that was typed, or None."""
+    """Return the layout that was typed, or None; every stage is at work where the parts of a batch cannot be typed."""
     from genz.spec.deployment import Parallel
 
     degrees = {name: given[name] for name in _DEGREES if given.get(name) is not None}
-    return Parallel(**degrees) if degrees else None
+    if not degrees:
+        return None
+    if "micro_batch" not in given:
+        degrees["micro_batch"] = degrees.get("pipeline", 1)
+    return Parallel(**degrees)
 
 
 def link_of(given: Mapping[str, Any]) -> Link | None:

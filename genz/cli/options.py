@@ -29,8 +29,10 @@ __all__ = [
     "traffic_options",
 ]
 
-#: What a message of the library starts with: a keyword, or a field of the layout.
-_KEYWORD = re.compile(r"(?:parallel\.)?(?P<name>[a-z]\w*)(?= (?:must|needs|is for) )")
+#: What a message of the library starts with: a keyword, or a field of the layout or the objective.
+_KEYWORD = re.compile(
+    r"(?:parallel\.|objective\.)?(?P<name>[a-z]\w*)(?= (?:must|needs|is for|is not for) )"
+)
 F = TypeVar("F", bound=Callable[..., Any])
 _LARGEST, _LONGEST = 2.0**53, 1e8
 

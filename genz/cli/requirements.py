@@ -23,6 +23,8 @@ from genz.cli.options import (
     micro_batch_option,
     model_argument,
     output_options,
+    percentile_option,
+    rate_option,
     software_options,
     traffic_options,
 )
@@ -47,6 +49,8 @@ _EXAMPLES = """\b
 Examples:
   genz requirements llama3_70b --prompt 2000 --output 300 --ttft 1s --tpot 20ms --tensor 8
   genz requirements mixtral_8x7b --workload genz_chat --platform h100_sxm_8 --tensor 8
+  genz requirements llama3_70b --rate 4 --prompt 2000 --output 300 --ttft 2s --tpot 50ms --tensor 8
+      --platform h100_sxm_8 --percentile p99
 """
 
 
@@ -56,7 +60,11 @@ Examples:
 @model_argument
 @traffic_options
 @limit_options
-@click.option("--batch", type=WHOLE, default=1, help="Requests that start together; default 1.")
+@rate_option
+@percentile_option
+@click.option(
+    "--batch", type=WHOLE, help="Requests that start together, without --rate; default 1."
+)
 @click.option(
     "--platform", metavar="NAME", help="The rest of the hardware; default unlimited, one at a time."
 )
@@ -70,7 +78,8 @@ Examples:
 def requirements(model: str, **given: Any) -> int:
     """Find the least numbers per accelerator that meet limits, each with the rest unlimited or as PLATFORM.
 
-    MODEL is a name of the database (genz list models), a config.json or its folder, or a TOML file.
+    With --rate, requests arrive at one replica at random and limits are on --percentile of them; without, --batch
+    requests start together. MODEL is a name of the database (genz list models), a config.json or its folder, or a TOML file.
     The engine is ideal unless told otherwise. Exit status 1 if some limit cannot be met.
     """
     out = Output(given["csv_file"], given["json_file"])
@@ -85,9 +94,9 @@ def _found(model: str, given: dict[str, Any]) -> Requirements:
     from genz.solve.requirements import requirements as least
 
     workload = workload_of(given)
-    objective = objective_of(given, workload)
-    if not any(float(getattr(objective, n)) < inf for n in _LIMITS):
-        msg = "missing a limit: at least one of --ttft, --tpot and --latency"
+    objective = objective_of(given, workload, rate=given["rate"], percentile=given["percentile"])
+    if not objective.given(("rate", *_LIMITS)):
+        msg = "missing a limit: at least one of --ttft, --tpot and --latency, or --rate"
         raise click.UsageError(msg)
     record = model_of(model)
     options = software_of(given, record) | {"precision": given["precision"] or "native"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -18,7 +18,7 @@ from genz.spec.deployment import Objective, Workload, check_choice
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
 
-__all__ = ["LIMITS", "TPOT_FROM", "Capacity", "capacity"]
+__all__ = ["LIMITS", "TPOT_FROM", "Capacity", "capacity", "check_means"]
 
 #: What may forbid a higher rate: a limit, the cache, or the time for prompts.
 LIMITS = ("ttft", "tpot", "latency", "memory", "prompts")
@@ -78,7 +78,7 @@ def capacity(
     workload : Workload
         Lengths of prompt and output; their fields may be arrays.
     objective : Objective
-        Limits on mean times; its rate is not used. Fields may be arrays.
+        Limits on mean times, arrays allowed, and nothing else.
     tpot_from : {"first_token", "arrival"}, default "first_token"
         Whether the limit on the time per token is on the time between tokens, or on the latency over the
         tokens generated, waits included, as in [1]_.
@@ -116,6 +116,10 @@ def capacity(
         if not isinstance(value, kind):
             msg = f"{name} must be a {kind.__name__}, got {value!r:.80}"
             raise InputError(msg)
+    check_means(
+        objective,
+        "the capacity of a replica, which knows limits on mean times alone: genz.size takes it",
+    )
     limit = {n: np.asarray(getattr(objective, n), dtype=np.float64) for n in LIMITS[:3]}
     cases = _Cases(OpenLoop.of(at, workload, limit).looked(), limit, tpot_from)
     top = cases.loop.top.arrivals
@@ -123,6 +127,25 @@ def capacity(
     values = cases.excess(ends[0]), cases.excess(ends[1])
     found = crossing(_Cases.excess, cases, ends, values, tolerance=_TOLERANCE)
     return _result(cases, _settled(cases, found.at), values)
+
+
+def check_means(objective: Objective, what: str) -> None:
+    """Refuse all of an objective but limits, which are on mean times.
+
+    Parameters
+    ----------
+    objective : Objective
+        What is asked.
+    what : str
+        Whose the rest is not, and where to go instead.
+
+    Raises
+    ------
+    InputError
+        If something else is set.
+    """
+    known = {*LIMITS[:3], "percentile"} if objective.percentile == "mean" else {*LIMITS[:3]}
+    objective.refuse([f.name for f in fields(Objective) if f.name not in known], what)
 
 
 #: Shares of the prompts per step at which the rate tells whether it falls with more.

@@ -9,7 +9,8 @@ from typing import Unpack
 import numpy as np
 
 from genz.core import check
-from genz.core.typing import FloatArray, FloatLike, Num
+from genz.core.elements import elements
+from genz.core.typing import FloatArray, FloatLike, IntArray, Num
 from genz.perf.energy import idle_power
 from genz.serve.deployment import Deployment, Options, case_shape
 from genz.serve.memory import memory
@@ -25,6 +26,7 @@ __all__ = ["DecodeLoad", "DecodeReplica", "decode_replica"]
 _NEARLY = 1.0 - 1e-6
 #: Requests in flight where neither memory nor engine bounds them. [1]
 _MOST_REQUESTS = 2.0**20
+_CASES = ("prompt", "output", "beams", "variation", "link", "room")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +88,11 @@ class DecodeReplica:
     variation: FloatArray
     link: FloatArray
     room: FloatArray
+
+    def some(self, shape: tuple[int, ...], index: IntArray) -> DecodeReplica:
+        """Return some cases, by their place in the flattened shape of all."""
+        own = {n: elements(getattr(self, n), shape, index) for n in _CASES}
+        return DecodeReplica(self.at.some(shape, index), **own)
 
     def load(self, batch: Num) -> DecodeLoad:
         r"""Return the replica with a mean number of requests.

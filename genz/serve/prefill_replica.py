@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from statistics import NormalDist
 from typing import Unpack
 
 import numpy as np
 
 from genz.core import check
-from genz.core.typing import BoolArray, FloatArray, FloatLike, Num
+from genz.core.elements import elements
+from genz.core.typing import BoolArray, FloatArray, FloatLike, IntArray, Num
 from genz.perf.energy import idle_power
 from genz.serve.deployment import Deployment, Options, case_shape
 from genz.serve.memory import memory
@@ -81,6 +82,12 @@ class PrefillReplica:
     idle: FloatArray
     fits: BoolArray
     log_error: FloatArray
+
+    def some(self, shape: tuple[int, ...], index: IntArray) -> PrefillReplica:
+        """Return some cases, by their place in the flattened shape of all."""
+        return PrefillReplica(
+            **{f.name: elements(getattr(self, f.name), shape, index) for f in fields(self)}
+        )
 
     @property
     def stable_rate(self) -> FloatArray:

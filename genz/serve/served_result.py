@@ -174,7 +174,7 @@ class Served(Timed):
         Parameters
         ----------
         objective : Objective
-            Limits.
+            Limits; what they are on, rate, caps and ranking do not matter to a single request.
         name : {"ttft", "tpot", "latency"}, optional
             One of them; default all together. They are taken to be missed by the same requests.
 

@@ -6,11 +6,13 @@ import numpy as np
 
 from genz.core.errors import InputError
 from genz.solve.answer import APART
-from genz.solve.disaggregate import Link, levels_of
-from genz.solve.disaggregate import disaggregate as _disaggregate
+from genz.solve.candidates import Candidates
+from genz.solve.disaggregate import Disaggregation, Link, disaggregate, levels_of
 from genz.solve.disaggregate.answer import DisaggregatedPlan
+from genz.solve.disaggregate.programme import RANKS
 from genz.solve.posed import Posed
 from genz.spec.deployment import Objective
+from genz.spec.hardware import Platform
 
 __all__ = ["disaggregated_plans"]
 
@@ -48,30 +50,48 @@ def disaggregated_plans(
         if asked:
             msg = f"disaggregated plans take no {name}"
             raise InputError(msg)
+    if objective.rank not in RANKS:
+        msg = f"disaggregated plans take no rank {objective.rank!r}"
+        raise InputError(msg)
+    levels_of(objective)
     over = None if link is None else Link.of(link, ())
-    free = objective.replace(budget=np.inf, power=np.inf)
-    levels_of(free)
     plans: list[DisaggregatedPlan] = []
     skipped: dict[str, str] = {}
     for platform, cases in ((p, c) for c in posed.cells for p in c.platforms):
         place = f"{platform.name} {cases.precision.label} {APART}"
         try:
-            found = _disaggregate(
-                posed.model, posed.workload, free, prefill_platform=platform, prefill_parallel=posed.parallel,
-                decode_parallel=posed.parallel, inside_node=terms.inside_node, precision=cases.precision,
-                link=over, available={k: int(v) for k, v in terms.available.items() if k == platform.name},
-                **cases.options,
-            )  # fmt: skip
+            found = _found(posed, platform, cases, over)
         except InputError as error:
             skipped[place] = str(error)
             continue
         if found.plan is None:
             skipped[place] = found.explain()
-        elif _allowed(found.plan, objective):
-            plans.append(found.plan)
         else:
-            skipped[place] = "its least plan is beyond budget or power"
+            plans.append(found.plan)
     return plans, skipped
+
+
+def _found(
+    posed: Posed, platform: Platform, cases: Candidates, over: Link | None
+) -> Disaggregation:
+    """Return the answer on one platform.
+
+    The least plan of all stands where it is within budget and power; these hold at the full rates of workers in the
+    search, which a plan need not reach.
+    """
+    terms = posed.terms
+
+    def ask(objective: Objective) -> Disaggregation:
+        return disaggregate(
+            posed.model, posed.workload, objective, prefill_platform=platform, prefill_parallel=posed.parallel,
+            decode_parallel=posed.parallel, inside_node=terms.inside_node, precision=cases.precision, link=over,
+            available={k: int(v) for k, v in terms.available.items() if k == platform.name}, **cases.options,
+        )  # fmt: skip
+
+    found = ask(posed.objective.replace(budget=np.inf, power=np.inf))
+    if found.plan is None or _allowed(found.plan, posed.objective):
+        return found
+    return ask(posed.objective)
 
 
 def _allowed(plan: DisaggregatedPlan, objective: Objective) -> bool:

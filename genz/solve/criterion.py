@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import isfinite
 from statistics import NormalDist
 
 import numpy as np
@@ -53,12 +52,13 @@ class Criterion:
 
     def limit(self, name: str) -> Num:
         """Return a limit [s]."""
-        return self.limits.get(name, float(getattr(self.objective, name)))
+        own: Num = getattr(self.objective, name)
+        return self.limits.get(name, own)
 
     @property
     def finite(self) -> tuple[str, ...]:
         """Limits that there are."""
-        return tuple(n for n in LIMITS if isfinite(float(getattr(self.objective, n))))
+        return tuple(n for n in LIMITS if np.any(np.isfinite(getattr(self.objective, n))))
 
     def stretch(self, load: Served, name: str) -> FloatArray:
         """Return the factor by which a time may exceed its prediction [1]."""

@@ -56,15 +56,15 @@ def fleet_question(answer: Fleet, engine: str = "", tpot_from: str | None = None
 def requirements_question(asked: Any) -> str:
     """Return what requirements were asked for, of the record of the question."""
     goal, engine, layout = asked.objective, asked.options["engine"], asked.options["parallel"]
-    finite = {n: getattr(goal, n) for n in _LIMITS if np.any(np.isfinite(getattr(goal, n)))}
-    limits = ", ".join(f"{n} <= {_range(v, duration)}" for n, v in finite.items())
     formats = formats_in_words(asked.model, asked.precision)
-    many = _range(asked.batch, lambda n: plural(n, "request"))
     software = engine if isinstance(engine, str) else engine.name
-    return (
-        f"{asked.model.name}, {layout.label}, {formats}, {software}: {many} of "
-        f"{_traffic(asked.workload)} at once; {limits}; the rest of the hardware {asked.platform.name}."
-    )
+    if goal.rate is None:
+        many = _range(asked.batch, lambda n: plural(n, "request"))
+        asks = f"{many} of {_traffic(asked.workload)} at once; {', '.join(_times(goal).values())}"
+    else:
+        asks = f"{_rate(goal.rate)} of {_traffic(asked.workload)} at one replica; {_limits(goal)}"
+    head = f"{asked.model.name}, {layout.label}, {formats}, {software}"
+    return f"{head}: {asks}; the rest of the hardware {asked.platform.name}."
 
 
 def beyond(model: Model, context: float) -> list[str]:
@@ -109,14 +109,18 @@ def _caps(goal: Objective) -> list[str]:
 
 def _limits(goal: Objective, level: str = "") -> str:
     """Return the limits on times, and what they are on: the objective's own levels unless told otherwise."""
-    finite = {n: float(getattr(goal, n)) for n in _LIMITS}
-    finite = {n: v for n, v in finite.items() if np.isfinite(v)}
-    levels = {n: level or level_words(goal.level(n)) for n in finite}
+    times = _times(goal)
+    levels = {n: level or level_words(goal.level(n)) for n in times}
     same = len(set(levels.values())) == 1
-    own = {n: "" if same else f" ({levels[n]})" for n in finite}
-    text = ", ".join(f"{n} <= {duration(v)}{own[n]}" for n, v in finite.items())
-    if not finite:
+    text = ", ".join(t if same else f"{t} ({levels[n]})" for n, t in times.items())
+    if not times:
         return "no limits"
     if goal.attainment is not None and not level:
         return f"{text} for {100 * float(goal.attainment):g} % of the requests"
     return f"{text} ({next(iter(levels.values()))})" if same else text
+
+
+def _times(goal: Objective) -> dict[str, str]:
+    """Return the limits on times, arrays by their least and greatest."""
+    finite = {n: v for n in _LIMITS if np.any(np.isfinite(v := getattr(goal, n)))}
+    return {n: f"{n} <= {_range(v, duration)}" for n, v in finite.items()}

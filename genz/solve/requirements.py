@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genz.api import generate, memory
+from genz.api import generate, memory, served
 from genz.core.errors import InputError, UnknownNameError
 from genz.core.search import least_feasible
 from genz.core.typing import BoolArray, FloatArray, FloatLike, Num
 from genz.db import registry
+from genz.solve.criterion import Criterion
 from genz.solve.hardware import KNOBS, turned, unlimited
 from genz.spec.deployment import Engine, Objective, Parallel, Workload
 from genz.spec.hardware import Platform
@@ -23,14 +24,24 @@ from genz.spec.precision import Precision
 __all__ = ["Requirements", "requirements"]
 
 _LIMITS = ("ttft", "tpot", "latency")
-#: Halvings of a range that are looked at in one call.
-_LEVELS = 4
+#: Halvings of a range that are looked at in one call: of requests that start together, and under a rate.
+_LEVELS, _LEVELS_LOADED = 4, 7
 #: Search range of each number.
 _RANGE = {
     "flop_rate": (1e10, 1e18),
     "bandwidth": (1e9, 1e18),
     "link_bandwidth": (1e6, 1e15),
     "link_latency": (1e-12, 1.0),
+}
+_CAPACITIES = (1e6, 1e15)
+#: Share by which a number is made worse to see which limit breaks. [1]
+_WORSE = 1e-6
+#: Fields of an objective that requirements do not keep -> why, and what does.
+_ELSEWHERE = {
+    "duration": "which are those of one state: genz.size takes periods",
+    "budget": "which know no price: genz.size keeps it",
+    "power": "which know no power: genz.size keeps it",
+    "rank": "which rank nothing: genz.size does",
 }
 
 
@@ -47,13 +58,14 @@ class Requirements:
     bandwidth : ndarray
         Memory bandwidth; infinite if none suffices. [B/s]
     capacity : ndarray
-        Memory. [B]
+        Memory: the footprint of requests that start together; under a rate the least with which all limits hold, infinite
+        if none suffices. [B]
     link_bandwidth : ndarray
         Bandwidth of the innermost links, one direction; infinite if none suffices, NaN for one accelerator. [B/s]
     link_latency : ndarray
         Largest latency of these links; NaN if not even zero suffices, or for one accelerator. [s]
     binding : mapping
-        Number -> the limit that sets it: ttft, tpot, latency, memory, or none.
+        Number -> the limit that sets it: ttft, tpot, latency, rate, memory, or none.
     """
 
     flop_rate: FloatArray
@@ -148,13 +160,17 @@ def requirements(
     objective: Objective | None = None,
     *,
     platform: Platform | str | None = None,
-    batch: FloatLike = 1,
+    batch: FloatLike | None = None,
     parallel: Parallel | None = None,
     precision: Precision | str = "bf16",
     engine: Engine | str = "ideal",
     **options: Any,
 ) -> Requirements:
     """Return the least compute, bandwidth, capacity and link speed that meet limits, one at a time.
+
+    Without a rate, requests start together on an idle replica (:func:`genz.generate`), and every limit is on the one time
+    of all of them; with a rate, they arrive at random at one replica (:func:`genz.served`), and limits are on the means,
+    percentiles or attainment that the objective says.
 
     Parameters
     ----------
@@ -163,11 +179,12 @@ def requirements(
     workload : Workload or str
         Lengths of prompt and output, beams, prefix hits; arrays allowed.
     objective : Objective, optional
-        Limits on ttft, tpot and latency; default the workload's own.
+        Limits on ttft, tpot and latency, with a rate also what they are on; arrays are cases, rates too. Default the
+        workload's own.
     platform : Platform or str, optional
         The rest; default unlimited, so that each number is what the limits demand of it alone.
-    batch : array_like, shape (...)
-        Requests that start together. [1]
+    batch : array_like, shape (...), optional
+        Requests that start together, without a rate; default 1. [1]
     parallel, precision, engine, **options
         See :class:`genz.serve.deployment.Options`; the engine is ideal unless told otherwise.
 
@@ -179,11 +196,13 @@ def requirements(
     Raises
     ------
     InputError
-        If an argument breaks its rule, or no limit is given.
+        If an argument breaks its rule, neither a limit nor a rate is given, or the objective holds what requirements do
+        not keep: periods, budget, power, a ranking, or without a rate percentiles and attainment.
 
     Notes
     -----
-    Every time falls with a faster number, so each search is a bisection, to a part in 1e9.
+    Every time falls with a faster number, so each search is a bisection, to a part in 1e9. A replica must also have a
+    stationary state at its rate.
 
     Examples
     --------
@@ -191,19 +210,43 @@ def requirements(
     >>> need = genz.requirements("llama3_8b", genz.Workload.of(2000, 200), genz.Objective(tpot=0.01))
     >>> f"{need.bandwidth / 1e12:.2f} TB/s for {need.binding['bandwidth']}"
     '1.53 TB/s for tpot'
+
+    Of a replica that nine of ten requests see within 10 ms per token, at eight requests per second on an H100 otherwise:
+
+    >>> goal = genz.Objective(rate=8.0, tpot=0.01)
+    >>> need = genz.requirements("llama3_8b", genz.Workload.of(2000, 200), goal, platform="h100_sxm_1")
+    >>> f"{need.bandwidth / 1e12:.2f} TB/s for {need.binding['bandwidth']}"
+    '3.05 TB/s for tpot'
     """
     model, workload = registry.model(model), registry.workload(workload)
-    objective = objective or workload.objective
-    if objective is None or not any(np.any(np.isfinite(getattr(objective, n))) for n in _LIMITS):
-        msg = "objective must set at least one of ttft, tpot and latency, got none"
-        raise InputError(msg)
+    objective = _objective(objective or workload.objective, batch)
     formats = Precision.of(precision) if precision != "native" else model.precision or Precision()
     base = unlimited(formats) if platform is None else registry.platform(platform)
     problem = _Problem(
-        model, workload, objective, base, batch, formats,
+        model, workload, objective, base, 1 if batch is None else batch, formats,
         options | {"parallel": parallel or Parallel(), "precision": formats, "engine": engine},
     )  # fmt: skip
     return problem.solution()
+
+
+def _objective(objective: Objective | None, batch: FloatLike | None) -> Objective:
+    """Return the objective; refuse one that asks for nothing, or for what would be passed over."""
+    asked = ("rate", *_LIMITS)
+    if not isinstance(objective, Objective) or not objective.given(asked):
+        msg = "objective must set a rate, or at least one of ttft, tpot and latency, got none"
+        raise InputError(msg)
+    for name, why in _ELSEWHERE.items():
+        objective.refuse((name,), f"requirements, {why}")
+    if objective.rate is None:
+        on = ("percentile", *(f"{n}_percentile" for n in _LIMITS), "attainment")
+        some = [n for n in on if getattr(objective, n) != "mean"]
+        objective.refuse(
+            some, "requests that start together, which have one time: set the rate, too"
+        )
+    elif batch is not None:
+        msg = f"batch is for requests that start together, got {batch!r:.80} with a rate"
+        raise InputError(msg)
+    return objective
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -222,10 +265,14 @@ class _Problem:
     def number_format(self) -> str:
         return self.precision.compute_format("dense")
 
+    @property
+    def loaded(self) -> bool:
+        """Whether requests arrive at a rate."""
+        return self.objective.rate is not None
+
     def solution(self) -> Requirements:
         """Return all requirements."""
-        base = self.ratios({})
-        shape = np.shape(base["ttft"])
+        shape = np.shape(self.used({}))
         alone = np.asarray(self.options["parallel"].size) <= 1
         found: dict[str, Num] = {}
         for name in _RANGE:
@@ -234,18 +281,31 @@ class _Problem:
             found[name] = none if linked and np.all(alone) else self.least(name)
             if linked:
                 found[name] = np.where(alone, np.nan, found[name])
-        binding: dict[str, Any] = {n: self._binding(n, found[n]) for n in _RANGE}
-        found["capacity"] = np.broadcast_to(self._footprint(), shape)
-        binding["capacity"] = "memory"
+        found["capacity"] = (
+            self.least("capacity") if self.loaded else np.broadcast_to(self._footprint(), shape)
+        )
+        binding: dict[str, Any] = {n: self._binding(n, found[n]) for n in KNOBS}
         return Requirements(
             **{n: np.asarray(found[n])[()] for n in KNOBS}, binding=binding, _problem=self
         )
 
     def ratios(self, numbers: Mapping[str, Num]) -> dict[str, FloatArray]:
-        """Return each time over its limit, with some numbers of the platform set."""
+        """Return how much is used up of each limit, with some numbers of the platform set."""
         platform = self.platform
         for name, value in numbers.items():
             platform = turned(platform, name, value, self.number_format)
+        found = self._under_load(platform) if self.loaded else self._together(platform)
+        return dict(zip(found, np.broadcast_arrays(*found.values()), strict=True))
+
+    def used(self, numbers: Mapping[str, Num]) -> FloatArray:
+        """Return how much is used up of all limits together; at most 1 where they hold."""
+        parts = np.stack(list(self.ratios(numbers).values()))
+        return np.asarray(
+            parts.max(axis=0) if self.objective.attainment is None else parts.sum(axis=0)
+        )
+
+    def _together(self, platform: Platform) -> dict[str, FloatArray]:
+        """Return each time over its limit, of requests that start together."""
         prompt = np.ceil(self.workload.prompt.mean)
         done = generate(
             self.model,
@@ -258,41 +318,55 @@ class _Problem:
             **self.options,
         )
         with np.errstate(over="ignore"):
-            ratios = [getattr(done, n) / getattr(self.objective, n) for n in _LIMITS]
-        return dict(zip(_LIMITS, np.broadcast_arrays(*ratios), strict=True))
+            return {n: getattr(done, n) / getattr(self.objective, n) for n in _LIMITS}
+
+    def _under_load(self, platform: Platform) -> dict[str, FloatArray]:
+        """Return what is used up of each limit; of memory and rate nothing, or all and more where one is beyond reach."""
+        rate = self.objective.check_rate()
+        load = served(self.model, platform, self.workload, rate=rate, **self.options)
+        own = {
+            "memory": np.where(load.max_batch >= 1.0, 0.0, np.inf),
+            "rate": np.where(load.stable, 0.0, np.inf),
+        }
+        return own | Criterion(self.objective).ratios(load)
 
     def least(self, name: str, fixed: Mapping[str, Num] | None = None) -> FloatArray:
         """Return the least number (for the latency the largest) with which all limits hold."""
         fixed = fixed or {}
+        shape = np.shape(self.used(fixed))
         if name.startswith("link") and not self.platform.network:
-            return np.full(np.shape(self.ratios(fixed)["ttft"]), np.nan)
-        shape = np.shape(self.ratios(fixed)["ttft"])
-        low, high = _RANGE[name]
+            return np.full(shape, np.nan)
+        low, high = _RANGE.get(name, _CAPACITIES)
         if name == "link_latency":
             low, high = 1.0 / high, 1.0 / low
 
         def feasible(value: FloatArray) -> BoolArray:
             number = 1.0 / value if name == "link_latency" else value
-            ratios = self.ratios({**fixed, name: number})
-            ok: BoolArray = np.ones(value.shape, dtype=bool)
-            for ratio in ratios.values():
-                ok = ok & (ratio <= 1.0)
-            return ok
+            return np.asarray(self.used({**fixed, name: number}) <= 1.0)
 
-        found = least_feasible(feasible, low=low, high=high, shape=shape, levels=_LEVELS)
+        levels = _LEVELS_LOADED if self.loaded else _LEVELS
+        found = least_feasible(feasible, low=low, high=high, shape=shape, levels=levels)
         if name == "link_latency":
             return np.where(np.isfinite(found), 1.0 / found, np.nan)
         return found
 
     def _binding(self, name: str, value: Num) -> Any:
-        """Return the limit that sets a number; none where the number does not matter."""
-        usable = np.where(np.isfinite(value), value, _RANGE[name][1])
-        ratios = self.ratios({} if not self.platform.network and "link" in name else {name: usable})
-        stacked = np.stack([ratios[n] for n in _LIMITS])
-        which = np.asarray(_LIMITS)[np.argmax(stacked, axis=0)]
-        matters = np.isfinite(value) & (stacked.max(axis=0) > 1.0 - 1e-6)
-        broken = ~np.isfinite(value) & (stacked.max(axis=0) > 1.0)
-        return np.where(matters | broken, which, "none")[()]
+        """Return the limit that sets a number: the one that breaks with a worse one; none where it does not matter."""
+        shape = np.shape(value)
+        if name == "capacity" and not self.loaded:
+            return np.broadcast_to("memory", shape)[()]
+        linked = name.startswith("link")
+        if linked and not self.platform.network:
+            return np.broadcast_to("none", shape)[()]
+        ends = _RANGE.get(name, _CAPACITIES)
+        worst, best, worse = (
+            (*ends, 1.0 - _WORSE) if name != "link_latency" else (*ends[::-1], 1.0 + _WORSE)
+        )
+        beside = np.clip(np.where(np.isfinite(value), value * worse, best), *ends)
+        ratios = self.ratios({name: beside})
+        which = np.array(list(ratios))[np.argmax(np.stack(list(ratios.values())), axis=0)]
+        alone = linked & (np.asarray(self.options["parallel"].size) <= 1)
+        return np.where((value == worst) | alone, "none", which)[()]
 
     def _footprint(self) -> FloatArray:
         """Bytes that the batch takes on the fullest accelerator, at its longest."""

@@ -72,14 +72,16 @@ class Parallel(Record):
 
     @property
     def label(self) -> str:
-        """Short name such as ``TP8 PP2``; degrees of 1 are left out."""
+        """Short name such as ``TP8 PP2``, another one for every layout.
+
+        Degrees of 1 are left out, and so are the parts of a batch (``MB``) where they are as many as the stages, which
+        keeps all of these at work.
+        """
         short = {"tensor": "TP", "pipeline": "PP", "data": "DP", "expert": "EP", "sequence": "SP"}
-        parts = [
-            f"{s}{getattr(self, n)}"
-            for n, s in short.items()
-            if np.any(np.greater(getattr(self, n), 1))
-        ]
-        return " ".join(parts) or "TP1"
+        shown = {s: n for n, s in short.items() if np.any(np.greater(getattr(self, n), 1))}
+        if np.any(np.not_equal(self.micro_batch, self.pipeline)):
+            shown["MB"] = "micro_batch"
+        return " ".join(f"{s}{getattr(self, n)}" for s, n in shown.items()) or "TP1"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from genz.core.typing import FloatArray, FloatLike, Num
 from genz.spec.source import Source
 
 __all__ = ["Lengths", "Objective", "Workload"]
+
+#: What a limit is on unless told otherwise, and the fields that tell. [1]
+_NINE_OF_TEN = 0.9
+_LEVELS = ("percentile", "ttft_percentile", "tpot_percentile", "latency_percentile")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,9 +53,10 @@ class Objective(Record):
     ttft: Num = schema.quantity("s", "limit on time to first token", default=np.inf)
     tpot: Num = schema.quantity("s", "limit on time per output token", default=np.inf)
     latency: Num = schema.quantity("s", "limit on time to last token", default=np.inf)
-    percentile: float | str = schema.level(
-        "what each limit is on: the mean over requests, or the share of them that keep it",
-        default=0.9,
+    percentile: float | str | None = schema.level(
+        "what each limit is on: the mean over requests, or the share of them that keep it; none: 0.9, where a "
+        "question knows percentiles",
+        default=None,
     )
     ttft_percentile: float | str | None = schema.level(
         "the same for ttft; none: percentile", default=None
@@ -76,7 +81,7 @@ class Objective(Record):
     )
 
     def __post_init__(self) -> None:
-        """Check that limits and rates are above zero, and that periods have one length each."""
+        """Check that limits and rates are above zero, periods have one length each, and one goal is set."""
         super().__post_init__()
         for name in ("rate", "duration", "ttft", "tpot", "latency", "budget", "power"):
             if getattr(self, name) is not None:
@@ -88,6 +93,13 @@ class Objective(Record):
             raise InputError(msg)
         if self.duration is not None and np.shape(self.duration) != shape:
             msg = f"duration must have one length for each rate, got shapes {np.shape(self.duration)} and {shape}"
+            raise InputError(msg)
+        if self.duration is not None and shape == ():
+            msg = f"duration needs rates of several periods, got {self.duration:g} with one rate"
+            raise InputError(msg)
+        beside = {} if self.attainment is None else self.given(_LEVELS)
+        for name, level in beside.items():
+            msg = f"attainment takes the place of percentiles, got {name} {level!r} beside it"
             raise InputError(msg)
 
     def check_rate(self) -> Num:
@@ -105,9 +117,32 @@ class Objective(Record):
 
     def level(self, name: str) -> float | str:
         """Return what the limit on a time is on: ``"mean"``, or a percentile [1]."""
-        own: float | str | None = getattr(self, f"{name}_percentile")
-        general: float | str = self.percentile if self.attainment is None else self.attainment
-        return general if own is None or self.attainment is not None else own
+        asked = (self.attainment, getattr(self, f"{name}_percentile"), self.percentile)
+        return next((level for level in asked if level is not None), _NINE_OF_TEN)
+
+    def given(self, names: Sequence[str]) -> dict[str, object]:
+        """Return those of some fields that do not hold their default."""
+        default = {f.name: f.default for f in fields(self)}
+        return {n: v for n in names if np.any((v := getattr(self, n)) != default[n])}
+
+    def refuse(self, names: Sequence[str], what: str) -> None:
+        """Refuse fields that a question would pass over.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Fields.
+        what : str
+            Whose they are not, and where to go instead.
+
+        Raises
+        ------
+        InputError
+            If one of them is set.
+        """
+        for name, value in self.given(names).items():
+            msg = f"objective.{name} is not for {what}, got {value!r:.80}"
+            raise InputError(msg)
 
 
 _OF = "Workload.of(prompt, output) takes numbers"

@@ -111,3 +111,16 @@ def test_errors():
         found(tpot_from="last")
     with pytest.raises(InputError, match="objective must be a Objective, got 3"):
         capacity(MODEL, PLATFORM, genz.Workload.of(1, 1), 3, engine=ENGINE)
+    for field in (
+        {"rate": 1.0},
+        {"percentile": 0.9},
+        {"attainment": 0.9},
+        {"power": 1.0},
+        {"rank": "energy"},
+    ):
+        name = next(iter(field))
+        with pytest.raises(
+            InputError, match=f"objective.{name} is not for the capacity of a replica"
+        ):
+            found(tpot=0.05, **field)
+    assert found(tpot=0.05, percentile="mean").rate == found(tpot=0.05).rate

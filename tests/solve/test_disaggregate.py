@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -11,7 +12,12 @@ from scipy.optimize import brentq
 import genz
 from genz.core.errors import InfeasibleError, InputError
 from genz.serve.disaggregation import moved_bytes
-from genz.solve.disaggregate.pools import largest
+from genz.solve.candidates import Candidates
+from genz.solve.disaggregate import Link, levels_of
+from genz.solve.disaggregate.pools import DecodePool, PrefillPool
+from genz.solve.disaggregate.sets import Sets
+from genz.solve.disaggregate.within import Question, largest
+from genz.spec.precision import Precision
 
 PROMPT, OUTPUT = 9000, 200
 LONG = genz.Workload.of(PROMPT, OUTPUT)
@@ -331,10 +337,82 @@ def test_names_of_the_database_and_its_limits():
     assert genz.disaggregate("llama3_70b", workload, prefill_platform="h100_sxm_8").plan.ttft <= 1.0
 
 
-def test_largest_is_a_bisection():
-    high = np.array([10.0, 10.0, 10.0])
-    found = largest(lambda x: x <= np.array([3.0, 20.0, 0.0]), high)
-    assert found == pytest.approx([3.0, 10.0, 0.0], rel=1e-6)
+@dataclass(frozen=True)
+class Roots:
+    """Cases whose limit is reached at a number, by a line or by a jump."""
+
+    root: np.ndarray
+    jumps: np.ndarray
+
+    def some(self, shape, index):
+        return Roots(self.root.reshape(-1)[index], self.jumps.reshape(-1)[index])
+
+    def excess(self, x):
+        return np.where(self.jumps, np.where(x <= self.root, -0.5, 0.5), x / self.root - 1.0)
+
+
+def test_the_largest_load_is_where_a_limit_is_reached():
+    root = np.array([3.0, 20.0, 1e-12, 2e-5, 9.999999, 7.0])
+    found = largest(Roots.excess, Roots(root, np.arange(6) > 4), np.full(6, 10.0))
+    assert found == pytest.approx([3.0, 10.0, 0.0, 2e-5, 9.999999, 7.0], rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"latency": 9.0},
+        {"ttft": 0.4, "tpot": 0.03},
+        {"ttft": 1.0, "latency": 8.0, "tpot_percentile": "mean", "latency_percentile": 0.99},
+    ],
+)
+def test_loads_within_limits_are_those_of_a_bisection(limits):
+    """Every case alone, halved 60 times, by the times themselves."""
+    goal = genz.Objective(rate=10.0, **limits)
+    model, engine, platforms = (
+        genz.model("llama3_8b"),
+        genz.engine("ideal"),
+        [genz.platform("h100_sxm_8")],
+    )
+    cases = Candidates.of(model, CHAT, platforms, Precision(), None, {"engine": engine})
+    question = Question(goal, Link(50e9), levels_of(goal))
+    prefill = PrefillPool(cases, question)
+    decode = DecodePool(cases, question, prefill.moved)
+    ceiling = np.array([2.0, 0.6])[:, None, None]
+    passing = prefill.passing(ceiling)
+    at = prefill.arrivals(ceiling)
+    high = np.broadcast_to(prefill.replica.most * (1 - 1e-3), at.shape)
+
+    def on_time(used):
+        names = {"ttft", "tpot", "latency"} & set(used)
+        return np.all([used[n] <= 1.0 for n in names], axis=0)
+
+    def passes(a):
+        sent = prefill.replica.rate(a) * prefill.link_time <= 0.9
+        return on_time(passing.used(a)) & sent & prefill.replica.fits
+
+    own = halved(passes, high)
+    np.testing.assert_allclose(at, own, rtol=1e-7)
+    gap, left = np.array([[0.0], [0.01]]), np.array([[0.025], [0.02]])
+    decoding = decode.decoding(gap, left)
+
+    def within(batch):
+        load = decode.replica.load(batch)
+        held = (load.inside <= decode.replica.room) & (load.rate * decode.link_time <= 0.9)
+        return on_time(decoding.used(load)) & held
+
+    batch = decode.batches(decoding)
+    high = np.broadcast_to(np.maximum(decode.replica.room, 1e-6), batch.shape)
+    np.testing.assert_allclose(batch, halved(within, high), rtol=1e-7)
+
+
+def halved(within, high):
+    low, top = 1e-6 * high, high
+    some, every = within(low), within(high)
+    for _ in range(60):
+        middle = np.sqrt(low * top)
+        ok = within(middle)
+        low, top = np.where(ok, middle, low), np.where(ok, top, middle)
+    return np.where(every, high, np.where(some, low, 0.0))
 
 
 @pytest.mark.parametrize(
@@ -343,7 +421,7 @@ def test_largest_is_a_bisection():
         ({"objective": None}, "objective must be an Objective, workload names none"),
         ({"objective": LIMITS.replace(rank="throughput")}, "rank must be one of cost, accelerators, energy, got 'throughput'"),
         ({"objective": LIMITS.replace(percentile=0.2)}, r"percentile of ttft must be in \[0.5, 1\), got 0.2"),
-        ({"objective": LIMITS.replace(attainment=0.9)}, "disaggregated plans take no attainment"),
+        ({"objective": LIMITS.replace(attainment=0.9, percentile=None)}, "disaggregated plans take no attainment"),
         ({"objective": LIMITS.replace(rate=[1.0, 2.0])}, "disaggregated plans take no periods of the rate"),
         ({"prefill": []}, "platforms must name at least one for each phase, got none"),
         ({"prefill": "genz_groq_8", "link": 1e9}, "a price of every platform is needed, genz_groq_8 has none"),
@@ -423,8 +501,9 @@ def test_one_sizing_takes_small_and_large_devices():
         ),
         (
             {"available": {"b200_8": 1}},
-            "available must name platforms of the question, got 'b200_8'",
+            "available must name platforms of the question \\(h100_sxm_8\\), got 'b200_8'",
         ),
+        ({"moved": 1e9}, "moved follows from model and prompt, got 1e.09 as a keyword"),
         ({"available": 8}, "available must be a mapping of platforms to accelerators, got 8"),
         (
             {"prefill_parallel": 8},
@@ -435,3 +514,33 @@ def test_one_sizing_takes_small_and_large_devices():
 def test_what_is_no_single_question_is_refused(changes, text):
     with pytest.raises(InputError, match=text):
         solved(**changes)
+
+
+def test_workers_that_differ_in_the_parts_of_a_batch_alone_have_their_own_names_and_places():
+    """Ranked by power, one that overlaps less may be kept beside one that carries more."""
+    layouts = [genz.Parallel(pipeline=4, micro_batch=m) for m in (1, 4)]
+    model, engine = genz.model(MODEL), genz.engine("ideal")
+    cases = Candidates.of(
+        model, CHAT, [genz.platform("h100_sxm_8")], Precision(), layouts, {"engine": engine}
+    )
+    goal = genz.Objective(rate=1.0, ttft=5.0, tpot=0.2, rank="energy")
+    prefill = PrefillPool(cases, Question(goal, Link(50e9), levels_of(goal), watts=True))
+    decode = DecodePool(cases, prefill.question, prefill.moved)
+    found = Sets.of(prefill, decode, goal)
+    for workers, places in zip(found.sets, found.places, strict=True):
+        assert len(places) == len(workers)
+        for w in workers:
+            assert layouts[places[w.phase, w.name].case] == w.parallel
+
+
+def test_a_limit_on_the_latency_is_what_limits_where_there_is_no_other():
+    found = solved(genz.Objective(rate=10.0, latency=15.0))
+    assert {pool.limit for pool in found.plan.pools} <= {"latency", "memory", "link"}
+    assert "latency limits a prefill worker" in found.explain()
+    both = solved(genz.Objective(rate=10.0, ttft=0.3, latency=60.0))
+    assert "ttft" in {pool.limit for pool in both.plan.pools}
+
+
+def test_what_is_spare_of_nearly_all_is_a_hundred_percent():
+    found = solved(LIMITS.replace(rate=1e-6), model="llama3_8b")
+    assert "100 % of prefill is spare and 100 % of decode is spare" in found.explain()

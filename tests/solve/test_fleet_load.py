@@ -163,10 +163,53 @@ class TestPredicted:
         pools = set(found.to_frame().pool)
         assert pools == {"chat", "batch", "large"}
         each = sum(
-            genz.fleet(one, ["h100_sxm_8"], objective=genz.Objective(tpot=0.2)).cost
-            for one in loads
+            genz.fleet(one, ["h100_sxm_8"], objective=goal).cost
+            for one, goal in zip(
+                loads, (None, genz.Objective(tpot=0.2), genz.Objective(tpot=0.2)), strict=True
+            )
         )
         assert found.cost == pytest.approx(each)  # pools share nothing without a cap
+
+    def test_limits_of_a_load_are_its_own_or_those_of_the_fleet(self):
+        """What would be passed over is refused; a workload's rate is not that of its requests here."""
+        goal = genz.Objective(rate=7.0, ttft=0.2, tpot=0.01)
+        load = genz.Load.of_workload(genz.Workload.of(1000, 200, objective=goal), 4.0)
+        assert (load.objective.rate, load.objective.tpot) == (None, 0.01)
+        with pytest.raises(InputError) as caught:
+            genz.fleet(load, ["h100_sxm_8"], model="llama3_1_8b", objective=LIMITS)
+        assert (
+            str(caught.value)
+            == "objective is for loads that name none, got it though each names its own"
+        )
+        named = genz.Load.of(1000, 200, 4.0, model="llama3_1_8b")
+        with pytest.raises(InputError, match="model is for loads that name none, got it though"):
+            genz.fleet(named, ["h100_sxm_8"], model="llama3_1_8b", objective=LIMITS)
+
+    @pytest.mark.parametrize(
+        ("field", "text"),
+        [
+            ({"rate": 5.0}, "objective.rate is not for a fleet, whose rates are those of its loads, got 5.0"),
+            ({"rate": [5.0, 6.0]}, r"objective.rate is not for a fleet, whose rates are those of its loads, got array"),
+            ({"percentile": 0.9}, "objective.percentile is not for a fleet, whose limits are on mean times: genz.size takes it, got 0.9"),
+            ({"tpot_percentile": 0.9}, "objective.tpot_percentile is not for a fleet"),
+            ({"attainment": 0.9}, "objective.attainment is not for a fleet"),
+            ({"power": 1e3}, "objective.power is not for a fleet"),
+            ({"rank": "energy"}, "objective.rank is not for a fleet"),
+            ({"budget": 5.0}, "budget of a fleet is a keyword of its own, got it in the objective, 5.0"),
+        ],
+    )  # fmt: skip
+    def test_what_a_fleet_does_not_keep_is_refused(self, field, text):
+        load = genz.Load.of(1000, 200, 4.0, objective=genz.Objective(tpot=0.05, **field))
+        with pytest.raises(InputError, match=text):
+            genz.fleet(load, ["h100_sxm_8"], model="llama3_1_8b")
+
+    def test_means_may_be_said(self):
+        load = genz.Load.of(1000, 200, 4.0)
+        found = [
+            genz.fleet(load, ["h100_sxm_8"], model="llama3_1_8b", objective=goal).cost
+            for goal in (LIMITS, LIMITS.replace(percentile="mean"))
+        ]
+        assert found[0] == found[1]
 
     def test_what_no_platform_serves_has_its_reason(self):
         load = genz.Load.of([1000, 60000], [200, 100], [1.0, 0.1])

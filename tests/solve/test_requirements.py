@@ -141,8 +141,173 @@ def test_bad_frontiers_are_refused(call, message):
         call(need)
 
 
-def test_a_limit_must_be_given():
+LOAD = genz.Workload(
+    prompt=genz.Lengths(mean=2000.0, std=900.0), output=genz.Lengths(mean=300.0, std=200.0)
+)
+GOAL = genz.Objective(rate=4.0, ttft=1.0, tpot=0.03, tpot_percentile=0.99, ttft_percentile="mean")
+EIGHT = {"parallel": genz.Parallel(tensor=8), "engine": "ideal"}
+
+
+def with_number(name, number):
+    """An H100 node with another peak, bandwidth, memory or link."""
+    platform = genz.platform("h100_sxm_8")
+    if name == "flop_rate":
+        peaks = platform.accelerator.peak_flop_rate
+        factor = number / platform.accelerator.peak("bf16")
+        return platform.replace(peak_flop_rate={f: p * factor for f, p in peaks.items()})
+    field = {"bandwidth": "memory_bandwidth", "capacity": "memory_capacity"}.get(name, name)
+    return platform.replace(**{field: number})
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return genz.requirements("llama3_70b", LOAD, GOAL, platform="h100_sxm_8", **EIGHT)
+
+
+NUMBERS = ["flop_rate", "bandwidth", "capacity", "link_bandwidth", "link_latency"]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_under_a_rate_limits_hold_as_they_say(loaded, name):
+    """Asked of the stationary load itself: a mean, and a percentile of 99."""
+
+    def meets(number):
+        load = genz.served("llama3_70b", with_number(name, number), LOAD, rate=4.0, **EIGHT)
+        within = load.ttft <= 1.0 and load.percentile("tpot", 0.99) <= 0.03
+        return bool(load.stable and within)
+
+    value = float(getattr(loaded, name))
+    better, worse = (0.999, 1.001) if name == "link_latency" else (1.001, 0.999)
+    assert meets(value * better)
+    assert not meets(value * worse)
+    assert loaded.binding[name] in ("ttft", "tpot", "memory")
+
+
+@pytest.mark.parametrize("name", ["ttft", "tpot", "latency"])
+def test_each_time_has_a_level_of_its_own(name):
+    limit = {"ttft": 0.5, "tpot": 0.015, "latency": 6.0}[name]
+    goal = genz.Objective(rate=4.0, **{name: limit, f"{name}_percentile": 0.95})
+    need = genz.requirements("llama3_8b", LOAD, goal, platform="h100_sxm_1")
+    moved = with_number("bandwidth", float(need.bandwidth)).replace(accelerators_per_node=1)
+    load = genz.served("llama3_8b", moved, LOAD, rate=4.0, engine="ideal")
+    assert load.percentile(name, 0.95) == pytest.approx(limit, rel=1e-6)
+    assert need.binding["bandwidth"] == name
+
+
+def test_what_no_number_mends_says_what_breaks():
+    """Weights of 140 GB on 24 GB; a rate beyond the peak of the device; a time below that of one request."""
+    small = genz.requirements(
+        "llama3_70b", LOAD, genz.Objective(rate=2.0, ttft=1.0), platform="l4_1"
+    )
+    assert np.isinf(small.bandwidth)
+    assert small.binding["bandwidth"] == "memory"
+    busy = genz.requirements(
+        "llama3_8b", LOAD, genz.Objective(rate=1e5, ttft=1.0), platform="h100_sxm_1"
+    )
+    assert np.isinf(busy.capacity)
+    assert busy.binding["capacity"] == "rate"
+    late = genz.requirements("llama3_8b", LOAD, genz.Objective(rate=1.0, ttft=1e-6))
+    assert np.isinf(late.flop_rate)
+    assert late.binding["flop_rate"] == "ttft"
+
+
+def test_a_sizing_needs_one_replica_of_what_is_required_and_more_of_less(loaded):
+    """Two questions, one answer: the platform that just meets a rate is the one that one replica of serves it."""
+    count = []
+    for factor in (1.001, 0.999):
+        platform = with_number("bandwidth", float(loaded.bandwidth) * factor)
+        plan = genz.size(
+            "llama3_70b", LOAD, GOAL, platforms=[platform], precision="bf16", **EIGHT
+        ).best
+        count.append(plan.n_replica)
+    assert count == [1, 2]
+
+
+def test_a_rate_alone_asks_for_a_stationary_state():
+    need = genz.requirements("llama3_8b", WORKLOAD, genz.Objective(rate=6.0), platform="h100_sxm_1")
+    assert need.binding["bandwidth"] == "rate"
+    platform = genz.platform("h100_sxm_1").replace(memory_bandwidth=float(need.bandwidth))
+    load = genz.served("llama3_8b", platform, WORKLOAD, rate=5.0, engine="ideal")
+    assert load.stable_rate == pytest.approx(6.0, rel=1e-6)
+    tight = need._problem.objective.replace(ttft=0.5)
+    assert genz.requirements("llama3_8b", WORKLOAD, tight).bandwidth > 0.0
+
+
+def test_an_attainment_is_of_all_limits_together():
+    goal = genz.Objective(rate=4.0, ttft=0.4, tpot=0.02, attainment=0.95)
+    need = genz.requirements("llama3_8b", LOAD, goal, platform="h100_sxm_1")
+    missed = []
+    for factor in (1.001, 0.999):
+        bandwidth = float(need.bandwidth) * factor
+        platform = genz.platform("h100_sxm_1").replace(memory_bandwidth=bandwidth)
+        load = genz.served("llama3_8b", platform, LOAD, rate=4.0, engine="ideal")
+        missed.append(sum(1.0 - load.probability(goal, n) for n in ("ttft", "tpot")))
+    assert missed[0] < 0.05 < missed[1]
+
+
+def test_rates_are_cases_and_more_of_it_never_needs_less():
+    rates = [1.0, 4.0, 9.0]
+    goal = genz.Objective(rate=rates, ttft=1.0, tpot=[0.05, 0.05, 0.03])
+    need = genz.requirements("llama3_8b", WORKLOAD, goal)
+    assert need.bandwidth.shape == (3,)
+    assert (np.diff(need.bandwidth) > 0).all()
+    one = genz.requirements("llama3_8b", WORKLOAD, goal.replace(rate=4.0, tpot=0.05))
+    for name in NUMBERS[:3]:
+        assert getattr(need, name)[1] == pytest.approx(getattr(one, name), rel=1e-9)
+    assert need.question().startswith(
+        "llama3_8b, TP1, bf16 (weights as published), ideal: 1 to 9 requests/s"
+    )
+    assert "ttft <= 1 s, tpot <= 30 ms to 50 ms (p90)" in need.question()
+
+
+def test_tighter_percentiles_never_need_less():
+    goal = genz.Objective(rate=4.0, ttft=0.5, tpot=0.03)
+    need = [
+        genz.requirements("llama3_8b", LOAD, goal.replace(percentile=q)).bandwidth
+        for q in ("mean", 0.9, 0.99)
+    ]
+    assert need[0] < need[1] < need[2]
+
+
+def test_a_frontier_holds_under_a_rate():
+    goal = genz.Objective(rate=4.0, tpot=0.02)
+    need = genz.requirements("llama3_8b", WORKLOAD, goal, platform="h100_sxm_1")
+    row = need.frontier("bandwidth", "flop_rate", points=3).iloc[1]
+    moved = with_number("flop_rate", row.flop_rate).replace(memory_bandwidth=row.bandwidth)
+    load = genz.served("llama3_8b", moved, WORKLOAD, rate=4.0, engine="ideal")
+    assert load.percentile("tpot", 0.9) == pytest.approx(0.02, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "objective must set a rate, or at least one of ttft, tpot and latency, got none"),
+        ({"tpot": 0.01, "percentile": 0.9}, "objective.percentile is not for requests that start together, which have one time: set the rate, too, got 0.9"),
+        ({"tpot": 0.01, "tpot_percentile": 0.9}, "objective.tpot_percentile is not for requests that start together"),
+        ({"tpot": 0.01, "attainment": 0.9}, "objective.attainment is not for requests that start together"),
+        ({"tpot": 0.01, "budget": 5.0}, "objective.budget is not for requirements, which know no price: genz.size keeps it, got 5.0"),
+        ({"tpot": 0.01, "power": 5.0}, "objective.power is not for requirements, which know no power: genz.size keeps it"),
+        ({"tpot": 0.01, "rank": "energy"}, "objective.rank is not for requirements, which rank nothing: genz.size does"),
+        ({"rate": [1.0, 2.0], "duration": [1.0, 2.0]}, "objective.duration is not for requirements, which are those of one state: genz.size takes periods"),
+    ],
+)  # fmt: skip
+def test_what_is_not_kept_is_refused(fields, message):
+    with pytest.raises(genz.InputError) as caught:
+        genz.requirements("llama3_8b", WORKLOAD, genz.Objective(**fields))
+    assert str(caught.value).startswith(message)
+
+
+def test_a_batch_and_a_rate_exclude_each_other():
     with pytest.raises(
-        genz.InputError, match="objective must set at least one of ttft, tpot and latency"
+        genz.InputError, match="batch is for requests that start together, got 8 with a rate"
     ):
-        genz.requirements("llama3_8b", WORKLOAD, genz.Objective())
+        genz.requirements("llama3_8b", WORKLOAD, genz.Objective(rate=1.0), batch=8)
+
+
+def test_means_of_requests_that_start_together_are_their_one_time():
+    goal = genz.Objective(tpot=0.01)
+    need = [
+        genz.requirements("llama3_8b", WORKLOAD, g).bandwidth
+        for g in (goal, goal.replace(percentile="mean"))
+    ]
+    assert need[0] == need[1]

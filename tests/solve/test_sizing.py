@@ -299,6 +299,22 @@ class TestDisaggregated:
         assert max(pool.parallel.size for pool in apart.pools) <= 8
         assert max(plan.parallel.size for plan in answer.plans) <= 8
 
+    def test_a_cap_that_the_least_plan_breaks_may_leave_another(self):
+        """The cheapest draws more than one as cheap: it is the one that is wanted under a cap between the two."""
+        goal = genz.Objective(rate=60.0, ttft=1.0, tpot=0.02)
+        alone = {"prefill_platform": "a100_sxm_8", "engine": "ideal"}
+        cheap = genz.disaggregate("llama3_8b", WORKLOAD, goal, **alone).plan
+        frugal = genz.disaggregate("llama3_8b", WORKLOAD, goal.replace(rank="energy"), **alone)
+        cap = (cheap.power + frugal.split.power) / 2.0
+        assert frugal.split.power < cap < cheap.power
+        answer = genz.size(
+            "llama3_8b", WORKLOAD, goal.replace(power=cap), platforms="a100_sxm_8", engine="ideal",
+            disaggregated=True,
+        )  # fmt: skip
+        (plan,) = answer.disaggregated
+        assert plan.power <= cap
+        assert plan.cost_per_hour == pytest.approx(cheap.cost_per_hour)
+
     def test_caps_hold_for_both(self):
         goal = GOAL.replace(rate=30, budget=1.0)
         answer = genz.size("llama3_8b", WORKLOAD, goal, disaggregated=True, **self.ASKED)
@@ -309,6 +325,10 @@ class TestDisaggregated:
         [
             ({"spare": 1}, "disaggregated plans take no spare"),
             ({"confidence": 0.9}, "disaggregated plans take no confidence"),
+            (
+                {"objective": GOAL.replace(rank="throughput")},
+                "disaggregated plans take no rank 'throughput'",
+            ),
             (
                 {"objective": GOAL.replace(attainment=0.9)},
                 "disaggregated plans take no attainment",

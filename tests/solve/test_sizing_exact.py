@@ -96,7 +96,11 @@ def instance(seed):
     if pick.random() < 0.3:
         goal["ttft_percentile"] = pick.choice(["mean", 0.95])
     if pick.random() < 0.25:
-        goal["attainment"] = pick.choice([0.8, 0.95])
+        goal |= {
+            "attainment": pick.choice([0.8, 0.95]),
+            "percentile": None,
+            "ttft_percentile": None,
+        }
     if pick.random() < 0.3:
         goal["budget"] = pick.choice([4.0, 9.0, 20.0])
     terms = {"spare": pick.choice([0, 0, 1]), "whole_node": pick.random() < 0.3}

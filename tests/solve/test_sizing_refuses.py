@@ -132,7 +132,7 @@ def test_candidates_named_twice_count_once():
         ),
         (
             {"link": 5e10, "objective": GOAL.replace(budget=4.0)},
-            "h100_sxm_1 bf16: its least plan is beyond budget or power",
+            "h100_sxm_1 bf16: The budget alone cannot be met",
         ),
     ],
 )

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -113,7 +113,9 @@ def instance(seed):
         budget=float(rng.uniform(20.0, 120.0)) if rng.random() < 0.3 else None,
         power=float(rng.uniform(5e3, 3e4)) if rng.random() < 0.3 else None,
     )
-    return workers, float(np.round(rng.uniform(1.0, 12.0), 2)), rules
+    rate, known = float(np.round(rng.uniform(1.0, 12.0), 2)), {w.platform for w in workers}
+    there = {name: most for name, most in rules.available.items() if name in known}
+    return workers, rate, replace(rules, available=there)
 
 
 @pytest.mark.parametrize("rank", ["cost", "accelerators", "energy"])
@@ -329,6 +331,34 @@ def test_frame_and_dictionary():
     data = found.to_dict()
     assert (data["status"], data["n_accelerator"], data["cost_per_hour"]) == ("optimal", 45, None)
     assert data["binding"].split(": ")[1] == "measured"
+
+
+def test_a_phase_alone_may_be_equal():
+    workers = [PREFILL, DECODE_4, DECODE_2]
+    found = [split_workers(workers, 50.0, equal=e) for e in ("decode", ("decode", "decode"))]
+    assert [f.n_accelerator for f in found] == [47, 47]
+    assert found[0].rules.equal == found[1].rules.equal == ("decode",)
+
+
+@pytest.mark.parametrize(
+    ("keeping", "text"),
+    [
+        ({"available": {"h100": 8}}, "available must name platforms of the workers (none), got 'h100'"),
+        ({"fabric": 1e9}, "fabric needs moved, got 1e+09 alone"),
+        ({"moved": 1e9}, "moved needs fabric, got 1e+09 alone"),
+    ],
+)  # fmt: skip
+def test_rules_that_would_do_nothing_are_refused(keeping, text):
+    with pytest.raises(InputError) as caught:
+        split_workers([PREFILL, DECODE_4, DECODE_2], 50.0, **keeping)
+    assert str(caught.value) == text
+
+
+def test_availability_is_of_platforms_that_workers_are_on():
+    workers = [replace(PREFILL, platform="a"), replace(DECODE_4, platform="b")]
+    assert split_workers(workers, 50.0, available={"a": 30, "b": 40}).counts
+    with pytest.raises(InputError, match=r"of the workers \(a, b\), got 'c'"):
+        split_workers(workers, 50.0, available={"a": 30, "c": 40})
 
 
 @pytest.mark.parametrize(

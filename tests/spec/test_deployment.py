@@ -1,5 +1,7 @@
 """Layouts, workloads, objectives."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -35,12 +37,26 @@ def test_degrees_broadcast():
     [
         ({}, "TP1"),
         ({"tensor": 8}, "TP8"),
-        ({"tensor": 4, "pipeline": 2}, "TP4 PP2"),
+        ({"tensor": 4, "pipeline": 2, "micro_batch": 2}, "TP4 PP2"),
+        ({"tensor": 4, "pipeline": 2}, "TP4 PP2 MB1"),
+        ({"pipeline": 2, "micro_batch": 8}, "PP2 MB8"),
+        ({"micro_batch": 4}, "MB4"),
         ({"tensor": 2, "data": 4, "expert": 8, "sequence": 2}, "TP2 DP4 EP8 SP2"),
     ],
 )
 def test_label(fields, label):
     assert Parallel(**fields).label == label
+
+
+def test_layouts_that_differ_have_labels_that_differ():
+    degrees = itertools.product((1, 2), (1, 2), (1, 2), (1, 2), (1, 2), (1, 2, 4))
+    names = ("tensor", "pipeline", "data", "sequence", "expert", "micro_batch")
+    layouts = [
+        Parallel(**dict(zip(names, d, strict=True)))
+        for d in degrees
+        if (d[0] * d[2] * d[3]) % d[4] == 0
+    ]
+    assert len({p.label for p in layouts}) == len(layouts)
 
 
 @pytest.mark.parametrize(
@@ -177,8 +193,9 @@ class TestLevels:
     def test_general_own_and_attainment(self):
         goal = Objective(percentile=0.9, ttft_percentile=0.99, tpot_percentile="mean")
         assert [goal.level(n) for n in ("ttft", "tpot", "latency")] == [0.99, "mean", 0.9]
-        goal = goal.replace(attainment=0.95)
+        goal = Objective(attainment=0.95)
         assert [goal.level(n) for n in ("ttft", "tpot", "latency")] == [0.95] * 3
+        assert Objective(ttft_percentile=0.5).level("tpot") == 0.9
 
     @pytest.mark.parametrize(
         ("fields", "message"),
@@ -189,6 +206,18 @@ class TestLevels:
             ({"attainment": "mean"}, "attainment must be a number in (0, 1), got 'mean'"),
             ({"attainment": 1.0}, "attainment must be a number in (0, 1), got 1.0"),
             ({"budget": 0.0}, "budget must be > 0, got 0"),
+            (
+                {"attainment": 0.9, "percentile": 0.9},
+                "attainment takes the place of percentiles, got percentile 0.9 beside it",
+            ),
+            (
+                {"attainment": 0.9, "tpot_percentile": "mean"},
+                "attainment takes the place of percentiles, got tpot_percentile 'mean' beside it",
+            ),
+            (
+                {"duration": 5.0, "rate": 1.0},
+                "duration needs rates of several periods, got 5 with one rate",
+            ),
             (
                 {"duration": 5.0, "rate": [1, 2]},
                 "duration must have one length for each rate, got shapes () and (2,)",

@@ -15,7 +15,7 @@ from genz.solve.candidates import Candidates
 from genz.solve.disaggregate.answer import DisaggregatedPlan, Disaggregation, Pool
 from genz.solve.disaggregate.link import Link
 from genz.solve.disaggregate.operate import operated
-from genz.solve.disaggregate.pools import DecodePool, PrefillPool, Question
+from genz.solve.disaggregate.pools import DecodePool, PrefillPool
 from genz.solve.disaggregate.programme import (
     RANKS,
     can_hold,
@@ -26,6 +26,7 @@ from genz.solve.disaggregate.programme import (
 )
 from genz.solve.disaggregate.rules import PHASES, Keeping, Limits, Rules, parted
 from genz.solve.disaggregate.sets import Sets
+from genz.solve.disaggregate.within import Question
 from genz.solve.disaggregate.worker import Split, Worker
 from genz.solve.programme import smallest_conflict
 from genz.spec.deployment import Objective, Parallel, Workload
@@ -76,8 +77,8 @@ def disaggregate(
     workload : Workload or str
         Lengths of prompt and output, with their deviations if known, and the share of prefix hits.
     objective : Objective, optional
-        Rate, limits, what they are on, and what is minimised: cost, accelerators or energy; default the workload's
-        own. Percentiles from 0.5, and means; no attainment, budget, power or periods.
+        Rate, limits, what they are on, budget, power at the full rate of each worker, and what is minimised: cost,
+        accelerators or energy; default the workload's own. Percentiles from 0.5, and means; no attainment, no periods.
     prefill_platform, decode_platform : Platform or str, or a sequence of them
         Candidates for each phase; for decode by default the same.
     prefill_parallel, decode_parallel : Parallel, or a sequence of them, optional
@@ -136,10 +137,7 @@ def disaggregate(
     second = first if decode_platform is None else _platforms(decode_platform)
     every = tuple({p.name: p for p in (*first, *second)}.values())
     _check_single(workload, objective, (*first, *second))
-    for name in rules.available:
-        if name not in {p.name for p in every}:
-            msg = f"available must name platforms of the question, got {name!r:.80}"
-            raise InputError(msg)
+    rules.check_places({p.name for p in every}, "the question")
     watts = objective.rank == "energy" or rules.power is not None
     question = Question(objective, Link.of(link, every), levels, watts)
     layouts = {"prefill": (first, prefill_parallel), "decode": (second, decode_parallel)}
@@ -181,6 +179,9 @@ def _objective(objective: Objective | None, workload: Workload) -> Objective:
 def _within(rules: Rules, objective: Objective) -> Rules:
     """Return the rules with budget and power of the objective."""
     most: dict[str, Any] = {}
+    if rules.moved:
+        msg = f"moved follows from model and prompt, got {rules.moved:g} as a keyword"
+        raise InputError(msg)
     for name in ("budget", "power"):
         if getattr(rules, name) is not None:
             msg = f"{name} belongs to the objective, got it as a keyword"

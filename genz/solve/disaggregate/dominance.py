@@ -37,10 +37,9 @@ def undominated(group: Sequence[str], rate: FloatArray, costs: Sequence[FloatArr
     >>> undominated(["a"] * 3, np.array([1.0, 1.9, 4.5]), [size])
     array([0, 2])
     """
-    kept: list[int] = []
-    names = np.asarray(group)
+    kept: dict[str, list[int]] = {name: [] for name in group}
     for i in np.lexsort((-rate, *costs)):
-        near = np.array([k for k in kept if names[k] == names[i]], dtype=np.int64)
+        near = np.array(kept[group[i]], dtype=np.int64)
         copies = np.full(near.shape, np.inf)
         for cost in costs:
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -49,5 +48,5 @@ def undominated(group: Sequence[str], rate: FloatArray, costs: Sequence[FloatArr
             copies = np.minimum(copies, np.where(cost[near] == 0.0, np.inf, fit))
         copies = np.minimum(copies, 1e9)
         if not np.any((copies >= 1.0) & (copies * rate[near] >= rate[i] * (1.0 - _ALIKE))):
-            kept.append(int(i))
-    return np.sort(np.array(kept, dtype=np.int64))
+            kept[group[i]].append(int(i))
+    return np.sort(np.array([i for some in kept.values() for i in some], dtype=np.int64))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from genz.core.typing import FloatArray
 from genz.solve.disaggregate.answer import DisaggregatedPlan, Pool
-from genz.solve.disaggregate.pools import DecodePool, PrefillPool, largest
+from genz.solve.disaggregate.pools import DecodePool, PrefillPool
 from genz.solve.disaggregate.sets import Place, Sets
 from genz.solve.disaggregate.worker import Split, Worker
 from genz.spec.deployment import Parallel
@@ -77,23 +74,18 @@ def _decode_pool(
     pool: DecodePool, worker: Worker, n: int, place: Place, split: Split, gap: float
 ) -> tuple[Pool, float]:
     """Return the pool, and its time at the level of the limit on latency [s]."""
-    levels = pool.question.levels
-    replica, rate = pool.replica, _share(split, worker)
-
-    def slower(batch: FloatArray) -> Any:
-        return replica.load(batch).rate <= rate
-
-    load = replica.load(np.maximum(largest(slower, np.maximum(replica.room, 1.0)), 1e-9))
+    levels, rate = pool.question.levels, _share(split, worker)
+    one = pool.decoding(gap).some((pool.cases.n_case,), np.array([place.case]))
+    load = one.replica.load(np.maximum(one.below(rate), 1e-9))
     mean, own, late = (
-        float(pool.tpot(load, gap, q)[place.case])
-        for q in (None, levels["tpot"], levels["latency"])
+        float(one.tpot(load, q)[0]) for q in (None, levels["tpot"], levels["latency"])
     )
     found = Pool(
         phase="decode", platform=worker.platform, parallel=worker.parallel or Parallel(), n_replica=n,
-        n_accelerator=n * worker.n_accelerator, batch=float(load.batch[place.case]), rate=rate,
+        n_accelerator=n * worker.n_accelerator, batch=float(load.batch[0]), rate=rate,
         max_rate=worker.rate, time=mean, percentile=None if levels["tpot"] is None else own,
-        power=n * float(load.power[place.case]), limit=worker.limit,
-        log_error=float(load.log_error[place.case]),
+        power=n * float(load.power[0]), limit=worker.limit,
+        log_error=float(load.log_error[0]),
     )  # fmt: skip
     return found, late
 

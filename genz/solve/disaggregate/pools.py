@@ -2,79 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from genz.core.search import halvings
 from genz.core.typing import FloatArray, Num
 from genz.serve.decode_replica import DecodeLoad, DecodeReplica, decode_replica
 from genz.serve.disaggregation import moved_bytes
 from genz.serve.prefill_replica import PrefillReplica, prefill_replica
-from genz.serve.queueing import wait_mean
 from genz.serve.stationary import BUDGET
 from genz.solve.candidates import Candidates
-from genz.solve.disaggregate.link import FULL, Link
-from genz.spec.deployment import Lengths, Objective
+from genz.solve.disaggregate.within import Decoding, Passing, Question, largest, reached
+from genz.spec.deployment import Lengths, Parallel
 
-__all__ = ["DecodePool", "PrefillPool", "Question", "largest", "sizes"]
+__all__ = ["DecodePool", "PrefillPool", "sizes"]
 
 #: Most prompts that pass together.
 _MOST_TOGETHER = 64
-#: Halvings of a search, and those looked at in one call.
-_BISECTIONS, _LEVELS = 30, 3
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Question:
-    """What both phases share.
-
-    Attributes
-    ----------
-    objective : Objective
-        Rate and limits.
-    link : Link
-        Over which caches move.
-    levels : mapping
-        Limit -> share of the requests that must meet it; None: it is on the mean. [1]
-    watts : bool
-        Whether power is minimised or limited.
-    """
-
-    objective: Objective
-    link: Link
-    levels: Mapping[str, float | None]
-    watts: bool = False
-
-    def limit(self, name: str) -> float:
-        """Return a limit [s]."""
-        return float(getattr(self.objective, name))
-
-    @property
-    def sums(self) -> bool:
-        """Whether the sum of both phases is limited."""
-        return self.limit("latency") < np.inf
-
-    def used(self, own: str, time: Callable[[float | None], FloatArray], left: float) -> FloatArray:
-        """Return the time of a phase over what limits it, its own limit or what the latency leaves; 0 without either [1].
-
-        Parameters
-        ----------
-        own : {"ttft", "tpot"}
-            Limit of the phase.
-        time : callable
-            Takes the level of a limit and returns the time. [s]
-        left : float
-            Part of the limit on latency, where there is one. [s]
-        """
-        limits = {own: self.limit(own), "latency": left if self.sums else np.inf}
-        some = {name: limit for name, limit in limits.items() if limit != np.inf}
-        times = {q: time(q) for q in {self.levels[name] for name in some}}
-        used = [times[self.levels[name]] / limit for name, limit in some.items()]
-        return np.maximum.reduce(used) if used else np.zeros(())
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +50,7 @@ class PrefillPool:
         traffic = self.cases.workload
         return max(_mean(traffic.prompt) * (1.0 - float(traffic.cached_share)), 1.0)
 
-    @property
+    @cached_property
     def moved(self) -> float:
         """Bytes of cache of a request [B]."""
         traffic = self.cases.workload
@@ -118,6 +64,11 @@ class PrefillPool:
     def size(self) -> FloatArray:
         """Accelerators of a replica, shape (n_case,)."""
         return sizes(self.cases)
+
+    @cached_property
+    def layouts(self) -> list[Parallel]:
+        """Layouts of a replica, one for each case."""
+        return [self.cases.layout(case) for case in range(self.cases.n_case)]
 
     @cached_property
     def link_time(self) -> FloatArray:
@@ -136,26 +87,28 @@ class PrefillPool:
             parallel=parallel, precision=self.cases.precision, **self.cases.options,
         )  # fmt: skip
 
-    def arrivals(self, ceiling: float) -> FloatArray:
+    def passing(self, ceiling: Num) -> Passing:
+        """Return the replicas under their limits, a part of that on latency left to the time to first token [s]."""
+        return Passing(self.replica, self.question, self.link_time, ceiling)
+
+    def arrivals(self, ceiling: FloatArray) -> FloatArray:
         """Return the arrivals per pass at which a limit or the ceiling is reached; 0 where none is within them.
 
         Parameters
         ----------
-        ceiling : float
+        ceiling : ndarray, shape (n_ceiling, 1, 1)
             Part of the limit on latency that is left to the time to first token. [s]
+
+        Returns
+        -------
+        ndarray, shape (n_ceiling, n_together, n_case)
         """
         replica = self.replica
-
-        def within(a: FloatArray) -> Any:
-            sent = replica.rate(a) * self.link_time <= FULL
-            return (self.use(a, ceiling) <= 1.0) & sent & replica.fits
-
         # just below the load at which the queue has no end
-        return largest(within, replica.most * (1.0 - 1e-3))
-
-    def use(self, arrivals: FloatArray, ceiling: float) -> FloatArray:
-        """Return the time to first token over what limits it: the limit, or the ceiling [1]."""
-        return self.question.used("ttft", lambda q: self.replica.ttft(arrivals, q), ceiling)
+        high = np.broadcast_to(
+            replica.most * (1.0 - 1e-3), np.broadcast_shapes(ceiling.shape, replica.most.shape)
+        )
+        return np.where(replica.fits, largest(Passing.excess, self.passing(ceiling), high), 0.0)
 
     def gap(self, size: float) -> FloatArray:
         """Return what of a move shows, where the smaller replica has so many accelerators [s].
@@ -173,11 +126,10 @@ class PrefillPool:
             self.question.link.shown(sent, size, replica.together / stage, pieces, hit)
         )
 
-    def limit(self, ceiling: float, arrivals: FloatArray) -> Any:
-        """Return what forbids a larger rate, shape (n_together, n_case)."""
-        late = self.use(arrivals, ceiling) > 0.99
-        most = self.replica.rate(arrivals) * self.link_time > 0.99 * FULL
-        return np.where(most, "link", np.where(late, "ttft", "saturation"))
+    def limit(self, ceiling: FloatArray, arrivals: FloatArray) -> Any:
+        """Return what forbids a larger rate, shape (n_ceiling, n_together, n_case)."""
+        why = reached(self.passing(ceiling).used(arrivals))
+        return np.where(why == "", "saturation", why)
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,6 +151,11 @@ class DecodePool:
         return np.ones((1, 1))
 
     @cached_property
+    def layouts(self) -> list[Parallel]:
+        """Layouts of a replica, one for each case."""
+        return [self.cases.layout(case) for case in range(self.cases.n_case)]
+
+    @cached_property
     def link_time(self) -> FloatArray:
         """Time that the links of a replica are busy with one cache, shape (n_case,) [s]."""
         return self.question.link.busy(self.moved, self.size)
@@ -215,67 +172,23 @@ class DecodePool:
             precision=self.cases.precision, **self.cases.options,
         )  # fmt: skip
 
-    def tpot(self, load: DecodeLoad, gap: Num, q: float | None = None) -> FloatArray:
-        """Return the mean or a percentile of the time per token; caches wait for the links of their receiver [s]."""
-        return self.replica.tpot(load, gap + self.arriving(load.rate), q)
+    def decoding(self, gap: Num, left: Num = np.inf) -> Decoding:
+        """Return the replicas under their limits, caches a gap behind the first token, a part of the latency left [s]."""
+        return Decoding(self.replica, self.question, self.link_time, gap, left)
 
-    def use(self, load: DecodeLoad, gap: Num, left: float) -> FloatArray:
-        """Return the time per token over what limits it: the limit, or what is left of the latency [1]."""
-        return self.question.used("tpot", lambda q: self.tpot(load, gap, q), left)
+    def batches(self, decoding: Decoding) -> FloatArray:
+        """Return the mean batch at which a limit is reached, shape (n_class, n_case); 0 where none is within it."""
+        room = self.replica.room
+        shape = np.broadcast_shapes(np.shape(decoding.gap), room.shape)
+        high = np.broadcast_to(np.maximum(room, 1e-6), shape)
+        return largest(Decoding.excess, decoding, high)
 
-    def arriving(self, rate: FloatArray) -> FloatArray:
-        """Return the mean wait of a cache for the links of its receiver [s]."""
-        return wait_mean(rate * self.link_time, self.link_time)
-
-    def batches(self, gap: FloatArray, left: float) -> FloatArray:
-        """Return the mean batch at which a limit is reached, shape (n_class, n_case); 0 where none is within it.
-
-        Parameters
-        ----------
-        gap : ndarray, shape (n_class, 1)
-            Time between the first token and the arrival of the cache. [s]
-        left : float
-            Part of the limit on latency that is left to each further token. [s]
-        """
-        replica = self.replica
-
-        def within(batch: FloatArray) -> Any:
-            load = replica.load(batch)
-            ok = (self.use(load, gap, left) <= 1.0) & (load.rate * self.link_time <= FULL)
-            return ok & (load.inside < replica.room)
-
-        shape = np.broadcast_shapes(gap.shape, replica.room.shape)
-        return largest(within, np.broadcast_to(np.maximum(replica.room, 1e-6), shape))
-
-    def limit(self, load: DecodeLoad) -> Any:
+    def limit(self, decoding: Decoding, load: DecodeLoad) -> Any:
         """Return what forbids a larger rate, shape (n_class, n_case)."""
+        used = decoding.used(load)
         # short of room, the wait at the door lengthens the mean time per token
-        full = (load.door > 0.01 * load.step) | (load.inside > 0.99 * self.replica.room)
-        most = load.rate * self.link_time > 0.99 * FULL
-        return np.where(most, "link", np.where(full, "memory", "tpot"))
-
-
-def largest(within: Callable[[FloatArray], Any], high: FloatArray) -> FloatArray:
-    """Return the largest positive number up to ``high`` that is within limits, by bisection; 0 where none is.
-
-    Parameters
-    ----------
-    within : callable
-        Takes numbers of the shape of ``high`` behind a first axis; must not turn true again as they grow.
-    high : ndarray, shape (...)
-        Upper ends.
-
-    Returns
-    -------
-    ndarray, shape (...)
-        Within 1e-7 of the answer, from below.
-    """
-    low = high * 1e-6
-    some, all_ = within(np.stack([low, high]))
-    top = high
-    for _ in range(_BISECTIONS // _LEVELS):
-        *_, (low, top) = halvings(lambda middle: ~within(middle), low, top, _LEVELS)
-    return np.where(all_, high, np.where(some, low, 0.0))
+        used["memory"] = np.maximum(used["memory"], load.door > 0.01 * load.step)
+        return reached(used)
 
 
 def _mean(lengths: Lengths) -> float:

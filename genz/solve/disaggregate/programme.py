@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from math import ceil, inf, nan
+from math import ceil, gcd, inf, nan
 from typing import Any, Unpack
 
 import numpy as np
@@ -25,6 +25,8 @@ RANKS = {"cost": "cost_per_hour", "accelerators": "n_accelerator", "energy": "po
 
 #: Rate that stands for "some", where a rate is not asked for. [1/s]
 _SOME = 1e-9
+#: Relative difference of values that are one. [1]
+_ALIKE = 1e-9
 #: Time for one look at whether a set of constraints can hold. [s]
 _PATIENCE = 10.0
 
@@ -77,6 +79,11 @@ def split_workers(
         msg = f"rate must be one number, got shape {np.shape(rate)}"
         raise InputError(msg)
     _check_workers(found, rank, rules)
+    rules.check_places({w.platform for w in found}, "the workers")
+    if (rules.fabric is None) is not (rules.moved == 0.0):
+        given, missing = ("moved", "fabric") if rules.fabric is None else ("fabric", "moved")
+        msg = f"{given} needs {missing}, got {getattr(rules, given):g} alone"
+        raise InputError(msg)
     plan = least([found], rate, rank, rules, limits)
     if plan.certificate.status == "infeasible":
 
@@ -112,16 +119,20 @@ def least(
         Its bound holds for all sets together; sets that cannot beat the best plan are not solved.
     """
     end = limits.end
-    order = sorted(sets, key=lambda s: _fluid(s, rate, rank, rules))
+
+    def floors(one: Sequence[Worker], bound: Callable[..., float]) -> float:
+        return sum(bound(one, phase, rate, rank, rules) for phase in PHASES)
+
+    order = sorted(sets, key=lambda s: floors(s, _fluid))
     best = Split(rank, rate, rules, {}, Certificate("infeasible", "proven infeasible", nan, inf))
     bound, open_reason = inf, ""
     for one in order:
-        floor = _fluid(one, rate, rank, rules)
+        floor = floors(one, _whole)
         beaten = best.counts and floor >= best.certificate.value * (1.0 - limits.gap)
         if floor == inf or beaten or open_reason == "interrupted":
             bound = min(bound, floor)
             continue
-        left = Limits(max(end - time.monotonic(), 1e-3), limits.gap)
+        left = replace(limits, time_limit=max(end - time.monotonic(), 1e-3))
         counts, proof = _solved(one, rate, rank, rules, left)
         bound = min(bound, proof.bound if proof.bound == proof.bound else floor)
         if proof.status in ("feasible", "unknown"):
@@ -171,24 +182,31 @@ def _value(worker: Worker, rank: str) -> float:
     return float(getattr(worker, RANKS[rank]))
 
 
-def _fluid(workers: Sequence[Worker], rate: float, rank: str, rules: Rules) -> float:
-    """Objective if workers could be cut at will: a lower bound; infinite if a phase has none."""
-    total = 0.0
-    for phase in PHASES:
-        each = [_value(w, rank) / w.rate for w in workers if w.phase == phase and w.rate > 0.0]
-        total += min(each, default=inf) * _need(rate, rules)
-    return total
+def _fluid(workers: Sequence[Worker], phase: str, rate: float, rank: str, rules: Rules) -> float:
+    """Objective of a phase if workers could be cut at will: a lower bound; infinite if it has none."""
+    each = [_value(w, rank) / w.rate for w in workers if w.phase == phase and w.rate > 0.0]
+    return min(each, default=inf) * _need(rate, rules)
+
+
+def _whole(workers: Sequence[Worker], phase: str, rate: float, rank: str, rules: Rules) -> float:
+    """Return the same bound; where all accelerators have one value, that of a whole number of them."""
+    floor = _fluid(workers, phase, rate, rank, rules)
+    some = [w for w in workers if w.phase == phase and w.rate > 0.0]
+    each = [_value(w, rank) / w.n_accelerator for w in some]
+    if not some or not 0.0 < max(each) <= min(each) * (1.0 + _ALIKE):
+        return floor
+    unit = min(each) * gcd(*(w.n_accelerator for w in some))
+    return max(floor, ceil(floor / unit * (1.0 - _ALIKE)) * unit)
 
 
 def _solved(
     workers: Sequence[Worker], rate: float, rank: str, rules: Rules, limits: Limits
 ) -> tuple[dict[Worker, int], Certificate]:
     """Solve one set; phases that share no accelerators are solved one by one."""
+    never = _never(workers, rate, rules)
+    if never:
+        return {}, Certificate("infeasible", never, nan, inf)
     usable = _worth([w for w in workers if w.rate > 0.0], rank, rules)
-    if rules.fabric is not None and rate * rules.moved > rules.fabric * (1.0 + 1e-12):
-        return {}, Certificate("infeasible", "the network cannot carry the cache", nan, inf)
-    if {w.phase for w in usable} != set(PHASES):
-        return {}, Certificate("infeasible", "no worker for a phase", nan, inf)
     need = _need(rate, rules)
     if rules.shared:
         return _programme(usable, need, rank, rules, limits)
@@ -201,6 +219,14 @@ def _solved(
     worst = max(proofs, key=lambda p: ("optimal", "feasible", "unknown").index(p.status))
     value, bound = sum(p.value for p in proofs), sum(p.bound for p in proofs)
     return counts if worst.found else {}, Certificate(worst.status, worst.reason, value, bound)
+
+
+def _never(workers: Sequence[Worker], rate: float, rules: Rules) -> str:
+    """Return why no number of the workers carries a rate; empty if some do, unless phases share what is limited."""
+    if rules.fabric is not None and rate * rules.moved > rules.fabric * (1.0 + 1e-12):
+        return "the network cannot carry the cache"
+    usable = {w.phase for w in workers if w.rate > 0.0}
+    return "" if usable == set(PHASES) else "no worker for a phase"
 
 
 def _worth(workers: list[Worker], rank: str, rules: Rules) -> list[Worker]:
@@ -237,12 +263,23 @@ def _one_phase(
 def _programme(
     workers: Sequence[Worker], need: float, rank: str, rules: Rules, limits: Limits
 ) -> tuple[dict[Worker, int], Certificate]:
-    problem, number = _problem(workers, need, rank, rules)
-    proof = solve(problem, time_limit=limits.time_limit, gap=limits.gap)
-    if not proof.found:
-        return {}, proof
-    counts = {w: round(n.value() or 0.0) for w, n in zip(workers, number, strict=True)}
-    return {w: n for w, n in counts.items() if n}, proof
+    numbers = tuple((w.name, w.rate, w.power) for w in workers)
+    caps = tuple(rules.available.items()), rules.budget, rules.power
+    key = (numbers, need, rank, rules.equal, caps)
+    if key not in limits.known:
+        problem, number = _problem(workers, need, rank, rules)
+        proof = solve(problem, time_limit=limits.time_limit, gap=limits.gap)
+        counts = [round(n.value() or 0.0) for n in number] if proof.found else []
+        if proof.status not in ("optimal", "infeasible"):
+            return _used(workers, counts), proof
+        limits.known[key] = counts, proof
+    counts, proof = limits.known[key]
+    return _used(workers, counts), proof
+
+
+def _used(workers: Sequence[Worker], counts: Sequence[int]) -> dict[Worker, int]:
+    """Return the workers that a plan has, if there is one."""
+    return {w: n for w, n in zip(workers, counts, strict=False) if n}
 
 
 def _enough(worker: Worker, need: float) -> int:
@@ -289,8 +326,11 @@ def relaxed(rules: Rules, kept: frozenset[str]) -> Rules:
 def can_hold(sets: Sequence[Sequence[Worker]], rate: float | None, rules: Rules) -> bool:
     """Return whether some set carries a rate under the rules; without a rate, whether both phases run at all."""
     ask = _SOME if rate is None else rate
+    possible = [one for one in sets if not _never(one, ask, rules)]
+    if not rules.shared:
+        return bool(possible)
     limits = Limits(_PATIENCE)
-    return any(_solved(one, ask, "accelerators", rules, limits)[1].found for one in sets)
+    return any(_solved(one, ask, "accelerators", rules, limits)[1].found for one in possible)
 
 
 def saved(sets: Sequence[Sequence[Worker]], plan: Split, limits: Limits) -> dict[str, float]:
@@ -298,7 +338,7 @@ def saved(sets: Sequence[Sequence[Worker]], plan: Split, limits: Limits) -> dict
     if plan.certificate.status != "optimal":
         return {}
     every = frozenset(plan.rules.names)
-    limits = Limits(min(limits.time_limit, _PATIENCE), limits.gap)
+    limits = replace(limits, time_limit=min(limits.time_limit, _PATIENCE))
     found = {}
     for name in plan.rules.names[1:]:
         free = least(sets, plan.rate, plan.rank, relaxed(plan.rules, every - {name}), limits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -28,10 +28,10 @@ class Keeping(TypedDict, total=False):
         Share of the capacity of each phase that stays free; default 0. [1]
     available : mapping
         Platform -> accelerators that there are; default any number.
-    equal : tuple of str
+    equal : str or tuple of str
         Phases whose workers must all have one shape; default none.
     moved : float
-        Bytes of cache of a request, where the network is limited. [B]
+        Bytes of cache of a request, where the network is limited: with ``fabric``, of given workers. [B]
     fabric : float or None
         Bytes per second that the network carries between all prefill and all decode workers. [B/s]
     budget, power : float or None
@@ -44,7 +44,7 @@ class Keeping(TypedDict, total=False):
 
     headroom: float
     available: Mapping[str, int]
-    equal: tuple[str, ...]
+    equal: str | tuple[str, ...]
     moved: float
     fabric: float | None
     budget: float | None
@@ -98,6 +98,27 @@ class Rules:
             if getattr(self, name) is not None:
                 check.positive(name, getattr(self, name), unit)
 
+    def check_places(self, known: Collection[str], whose: str) -> None:
+        """Refuse an availability of what is no platform.
+
+        Parameters
+        ----------
+        known : collection of str
+            Platforms.
+        whose : str
+            Of what they are.
+
+        Raises
+        ------
+        InputError
+            If another name is available.
+        """
+        for name in self.available:
+            if name not in known:
+                names = ", ".join(n for n in sorted(known) if n) or "none"
+                msg = f"available must name platforms of {whose} ({names}), got {name!r:.80}"
+                raise InputError(msg)
+
     @property
     def names(self) -> tuple[str, ...]:
         """Constraints that may be in conflict, the rate first."""
@@ -122,10 +143,13 @@ class Limits:
         Longest time of all solves together. [s]
     gap : float
         Relative gap at which a plan counts as optimal. [1]
+    known : dict
+        Programmes that were solved to the end, by their numbers: alternatives often share those of a phase.
     """
 
     time_limit: float = 60.0
     gap: float = GAP
+    known: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check both."""
@@ -142,5 +166,7 @@ def parted(options: Mapping[str, Any]) -> tuple[Rules, Limits, dict[str, Any]]:
     """Return the rules and limits among keywords, and the rest of them."""
     rest = dict(options)
     rules = {n: rest.pop(n) for n in Rules.__dataclass_fields__ if n in rest}
-    limits = {n: rest.pop(n) for n in Limits.__dataclass_fields__ if n in rest}
+    equal = rules.get("equal", ())
+    rules["equal"] = tuple(dict.fromkeys([equal] if isinstance(equal, str) else equal))
+    limits = {n: rest.pop(n) for n in ("time_limit", "gap") if n in rest}
     return Rules(**rules), Limits(**limits), rest

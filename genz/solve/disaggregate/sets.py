@@ -9,9 +9,10 @@ import numpy as np
 
 from genz.core.typing import BoolArray, FloatArray
 from genz.solve.disaggregate.dominance import undominated
-from genz.solve.disaggregate.pools import DecodePool, PrefillPool, Question
+from genz.solve.disaggregate.pools import DecodePool, PrefillPool
+from genz.solve.disaggregate.within import Question
 from genz.solve.disaggregate.worker import Worker
-from genz.spec.deployment import Objective, Parallel
+from genz.spec.deployment import Objective
 
 __all__ = ["Place", "Sets"]
 
@@ -62,16 +63,10 @@ class Sets:
         question = replace(prefill.question, objective=objective)
         prefill = PrefillPool(prefill.cases, question)
         decode = DecodePool(decode.cases, question, decode.moved)
-        found: list[tuple[Worker, ...]] = []
-        places: list[dict[tuple[str, str], Place]] = []
-        for ceiling in _ceilings(prefill, question):
-            left = _per_token(decode, question, ceiling)
-            if left <= 0.0:
-                continue
-            for one, where in _with_ceiling(prefill, decode, ceiling, left):
-                found.append(one)
-                places.append(where)
-        return cls(prefill, decode, tuple(found), tuple(places))
+        ceilings = _ceilings(prefill, question)
+        left = _per_token(decode, question, ceilings)
+        found = _with_ceilings(prefill, decode, ceilings[left > 0.0], left[left > 0.0])
+        return cls(prefill, decode, tuple(s for s, _ in found), tuple(p for _, p in found))
 
     def place(self, workers: Any) -> dict[tuple[str, str], Place]:
         """Return the places of the set that holds these workers."""
@@ -95,37 +90,39 @@ def _ceilings(prefill: PrefillPool, question: Question) -> FloatArray:
     return np.geomspace(most, least * 1.01, _CEILINGS)
 
 
-def _per_token(decode: DecodePool, question: Question, ceiling: float) -> float:
+def _per_token(decode: DecodePool, question: Question, ceilings: FloatArray) -> FloatArray:
     """Return what the latency leaves for a further token; infinite if it is not limited [s]."""
     if not question.sums:
-        return np.inf
+        return np.full(ceilings.shape, np.inf)
     further = float(decode.cases.workload.output.mean) - 1.0
-    return (question.limit("latency") - ceiling) / further
+    return np.asarray((question.limit("latency") - ceilings) / further)
 
 
-def _with_ceiling(
-    prefill: PrefillPool, decode: DecodePool, ceiling: float, left: float
+def _with_ceilings(
+    prefill: PrefillPool, decode: DecodePool, ceilings: FloatArray, left: FloatArray
 ) -> list[tuple[tuple[Worker, ...], dict[tuple[str, str], Place]]]:
-    """Return the sets with one ceiling on the time to first token."""
+    """Return the sets with each ceiling on the time to first token, and what it leaves per token; shape (n_ceiling,)."""
+    if not ceilings.size:
+        return []
+    ceiling = ceilings[:, np.newaxis, np.newaxis]
     arrivals = prefill.arrivals(ceiling)
-    usable = arrivals > 0.0
-    limit = min(decode.question.limit("tpot"), left)
+    limit = np.minimum(decode.question.limit("tpot"), left)
     grain = _GRAIN * limit * (float(decode.cases.workload.output.mean) - 1.0)
-    classes = _classes(prefill, decode, usable, grain)
-    if not classes:
-        classes = [(1.0, 0.0)]
-    gap = np.array([g for _, g in classes])[:, np.newaxis]
-    batch = decode.batches(gap, left)
+    classes = [
+        (i, size, gap)
+        for i, usable in enumerate(arrivals > 0.0)
+        for size, gap in _classes(prefill, decode, usable, grain[i])
+    ]
     passing = _prefill_rows(prefill, ceiling, arrivals)
-    decoding = _decode_rows(decode, batch)
+    at, gap = np.array([i for i, _, _ in classes]), np.array([g for _, _, g in classes])
+    decoding = _decode_rows(decode, gap[:, np.newaxis], left[at, np.newaxis])
     out = []
-    for i, (size, longest) in enumerate(classes):
-        shown = _rounded(prefill.gap(size), grain)
-        here = usable & (prefill.size >= size) & (shown <= longest * (1.0 + 1e-9))
-        first = _workers(prefill, "prefill", passing, here)
-        some = (batch[i] > 0.0) & (decode.size >= size)
-        rows = {k: v[i] for k, v in decoding.items()}
-        both = [*first, *_workers(decode, "decode", rows, some[np.newaxis])]
+    for row, (i, size, longest) in enumerate(classes):
+        shown = _rounded(prefill.gap(size), grain[i])
+        here = (arrivals[i] > 0.0) & (prefill.size >= size) & (shown <= longest * (1.0 + 1e-9))
+        first = _workers(prefill, "prefill", {k: v[i] for k, v in passing.items()}, here)
+        some = decoding["some"][row] & (decode.size >= size)
+        both = [*first, *_workers(decode, "decode", {k: v[row] for k, v in decoding.items()}, some)]
         where = {(w.phase, w.name): Place(k, j) for w, k, j in both}
         out.append((tuple(w for w, _, _ in both), where))
     return out
@@ -134,14 +131,17 @@ def _with_ceiling(
 def _classes(
     prefill: PrefillPool, decode: DecodePool, usable: BoolArray, grain: float
 ) -> list[tuple[float, float]]:
-    """Return the least size and the longest gap of each set; of equal gaps that with the least size is the largest."""
+    """Return the least size and the longest gap of each set; of equal gaps that with the least size is the largest.
+
+    Without a prefill worker the decode workers are those of any size, with no gap.
+    """
     found: dict[float, float] = {}
     sizes = np.unique(np.concatenate([prefill.size[usable.any(axis=0)], decode.size]))
     for size in sizes:
         here = usable & (prefill.size >= size)
         for gap in np.unique(_rounded(prefill.gap(float(size)), grain)[here]):
             found.setdefault(float(gap), float(size))
-    return [(size, gap) for gap, size in found.items()]
+    return [(size, gap) for gap, size in found.items()] or [(1.0, 0.0)]
 
 
 def _rounded(gap: FloatArray, grain: float) -> FloatArray:
@@ -154,7 +154,9 @@ def _rounded(gap: FloatArray, grain: float) -> FloatArray:
     return np.where(gap > long, coarse, np.ceil(gap / grain * (1.0 - 1e-12)) * grain)
 
 
-def _prefill_rows(prefill: PrefillPool, ceiling: float, arrivals: FloatArray) -> dict[str, Any]:
+def _prefill_rows(
+    prefill: PrefillPool, ceiling: FloatArray, arrivals: FloatArray
+) -> dict[str, Any]:
     some = np.maximum(arrivals, _TINY)
     return {
         "rate": prefill.replica.rate(some),
@@ -163,12 +165,15 @@ def _prefill_rows(prefill: PrefillPool, ceiling: float, arrivals: FloatArray) ->
     }
 
 
-def _decode_rows(decode: DecodePool, batch: FloatArray) -> dict[str, Any]:
+def _decode_rows(decode: DecodePool, gap: FloatArray, left: FloatArray) -> dict[str, Any]:
+    decoding = decode.decoding(gap, left)
+    batch = decode.batches(decoding)
     load = decode.replica.load(np.maximum(batch, _TINY))
     return {
         "rate": load.rate[:, np.newaxis],
         "power": load.power[:, np.newaxis],
-        "limit": decode.limit(load)[:, np.newaxis],
+        "limit": decode.limit(decoding, load)[:, np.newaxis],
+        "some": (batch > 0.0)[:, np.newaxis],
     }
 
 
@@ -187,8 +192,7 @@ def _workers(
     kept = undominated(place[at].astype(str).tolist(), rows["rate"][at], costs)
     found = []
     for k, j in chosen[kept]:
-        platform = cases.platforms[place[k, j]]
-        layout = Parallel(**{n: int(v[j]) for n, v in cases.degrees.items()})
+        platform, layout = cases.platforms[place[k, j]], pool.layouts[j]
         n, price = int(size[k, j]), platform.price
         more = f", {together[k, j]:g} together" if together[k, j] > 1.0 else ""
         worker = Worker(

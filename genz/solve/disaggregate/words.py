@@ -63,7 +63,8 @@ def _proof(split: Split) -> str:
 def _bound_by(split: Split) -> str:
     phase = min(split.slack, key=split.slack.__getitem__)
     limits = {p: next(iter(split.of(p))).limit for p in PHASES}
-    free = " and ".join(f"{100 * s:.2g} % of {p} is spare" for p, s in split.slack.items())
+    spare = {p: "100" if s > 0.995 else f"{100 * s:.2g}" for p, s in split.slack.items()}
+    free = " and ".join(f"{s} % of {p} is spare" for p, s in spare.items())
     why = ", ".join(f"{limits[p]} limits a {p} worker" for p in PHASES if limits[p] != "measured")
     return f"The tighter phase is {phase}: {free}" + (f"; {why}." if why else ".")
 

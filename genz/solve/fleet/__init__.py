@@ -70,7 +70,7 @@ def fleet(
         frame has the columns ``prompt``, ``output`` and one per platform, or ``platform`` and ``throughput``;
         default the library's own :func:`genz.serve.capacity.capacity`. [1/s]
     model, objective
-        What is served, and limits on mean times, for loads that name none.
+        What is served, and limits on mean times, for the loads that name none; there must be some.
     parallel : Parallel or sequence of Parallel, optional
         Layouts of a replica; default all in which the model divides evenly. With measured throughput, the layout that
         was measured: its size is the accelerators that a replica rents.

@@ -12,6 +12,7 @@ from genz.core import check
 from genz.core.errors import InputError, UnknownNameError
 from genz.core.typing import FloatArray, FloatLike
 from genz.db import registry
+from genz.serve.capacity import check_means
 from genz.solve.fleet.columns import Columns, predicted
 from genz.solve.fleet.load import Load
 from genz.solve.fleet.measured import measured, platforms_of
@@ -58,6 +59,10 @@ def checked_loads(
     if not names or len(set(names)) < len(names):
         msg = f"load must have at least one member, and names that differ, got {', '.join(names) or 'none'}"
         raise InputError(msg)
+    for name, value in (("model", model), ("objective", objective)):
+        if value is not None and all(getattr(one, name) is not None for one in loads):
+            msg = f"{name} is for loads that name none, got it though each names its own"
+            raise InputError(msg)
     found = None if model is None else registry.model(model)
     full = tuple(
         replace(one, model=one.model or found, objective=one.objective or objective)
@@ -83,28 +88,11 @@ def _check_objective(objective: Any) -> None:
     if not isinstance(objective, Objective):
         msg = f"objective must be an Objective, got {objective!r:.80}"
         raise InputError(msg)
-    plain = Objective()
-    names = (
-        "power",
-        "rank",
-        "attainment",
-        "ttft_percentile",
-        "tpot_percentile",
-        "latency_percentile",
-    )
-    refused = {
-        n: getattr(objective, n)
-        for n in names
-        if np.any(getattr(objective, n) != getattr(plain, n))
-    }
-    if objective.percentile not in (plain.percentile, "mean"):
-        refused["percentile"] = objective.percentile
-    for name, value in refused.items():
-        msg = f"objective.{name} is not for a fleet, whose limits are on mean times, got {value!r:.80}"
-        raise InputError(msg)
     if np.isfinite(objective.budget).any():
         msg = f"budget of a fleet is a keyword of its own, got it in the objective, {objective.budget!r:.80}"
         raise InputError(msg)
+    objective.refuse(("rate", "duration"), "a fleet, whose rates are those of its loads")
+    check_means(objective, "a fleet, whose limits are on mean times: genz.size takes it")
 
 
 def columns_of(

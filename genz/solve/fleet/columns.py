@@ -13,7 +13,7 @@ from genz.serve.capacity import LIMITS, capacity
 from genz.solve.candidates import Candidates
 from genz.solve.fleet.load import Load
 from genz.solve.formats import formats_tried, origin
-from genz.spec.deployment import Lengths, Objective, Parallel, Workload
+from genz.spec.deployment import Lengths, Objective, Workload
 from genz.spec.hardware import Platform
 from genz.spec.precision import Precision
 
@@ -157,7 +157,7 @@ def predicted(
 def _kinds(cases: Candidates, pool: str) -> list[Option]:
     found, weights = [], origin(cases.model, cases.precision)
     for case, place in enumerate(cases.index):
-        layout = Parallel(**{name: int(v[case]) for name, v in cases.degrees.items()})
+        layout = cases.layout(case)
         name = cases.platforms[place].name
         label = cases.precision.label
         found.append(Option(name, layout.label, label, int(layout.size), pool, weights))

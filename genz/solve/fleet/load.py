@@ -42,7 +42,8 @@ class Load:
     model : Model or None
         What is served; None: the model given to :func:`genz.fleet`.
     objective : Objective or None
-        Limits on mean times; None: those given to :func:`genz.fleet`.
+        Limits on mean times; None: those given to :func:`genz.fleet`. With measured throughput they are those that it was
+        measured within, and nothing more is done about them.
     cached_share : float
         Share of the prompts found in the prefix cache. [1]
     """
@@ -137,7 +138,8 @@ class Load:
         ----------
         workload : Workload or str
             Statistics of prompt and output: the mean, with the standard deviation, the median or a percentile;
-            a length known by its mean alone makes one bucket. Its limits serve where ``objective`` is not given.
+            a length known by its mean alone makes one bucket. Its limits serve where ``objective`` is not given, not
+            its rates.
         rate : float
             Requests per second. [1/s]
         n_prompt, n_output : int, default 10 and 6
@@ -161,9 +163,11 @@ class Load:
         into = np.maximum(_parts(found.prompt, int(check.count("n_prompt", n_prompt))), 1.0)
         out = np.maximum(_parts(found.output, int(check.count("n_output", n_output))), 1.0)
         each = float(check.positive("rate", rate, "1/s")) / (into.size * out.size)
+        if objective is None and found.objective is not None:
+            objective = found.objective.replace(rate=None, duration=None)
         return cls.of(
             into[:, None], out, each, name=name or found.name, pool=pool, model=model,
-            objective=objective or found.objective, cached_share=float(found.cached_share),
+            objective=objective, cached_share=float(found.cached_share),
         )  # fmt: skip
 
     @classmethod
