@@ -111,7 +111,7 @@ def attention_core(
         count=count,
         flop=2.0 * request * stream.beams * pairs * query_head * depth,
         cache=reader * read * kv_head * depth * site.precision.cache_width,
-        activation=site.act * site.rows(stream) * query_head * depth,
+        activation=site.query * site.rows(stream) * query_head * depth,
         idle=empty_rows(site, stream, 2.0 * request * stream.beams * pairs * depth, query_head, kv_head),
         apart=np.asarray(depth) > 2.0 * WIDE_HEAD if mixer.window is None else True,
         variant=_variant(site, stream),

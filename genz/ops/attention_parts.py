@@ -88,13 +88,13 @@ def prompt_parts(
     if stream.phase != "prefill":
         return {}
     request, row = stream.batch / site.sequence * stream.beams, site.rows(stream)
-    moved = 0.0 if mixer.shared_cache else site.act + site.precision.cache_width
+    moved = 0.0 if mixer.shared_cache else site.query + site.precision.cache_width
     apart = np.ceil(stream.new / QUERY_TILE)
     shared = np.ceil(stream.new * np.divide(query_head, kv_head) / QUERY_TILE)
     return {
         "query": stream.new,
         "tile": request * query_head * apart,
         "shared_tile": request * kv_head * shared,
-        "side": site.act * row * query_head * depth,
+        "side": site.query * row * query_head * depth,
         "written": row * kv_head * depth * moved,
     }

@@ -97,9 +97,9 @@ def routed_experts(
         count=count,
         flop=2.0 * pairs * matrices * width * inner,
         weight=used * held,
-        activation=site.act * pairs * (2.0 * width + inner_traffic),
-        side=site.act * pairs * width,
-        stray=site.act * np.maximum(others, 0.0) * width,
+        activation=site.carried * pairs * (2.0 * width + inner_traffic),
+        side=site.carried * pairs * width,
+        stray=site.carried * np.maximum(others, 0.0) * width,
         depth=used,
         apart=np.asarray(site.expert) > 1.0,
         variant=site.precision.variant("expert"),
@@ -122,10 +122,11 @@ def _expert_messages(site: Site, part: Experts, group: int, count: float) -> lis
         return [reduce]
     groups = _groups_reached(site.expert, part.n_active)
     sent = size / site.tensor * groups * (site.stage / site.expert)
+    # Tokens go out in the format of the experts' inputs, and come back summed.
+    out = sent * (site.precision.activation_width / site.carried)
     return [
         reduce,
-        # Tokens go out in the format of the experts' inputs, and come back summed.
-        Message("dispatch", "all_to_all", group, apart, sent * site.act / site.carried, site.stage),
+        Message("dispatch", "all_to_all", group, apart, out, site.stage),
         Message("combine", "all_to_all", group, apart, sent, site.stage),
         Message("gather", "all_gather", group, apart, size, site.tensor),
     ]

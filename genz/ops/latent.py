@@ -102,7 +102,7 @@ def _selected(site: Site, mixer: LatentAttention, stream: Stream, head: Num) -> 
     return {
         "flop": np.asarray(2.0 * request * pairs * head * depth),
         "cache": np.asarray(request * keys * latent * site.precision.cache_width),
-        "activation": np.asarray(site.act * site.rows(stream) * head * depth),
+        "activation": np.asarray(site.query * site.rows(stream) * head * depth),
         "padding": np.zeros(()),
         "exponential": np.asarray(request * pairs * head),
     }
@@ -127,9 +127,9 @@ def naive_core(
         group=group,
         count=count,
         flop=2.0 * request * pairs * head * depth,
-        activation=site.act * head * (site.rows(stream) + stream.batch * keys) * depth,
+        activation=site.query * head * (site.rows(stream) + stream.batch * keys) * depth,
         variant=site.precision.attention_variant,
-        padding=site.act * head * stream.batch * (missing + padded) * depth,
+        padding=site.query * head * stream.batch * (missing + padded) * depth,
         exponential=request * pairs * head,
         depth=np.minimum(stream.new, QUERY_TILE) + stream.cached,
     )
@@ -166,7 +166,7 @@ def absorbed_core(
         count=count,
         flop=2.0 * (request * stream.beams) * pairs * head * (latent + mixer.kv_rank),
         cache=request * read * width,
-        activation=site.act * site.rows(stream) * head * (latent + mixer.kv_rank),
+        activation=site.query * site.rows(stream) * head * (latent + mixer.kv_rank),
         variant=site.precision.attention_variant,
         exponential=request * stream.beams * pairs * tile * _TILE,
         **serial_parts(_bound(mixer), stream, request, 0.0, tile, keys, width),
@@ -196,7 +196,7 @@ def _index(
             count=count,
             flop=2.0 * request * pairs * width,
             cache=(request * keys + row) * mixer.index_footprint,
-            activation=site.act * row * width,
+            activation=site.query * row * width,
         ),
     ]  # fmt: skip
 

@@ -45,7 +45,7 @@ def gemm(
         count=count,
         flop=2.0 * row * weight,
         weight=site.precision.matrix_footprint(kind, inner, outer),
-        activation=site.act * row * (inner + outer),
+        activation=site.carried * row * (inner + outer),
         side=side * row * inner if side else 0.0,
         depth=np.minimum(inner, SERIAL_DEPTH),
         output=row * outer,
@@ -135,7 +135,7 @@ def lora(
             count=count,
             flop=2.0 * row * weight,
             weight=site.precision.weight_width("norm") * adapter.n_adapter * weight,
-            activation=site.act * row * (inner + outer + 2.0 * several * adapter.rank),
+            activation=site.carried * row * (inner + outer + 2.0 * several * adapter.rank),
             depth=np.minimum(inner, SERIAL_DEPTH),
         )
     ]

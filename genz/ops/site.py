@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from genz.core.numberformat import byte_width
 from genz.core.typing import FloatArray, Num
 from genz.ops.stream import Stream
 from genz.spec.deployment import Adapter, Routing
@@ -55,14 +56,14 @@ class Site:
     paged_attention: bool = False
 
     @cached_property
-    def act(self) -> float:
-        """Bytes of an activation [B]."""
-        return self.precision.activation_width
-
-    @property
     def carried(self) -> float:
         """Bytes of an activation between products, see :attr:`genz.spec.precision.Precision.carried_width` [B]."""
         return self.precision.carried_width
+
+    @cached_property
+    def query(self) -> float:
+        """Bytes of a query, and of an output of attention, in the format that it multiplies in [B]."""
+        return byte_width(self.precision.attention_format)
 
     def new(self, stream: Stream) -> FloatArray:
         """Tokens of a request that this accelerator passes: prompts are split over ``sequence``."""

@@ -103,10 +103,10 @@ class Precision(Record):
 
     @cached_property
     def carried_width(self) -> float:
-        """Bytes of an activation between products, which norms and messages carry: 16 bits where products take fewer.
+        """Bytes of an activation between kernels: 16 bits where products take fewer.
 
-        Engines quantise the input of a product right before it, and keep the residual stream, what collectives sum
-        or gather, and the logits in 16 bits (vLLM 0.11: csrc/custom_all_reduce.cu takes 16 and 32 bits only;
+        Engines quantise the input of a product right before it, and keep its output, the residual stream, what
+        collectives sum or gather, and the logits in 16 bits (vLLM 0.11: csrc/custom_all_reduce.cu takes 16 and 32 bits only;
         layers/quantization/fp8.py and modelopt.py give out the type of the residual stream). [B]
         """
         return max(self.activation_width, 2.0)
