@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from genz.core.numberformat import byte_width
 from genz.core.typing import FloatArray, Num
 from genz.ops.attention_parts import dealt_parts, empty_rows, prompt_parts, serial_parts
 from genz.ops.linear import gemm, heads, lora, rotary
@@ -11,6 +12,7 @@ from genz.ops.site import Site
 from genz.ops.stream import Stream, attended_pairs, visible_keys
 from genz.ops.work import Message, Operator
 from genz.spec.model import Attention
+from genz.spec.precision import Precision
 
 __all__ = ["HEADS", "PAGED", "WIDE_HEAD", "attention", "attention_core"]
 
@@ -101,20 +103,21 @@ def attention_core(
     own = np.minimum(cached - stream.shared + new, keys)
     read = (keys - own) + stream.beams * own
     request = stream.batch / site.sequence
+    formats = site.attends(prompt=stream.phase == "prefill")
     # In prefill every rank of a sequence gathers all keys; in decode each reads its own.
     reader = stream.batch if stream.phase == "prefill" else request
     return Operator(
         name=f"attention_{stream.phase}",
         kernel=f"attention_{stream.phase}",
-        number_format=site.precision.attention_format,
+        number_format=formats.attention_format,
         group=group,
         count=count,
         flop=2.0 * request * stream.beams * pairs * query_head * depth,
         cache=reader * read * kv_head * depth * site.precision.cache_width,
-        activation=site.query * site.rows(stream) * query_head * depth,
+        activation=byte_width(formats.attention_format) * site.rows(stream) * query_head * depth,
         idle=empty_rows(site, stream, 2.0 * request * stream.beams * pairs * depth, query_head, kv_head),
         apart=np.asarray(depth) > 2.0 * WIDE_HEAD if mixer.window is None else True,
-        variant=_variant(site, stream),
+        variant=_variant(site, stream, formats),
         **dealt_parts(site, mixer, stream, request, query_head, kv_head, keys, depth),
         **serial_parts(
             mixer, stream, request, pairs * query_head,
@@ -124,12 +127,12 @@ def attention_core(
     )  # fmt: skip
 
 
-def _variant(site: Site, stream: Stream) -> str:
+def _variant(site: Site, stream: Stream, formats: Precision) -> str:
     """Return the name of the kernel's constants, where the number format alone does not say it."""
-    name = site.precision.attention_variant
+    name = formats.attention_variant
     if stream.phase == "prefill" or not site.paged_attention:
         return name
-    return (name or site.precision.attention_format) + PAGED
+    return (name or formats.attention_format) + PAGED
 
 
 def _sequence_messages(

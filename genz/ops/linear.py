@@ -78,7 +78,7 @@ def elementwise(
     return Operator(
         name=name,
         kernel="elementwise",
-        number_format=site.precision.attention_format,
+        number_format=site.precision.wide.activation,
         group=group,
         count=count,
         flop=value,
@@ -130,7 +130,7 @@ def lora(
         Operator(
             name=f"{name}_lora",
             kernel="gemm",
-            number_format=site.precision.attention_format,
+            number_format=site.precision.wide.activation,
             group=group,
             count=count,
             flop=2.0 * row * weight,

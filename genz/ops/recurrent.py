@@ -90,7 +90,7 @@ def _convolution(
     return Operator(
         name="convolution",
         kernel="elementwise",
-        number_format=site.precision.attention_format,
+        number_format=site.precision.wide.activation,
         group=group,
         count=count,
         flop=2.0 * row * channel * length,
@@ -108,7 +108,7 @@ def _scan(
     return Operator(
         name="scan",
         kernel="scan",
-        number_format=site.precision.attention_format,
+        number_format=site.precision.wide.activation,
         group=group,
         count=count,
         flop=_FLOP_PER_STATE[rule] * row * state,

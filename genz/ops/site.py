@@ -40,6 +40,9 @@ class Site:
         Whether one kernel serves the prompts of a step and its requests that generate.
     paged_attention : bool
         Whether decode has vLLM's kernel of before it took to FlashAttention.
+    narrow : {"all", "prompt", "none"}
+        Which attention multiplies in the format of products' inputs, if that and the cache's have fewer than 16 bits: all,
+        that of prompts to keys and values, or none.
     """
 
     model: Model
@@ -54,16 +57,22 @@ class Site:
     causal_skip: bool
     joint_attention: bool = False
     paged_attention: bool = False
+    narrow: str = "all"
 
     @cached_property
     def carried(self) -> float:
         """Bytes of an activation between products, see :attr:`genz.spec.precision.Precision.carried_width` [B]."""
         return self.precision.carried_width
 
+    def attends(self, *, prompt: bool = False) -> Precision:
+        """Return the formats of attention, of queries too: those of products' inputs where it multiplies in them."""
+        narrow = self.narrow == "all" or (prompt and self.narrow == "prompt")
+        return self.precision if narrow else self.precision.wide
+
     @cached_property
     def query(self) -> float:
-        """Bytes of a query, and of an output of attention, in the format that it multiplies in [B]."""
-        return byte_width(self.precision.attention_format)
+        """Bytes of a query, and of an output, of latent attention, in the format that it multiplies in [B]."""
+        return byte_width(self.attends().attention_format)
 
     def new(self, stream: Stream) -> FloatArray:
         """Tokens of a request that this accelerator passes: prompts are split over ``sequence``."""

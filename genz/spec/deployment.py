@@ -261,6 +261,12 @@ class Engine(Record):
         "decode has vLLM's kernel of before it took to FlashAttention, whose rules of splitting the cache it does not follow",
         default=False,
     )
+    narrow_attention: str = schema.choice(
+        ("none", "prompt"),
+        "which calibrated attention multiplies in the format of products' inputs, if that and the cache's have fewer "
+        "than 16 bits: none, queries staying in 16 bits; or that of prompts to keys and values",
+        default="none",
+    )
     block: Num = schema.count("tokens of a cache page", default=1)
     max_sequence: Num | None = schema.count(
         "requests in a step at most; none: no limit", default=None

@@ -112,6 +112,13 @@ class Precision(Record):
         return max(self.activation_width, 2.0)
 
     @cached_property
+    def wide(self) -> Precision:
+        """The same with activations as they are between kernels, of 16 bits at least."""
+        if BITS[self.activation] >= 16:
+            return self
+        return self.replace(activation=self.cache if BITS[self.cache] >= 16 else "bf16")
+
+    @cached_property
     def cache_width(self) -> float:
         """Bytes of a cached value [B]."""
         return byte_width(self.cache)
