@@ -46,7 +46,7 @@ def attention(
         attention_core(site, mixer, s, group, count, query_head, kv_head, depth)
         for s in site.streams
     ]
-    operators.append(gemm(site, "out", "mixer", group, count, row, out, width))
+    operators.append(gemm(site, "out", "out", group, count, row, out, width))
     if site.adapter is not None and site.adapter.mixer:
         several = n_projection(mixer)
         operators += lora(site, "qkv", group, count, row, width, projected, several=several)

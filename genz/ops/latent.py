@@ -50,7 +50,7 @@ def latent_attention(
         if mixer.n_index_head:
             operators += _index(site, mixer, s, group, count)
     out = head * mixer.value_dim
-    operators.append(gemm(site, "out", "mixer", group, count, row, out, width))
+    operators.append(gemm(site, "out", "out", group, count, row, out, width))
     messages = [Message("out", "all_reduce", group, count, site.residual, site.tensor)]
     messages += _sequence_messages(site, mixer, group, count, head)
     return operators, messages

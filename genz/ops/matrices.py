@@ -88,7 +88,7 @@ class Matrix:
     @property
     def linear(self) -> bool:
         """Whether it is a matrix of a linear layer, which schemes of quantisation are about."""
-        return self.kind in ("mixer", "dense", "expert")
+        return self.kind in ("mixer", "out", "dense", "expert")
 
     def degree(self, at: Degrees) -> FloatArray:
         """Return the ranks that share the channels, shape (...) [1]."""
@@ -158,7 +158,7 @@ def _column(name: str, inner: int, outer: int, unit: int, kind: str = "mixer") -
     return Matrix(name, kind, inner, outer, "outer", unit)
 
 
-def _row(name: str, inner: int, outer: int, unit: int, kind: str = "mixer") -> Matrix:
+def _row(name: str, inner: int, outer: int, unit: int, kind: str = "out") -> Matrix:
     """Matrix whose input channels are dealt to the tensor ranks; the products are summed up."""
     return Matrix(name, kind, inner, outer, "inner", unit)
 
@@ -226,7 +226,7 @@ def _state_space(width: int, mixer: StateSpace) -> Iterator[Matrix]:
     yield _vector("convolution", inner * length, inner)
     if mixer.version == 1:
         maps = mixer.step_rank + 2 * mixer.state
-        yield _row("maps", inner, maps, inner)
+        yield _row("maps", inner, maps, inner, "mixer")
         yield _column("step", mixer.step_rank, inner, inner)
         # Bias of the step, decay, skip; and the norms of step, input and output map.
         yield _vector("decay", inner * (mixer.state + 2), inner)

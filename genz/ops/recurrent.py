@@ -42,7 +42,7 @@ def state_space(
             Message("maps", "all_reduce", group, count, site.carried * row * low, tensor)
         )
     operators.append(_scan(site, group, count, inner * mixer.state, 4.0 * inner, "selective"))
-    operators.append(gemm(site, "out", "mixer", group, count, row, inner, width))
+    operators.append(gemm(site, "out", "out", group, count, row, inner, width))
     messages.append(Message("out", "all_reduce", group, count, site.residual, tensor))
     return operators, messages
 
@@ -63,7 +63,7 @@ def linear_attention(
         operators.append(_convolution(site, group, count, 2.0 * key + value, mixer.convolution))
     state = value_head * mixer.key_dim * mixer.value_dim
     operators.append(_scan(site, group, count, state, 2.0 * key + 3.0 * value, mixer.variant))
-    operators.append(gemm(site, "out", "mixer", group, count, row, value, width))
+    operators.append(gemm(site, "out", "out", group, count, row, value, width))
     return operators, [Message("out", "all_reduce", group, count, site.residual, tensor)]
 
 

@@ -8,6 +8,7 @@ from genz.ops.forward import tensor_limits
 from genz.ops.recurrent import state_values
 from genz.spec.deployment import Adapter, Parallel
 from genz.spec.model import Attention, LatentAttention, LayerGroup, LinearAttention, StateSpace
+from genz.spec.precision import Precision
 
 
 def test_trap_10_embedding_is_a_look_up_and_the_head_sees_one_token(zoo, prefill_of, operator_of):
@@ -277,3 +278,17 @@ def test_convolution_and_state_of_qwen_3_5_are_the_published_ones(decode_of, ope
     work = decode_of(registry.model("qwen3_5_397b_a17b"), context=8192)
     assert operator_of(work, "convolution").flop * 45 == 4_423_680
     assert operator_of(work, "scan").flop * 45 == 283_115_520 * 7 / 6
+
+
+@pytest.mark.parametrize("name", ["gqa", "latent"])
+def test_output_projections_have_a_format_of_their_own(zoo, decode_of, operator_of, name):
+    wide, narrow = (
+        decode_of(zoo[name], context=9, precision=Precision(out=f)) for f in ("bf16", "fp8")
+    )
+    changed = [
+        a.name
+        for a, b in zip(wide.operators, narrow.operators, strict=True)
+        if np.any(a.weight != b.weight)
+    ]
+    assert changed == ["out"] * len(zoo[name].groups)
+    assert operator_of(narrow, "out").weight == operator_of(wide, "out").weight / 2
