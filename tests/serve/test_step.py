@@ -88,7 +88,12 @@ def test_messages_carry_16_bits_between_products_in_fewer(formats):
     rows = step.operators().groupby("operator")["message_bytes"].sum()
     token = 64 * 8192 * 2
     assert rows[["out", "down"]].tolist() == [80 * token] * 2
-    assert rows[["embedding", "stage"]].tolist() == [token] * 2
+    # two vectors, a slice from each of four ranks, which the next stage's gather
+    assert rows[["embedding", "stage", "stage_gather"]].tolist() == [
+        token,
+        2 * token / 4,
+        2 * token,
+    ]
     assert rows["logits"] == 64 * 128_256 * 2
 
 
