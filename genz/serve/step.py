@@ -313,7 +313,7 @@ def _step(
         steady=steady,
         overhead=(layer, each),
     )
-    return step_result(at, shape, work, passed, factor, stage * micro)
+    return step_result(at, shape, work, passed, factor)
 
 
 def _work(at: Deployment, streams: tuple[Stream, ...], pipeline: Num, stage: Num) -> Work:
