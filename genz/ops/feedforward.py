@@ -19,20 +19,20 @@ def dense(
 ) -> tuple[list[Operator], list[Message]]:
     """Return operators and messages of a dense feed-forward part, cut over the tensor ranks."""
     width, row = site.model.width, site.row
-    operators = _dense(site, part.width, group, count, "", gated=part.gated)
+    local = shard(part.width, site.tensor)
+    operators = _dense(site, row, local, group, count, "", gated=part.gated)
     if site.adapter is not None and site.adapter.feed_forward:
-        inner, up = shard(part.width, site.tensor), 2 if part.gated else 1
-        operators += lora(site, "up", group, count, row, width, up * inner, several=up)
-        operators += lora(site, "down", group, count, row, inner, width)
+        up = 2 if part.gated else 1
+        operators += lora(site, "up", group, count, row, width, up * local, several=up)
+        operators += lora(site, "down", group, count, row, local, width)
     size = site.residual
     return operators, [Message("down", "all_reduce", group, count, size, site.tensor)]
 
 
 def _dense(
-    site: Site, inner: int, group: int, count: float, prefix: str, *, gated: bool
+    site: Site, row: Num, local: Num, group: int, count: float, prefix: str, *, gated: bool
 ) -> list[Operator]:
-    width, row = site.model.width, site.row
-    local = shard(inner, site.tensor)
+    width = site.model.width
     up, name = (2, "gate_up") if gated else (1, "up")
     return [
         gemm(site, prefix + name, "dense", group, count, row, width, up * local),
@@ -49,8 +49,9 @@ def experts(
 ) -> tuple[list[Operator], list[Message]]:
     """Return operators and messages of a mixture of experts.
 
-    Routed experts are dealt to ``expert`` groups, each expert cut over the rest of the stage; shared
-    experts are dense. The operator is that of the busiest group.
+    Routed experts are dealt to ``expert`` groups, each expert cut over the rest of the stage. Shared experts are dense, cut
+    over the tensor ranks; where these dispatch tokens, each its share, the shared experts are whole on each and see
+    that share (vLLM 0.11, ``DeepseekV2MoE`` with ``use_sequence_parallel_moe``). The operator is that of the busiest group.
     """
     width, row = site.model.width, site.row
     scores = part.n_expert + (1 if part.shared_gate else 0)  # the shared experts' gate is one more
@@ -61,7 +62,10 @@ def experts(
     )
     operators = [router, routed]
     if part.shared_width:
-        operators += _dense(site, part.shared_width, group, count, "shared_", gated=part.gated)
+        alone = np.where(site.spread, 1.0, site.tensor)
+        share = np.where(site.spread, shard(row, site.tensor), row)
+        local = shard(part.shared_width, alone)
+        operators += _dense(site, share, local, group, count, "shared_", gated=part.gated)
     return operators, _expert_messages(site, part, group, count)
 
 
@@ -87,7 +91,7 @@ def routed_experts(
     matrices = 3 if gated else 2
     up = site.precision.matrix_footprint("expert", width, inner)
     held = (matrices - 1) * up + site.precision.matrix_footprint("expert", inner, width)
-    others = np.where(np.asarray(site.data * site.sequence) > 1.0, 0.0, token * n_active - pairs)
+    others = np.where(site.spread, 0.0, token * n_active - pairs)
     inner_traffic = (2.0 * matrices - 2.0) * inner  # up-projections written, read, written, read
     return Operator(
         name="experts",
@@ -113,12 +117,11 @@ def _expert_messages(site: Site, part: Experts, group: int, count: float) -> lis
     share of its group's tokens to the ranks that hold their experts, once per expert group and shard
     (DeepEP deduplicates in this way), and gets the results back; tensor ranks then gather them.
     """
-    spread = np.asarray(site.data * site.sequence) > 1
-    alone = np.where(spread, 0.0, count)
-    apart = np.where(spread, count, 0.0)
+    alone = np.where(site.spread, 0.0, count)
+    apart = np.where(site.spread, count, 0.0)
     size = site.residual
     reduce = Message("experts", "all_reduce", group, alone, size, site.tensor)
-    if not spread.any():
+    if not site.spread.any():
         return [reduce]
     groups = _groups_reached(site.expert, part.n_active)
     sent = size / site.tensor * groups * (site.stage / site.expert)

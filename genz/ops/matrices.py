@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,6 +69,8 @@ class Matrix:
     routed : bool
         Whether its copies are dealt to expert groups, and its channels to the ranks of a group, instead of to the
         tensor ranks.
+    shared : bool
+        Whether it belongs to shared experts, which are whole on each rank where ranks of a stage have different tokens.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Matrix:
     unit: int = 1
     copies: int = 1
     routed: bool = False
+    shared: bool = False
 
     @property
     def n_parameter(self) -> int:
@@ -94,7 +97,9 @@ class Matrix:
         """Return the ranks that share the channels, shape (...) [1]."""
         if not self.cut:
             return np.ones(())
-        return np.asarray(at.stage / at.expert) if self.routed else at.tensor
+        if self.routed:
+            return np.asarray(at.stage / at.expert)
+        return np.where(at.stage > at.tensor, 1.0, at.tensor) if self.shared else at.tensor
 
     def local(self, at: Degrees) -> tuple[Num, Num, Num]:
         """Return input channels, output channels and copies on the fullest rank, shape (...) [1]."""
@@ -290,5 +295,6 @@ def _experts(width: int, part: Experts) -> Iterator[Matrix]:
         yield routed("up_bias", 1, (2 if part.gated else 1) * part.width, "outer", "norm")
         yield routed("down_bias", 1, width, "", "norm")
     if part.shared_width:
-        yield from _dense(width, Dense(width=part.shared_width, gated=part.gated), "shared_")
+        whole = Dense(width=part.shared_width, gated=part.gated)
+        yield from (replace(m, shared=True) for m in _dense(width, whole, "shared_"))
     yield _vector("shared_score", width if part.shared_gate else 0)

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from genz.core.numberformat import byte_width
-from genz.core.typing import FloatArray, Num
+from genz.core.typing import BoolArray, FloatArray, Num
 from genz.ops.stream import Stream
 from genz.spec.deployment import Adapter, Routing
 from genz.spec.model import Model
@@ -106,3 +106,8 @@ class Site:
     def stage(self) -> FloatArray:
         """Accelerators of the stage."""
         return np.asarray(self.tensor * self.sequence * self.data)
+
+    @cached_property
+    def spread(self) -> BoolArray:
+        """Whether ranks of a stage have different tokens, which they send to the experts."""
+        return np.asarray(self.data * self.sequence) > 1.0

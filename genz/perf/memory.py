@@ -274,7 +274,8 @@ def _inner_width(group: LayerGroup, at: Degrees) -> Num:
         width = (3 if part.gated else 2) * shard(part.width, at.tensor)
     elif isinstance(part, Experts):
         routed = part.n_active * shard(part.width, at.stage / at.expert) / at.expert
-        shared = shard(part.shared_width, at.tensor)
+        # shared experts are whole on ranks that dispatch tokens, and see a rank's share of them
+        shared = part.shared_width / at.tensor
         width = (3 if part.gated else 2) * np.maximum(routed, shared)
     if isinstance(mixer, Attention):
         width = np.maximum(

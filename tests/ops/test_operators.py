@@ -292,3 +292,20 @@ def test_output_projections_have_a_format_of_their_own(zoo, decode_of, operator_
     ]
     assert changed == ["out"] * len(zoo[name].groups)
     assert operator_of(narrow, "out").weight == operator_of(wide, "out").weight / 2
+
+
+def test_shared_experts_are_whole_on_ranks_that_dispatch_their_tokens(zoo, prefill_of, operator_of):
+    """By hand: 2 x 50 tokens of 64 channels on 4 tensor ranks."""
+    part = zoo["shared"].groups[0].feed_forward
+    inner = part.shared_width
+    cut, whole = (
+        prefill_of(zoo["shared"], batch=2, prompt=50, parallel=Parallel(tensor=4, data=data))
+        for data in (1, 2)
+    )
+    for name, one in (("shared_gate_up", 2 * 64 * inner), ("shared_down", inner * 64)):
+        parts, all_ = (operator_of(w, name) for w in (cut, whole))
+        assert parts.flop == 2 * 100 * one / 4
+        assert all_.flop == 2 * 25 * one  # each rank passes 25 of the tokens
+        assert (parts.weight, all_.weight) == (2 * one / 4, 2 * one)
+    alone = prefill_of(zoo["shared"], batch=2, prompt=50, parallel=Parallel(data=2))
+    assert operator_of(alone, "shared_down").weight == 2 * inner * 64

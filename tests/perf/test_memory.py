@@ -310,3 +310,17 @@ def test_activations_of_a_million_tokens_are_those_of_qwen():
     assert whole / 2**30 == pytest.approx(71, abs=0.5)
     chunk = 32_768 * 2 * part.width * 2
     assert 1 - chunk / whole == pytest.approx(0.967, abs=0.0005)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_shared_experts_are_whole_on_ranks_that_dispatch_tokens(zoo, groups):
+    """By hand: three matrices of 64 x 32 channels in each of two layers, on four tensor ranks."""
+    model = zoo["shared"]
+    bare = model.replace(
+        groups=tuple(
+            g.replace(feed_forward=g.feed_forward.replace(shared_width=0)) for g in model.groups
+        )
+    )
+    layout = {"tensor": 4, "data": groups, "expert": groups}
+    shared = weights(model, **layout).sum() - weights(bare, **layout).sum()
+    assert shared == 2 * (3 * 64 * 32 // (4 if groups == 1 else 1)) * 2
