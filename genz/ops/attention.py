@@ -7,7 +7,7 @@ import numpy as np
 from genz.core.numberformat import byte_width
 from genz.core.typing import FloatArray, Num
 from genz.ops.attention_parts import dealt_parts, empty_rows, prompt_parts, serial_parts
-from genz.ops.linear import gemm, heads, lora, rotary
+from genz.ops.linear import gemm, heads, inner_norm, lora, rotary
 from genz.ops.site import Site
 from genz.ops.stream import Stream, attended_pairs, visible_keys
 from genz.ops.work import Message, Operator
@@ -40,6 +40,7 @@ def attention(
     out = query_head * mixer.value_width
 
     operators = [gemm(site, "qkv", "mixer", group, count, row, width, projected)]
+    operators += _query_key_norm(site, mixer, group, count, query, kv_head * own_key(mixer))
     operators.append(rotary(site, group, count, query + key_value, key_value))
     depth = mixer.head_dim + mixer.value_width
     operators += [
@@ -56,7 +57,26 @@ def attention(
         Message("out", "all_reduce", group, count, site.residual, site.tensor),
         *_sequence_messages(site, group, count, key_value, out),
     ]
+    if mixer.query_key_norm == "full":
+        # Sums of squares of queries and keys over all heads, in 32 bits (vLLM 0.11, MiniMaxText01RMSNormTP.forward_qk)
+        sums = 2.0 * 4.0 * row
+        messages.append(Message("query_norm", "all_reduce", group, count, sums, site.tensor))
     return operators, messages
+
+
+def own_key(mixer: Attention) -> int:
+    """Values of a key that a layer projects for each key-value head."""
+    return 0 if mixer.shared_cache else mixer.head_dim
+
+
+def _query_key_norm(
+    site: Site, mixer: Attention, group: int, count: float, query: Num, key: Num
+) -> list[Operator]:
+    """Return the norm of queries and keys, in one kernel; engines have one or two, or one with the rotary embedding."""
+    if mixer.query_key_norm == "none":
+        return []
+    width = query if mixer.query_key_norm == "full" else mixer.head_dim
+    return [inner_norm(site, "query_norm", group, count, query + key, width)]
 
 
 def stored_width(mixer: Attention) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from genz.core.typing import FloatArray, Num
 from genz.ops.attention_parts import QUERY_TILE, serial_parts
-from genz.ops.linear import gemm, heads, rotary
+from genz.ops.linear import gemm, heads, inner_norm, rotary
 from genz.ops.site import Site
 from genz.ops.stream import Stream, attended_pairs
 from genz.ops.work import Message, Operator
@@ -43,6 +43,8 @@ def latent_attention(
             gemm(site, "latent_down", "mixer", group, count, row, width, rank + latent)
         )
         operators.append(gemm(site, "query_up", "mixer", group, count, row, rank, query))
+    normed = (rank or 0) + mixer.kv_rank
+    operators.append(inner_norm(site, "latent_norm", group, count, normed, rank or mixer.kv_rank))
     operators.append(rotary(site, group, count, query + latent, latent))
     for s in site.streams:
         parts = _expanded if s.phase == "prefill" else _absorbed

@@ -119,7 +119,9 @@ def group_cache(
     """
     at, mixer = Degrees.of(parallel), group.mixer
     if isinstance(mixer, StateSpace | LinearAttention):
-        return np.asarray(held.beams * state_values(mixer, at.tensor) * precision.state_width)
+        state, inputs = state_values(mixer, at.tensor)
+        each = state * precision.state_width + inputs * precision.carried_width
+        return np.asarray(held.beams * each)
     if isinstance(mixer, LatentAttention):
         token: Num = cached_bytes(mixer, precision.cache_width)
         whole, common = held.context, held.shared

@@ -70,6 +70,8 @@ def test_mamba_1_by_hand(zoo, prefill_of, operator_of):
     assert operator_of(work, "maps").flop == 2 * 10 * 128 * (8 + 2 * 4)
     assert operator_of(work, "step").flop == 2 * 10 * 8 * 128
     assert operator_of(work, "out").flop == 2 * 10 * 128 * 64
+    # three last inputs of 128 channels in and out, 2 B, for both requests
+    assert operator_of(work, "convolution").cache == 2 * 2 * 128 * 3 * 2
     scan = operator_of(work, "scan")
     # decay, input and output of 128 x 4 states; the state of both requests in and out, 4 B
     assert scan.flop == 6 * 10 * 128 * 4
@@ -83,6 +85,13 @@ def test_mamba_2_by_hand(zoo, decode_of, operator_of):
     assert operator_of(work, "convolution").flop == 2 * 3 * (128 + 64) * 4
     assert operator_of(work, "scan").cache == 2 * 3 * 128 * 4 * 4
     assert operator_of(decode_of(zoo["mamba_2"], batch=3), "scan").cache == 2 * 3 * 128 * 4 * 4
+    # inputs, steps, gates and outputs; with a norm of gated outputs inputs, maps and outputs, and the gates there
+    assert operator_of(work, "scan").activation == 3 * 4 * 128 * 2
+    group = zoo["mamba_2"].groups[0]
+    normed = group.replace(mixer=group.mixer.replace(inner_norm=True))
+    work = decode_of(zoo["mamba_2"].replace(groups=(normed,)), batch=3)
+    assert operator_of(work, "scan").activation == 3 * (2 * 128 + 64) * 2
+    assert operator_of(work, "inner_norm").activation == 3 * 3 * 128 * 2
 
 
 @pytest.mark.parametrize(("name", "projected", "state", "flop"), [
@@ -97,19 +106,45 @@ def test_linear_attention_by_hand(zoo, decode_of, operator_of, name, projected, 
     assert operator_of(work, "out").flop == 2 * 3 * 48 * 64
     assert operator_of(work, "scan").flop == flop * 3 * state
     assert operator_of(work, "scan").cache == 2 * 3 * state * 4
+    # outputs and gates in, 48 channels; rows are heads, or all of them, whose sums of squares ranks then add up
+    norm = operator_of(work, "inner_norm")
+    assert (norm.activation, norm.row) == (3 * 3 * 48 * 2, 6 if name == "delta" else 48)
+    sums = [m.size for m in work.messages if m.name == "inner_norm"]
+    assert sums == ([] if name == "delta" else [3 * 4])
+
+
+@pytest.mark.parametrize(("kind", "row"), [("none", None), ("head", 16), ("full", 8 * 16)])
+def test_norms_of_queries_and_keys(tiny, decode_of, operator_of, kind, row):
+    """By hand: 5 tokens, 8 heads of queries and 2 of keys, 16 wide, in and out; sums of squares of both over all heads."""
+    mixer = Attention(n_head=8, n_kv_head=2, head_dim=16, query_key_norm=kind)
+    work = decode_of(tiny(mixer, None), batch=5)
+    names = [o.name for o in work.operators]
+    assert ("query_norm" in names) == (kind != "none")
+    sums = [(m.collective, m.size) for m in work.messages if m.name == "query_norm"]
+    assert sums == ([("all_reduce", 5 * 2 * 4)] if kind == "full" else [])
+    if kind != "none":
+        norm = operator_of(work, "query_norm")
+        assert norm.activation == 2 * 5 * (8 + 2) * 16 * 2
+        assert (norm.row, norm.variant) == (row, "bf16_norm")
+
+
+def test_norms_of_latents(zoo, decode_of, operator_of):
+    """By hand: 5 tokens, latents of 24 channels of queries and 20 of keys and values, in and out."""
+    norm = operator_of(decode_of(zoo["latent"], batch=5), "latent_norm")
+    assert norm.activation == 2 * 5 * (24 + 20) * 2
 
 
 def test_states_of_a_request_by_hand():
     mamba = StateSpace(version=1, inner=128, state=4, convolution=4, step_rank=8)
-    assert state_values(mamba, 1.0) == 128 * 4 + 128 * 3
+    assert state_values(mamba, 1.0) == (128 * 4, 128 * 3)
     mamba = StateSpace(version=2, inner=128, state=4, convolution=4, n_head=8, n_group=2)
-    assert state_values(mamba, 1.0) == 128 * 4 + (128 + 2 * 2 * 4) * 3
+    assert state_values(mamba, 1.0) == (128 * 4, (128 + 2 * 2 * 4) * 3)
     delta = LinearAttention(
         variant="gated_delta", n_key_head=4, n_value_head=8, key_dim=8, value_dim=6, convolution=4
     )
-    assert state_values(delta, 1.0) == 8 * 8 * 6 + (2 * 32 + 48) * 3
-    assert state_values(delta.replace(convolution=0), 1.0) == 8 * 8 * 6
-    assert state_values(delta, 2.0) == (8 * 8 * 6 + (2 * 32 + 48) * 3) / 2
+    assert state_values(delta, 1.0) == (8 * 8 * 6, (2 * 32 + 48) * 3)
+    assert state_values(delta.replace(convolution=0), 1.0) == (8 * 8 * 6, 0)
+    assert state_values(delta, 2.0) == (8 * 8 * 6 / 2, (2 * 32 + 48) * 3 / 2)
 
 
 def test_trap_13_state_space_weights_are_cut_once(zoo, decode_of, operator_of):
