@@ -145,8 +145,21 @@ def weight_footprint(
     parallel: Parallel,
     adapter: Adapter | None = None,
     tile: Num = 1,
+    *,
+    absorbed: bool = False,
 ) -> Iterator[tuple[BoolArray, FloatArray]]:
     """Yield, for each different pipeline degree, where it holds and the weights of every stage.
+
+    Parameters
+    ----------
+    model, precision, parallel, adapter
+        What is deployed and how; degrees of any shape (...).
+    tile : array_like, shape (...)
+        ``Engine.expert_tile``. [1]
+    absorbed : bool
+        Whether the expansion of latents is held twice where it is stored in fewer than 16 bits: as it is, for prompts, and
+        in 16 bits, absorbed in decode (vLLM 0.11, ``v1/attention/backends/mla/common.py``; SGLang 0.5 and
+        TensorRT-LLM 1.0 make copies too).
 
     Yields
     ------
@@ -158,6 +171,7 @@ def weight_footprint(
     layer = [
         group_weight(model, g, precision, parallel, tile)
         + _adapter_weight(model, g, precision, parallel, adapter)
+        + (_absorbed_weight(g, precision, parallel) if absorbed else 0.0)
         for g in model.groups
     ]
     at = Degrees.of(parallel)
@@ -170,6 +184,16 @@ def weight_footprint(
         # A tied head reuses the embedding where both lie in one stage.
         stages[-1] = stages[-1] + (tied if model.tied_embedding and degree == 1 else whole)
         yield mask, stages
+
+
+def _absorbed_weight(group: LayerGroup, precision: Precision, parallel: Parallel) -> Num:
+    """Bytes of the copy of the expansion of latents of one layer on one accelerator."""
+    mixer = group.mixer
+    if not isinstance(mixer, LatentAttention) or BITS[precision.weight_format("mixer")] >= 16:
+        return 0.0
+    head = heads(mixer.n_head, Degrees.of(parallel).tensor)
+    values = mixer.kv_rank * head * (mixer.nope_dim + mixer.value_dim)
+    return values * precision.weight_width("norm")
 
 
 def _adapter_weight(

@@ -170,7 +170,9 @@ class _Uses:
     @classmethod
     def of(cls, at: Deployment, held: Held, shape: tuple[int, ...]) -> _Uses:
         layout = (at.model, at.precision, at.parallel)
-        weights = list(weight_footprint(*layout, at.adapter, at.engine.expert_tile))
+        absorbed = at.engine.efficiency != "ideal"
+        tile = at.engine.expert_tile
+        weights = list(weight_footprint(*layout, at.adapter, tile, absorbed=absorbed))
         request = list(cache_footprint(*layout, held))
         none, some = (Held(np.full((), float(n))) for n in (0, _PROBE))
         empty = [s for _, s in cache_footprint(*layout, none)]

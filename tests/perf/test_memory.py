@@ -324,3 +324,15 @@ def test_shared_experts_are_whole_on_ranks_that_dispatch_tokens(zoo, groups):
     layout = {"tensor": 4, "data": groups, "expert": groups}
     shared = weights(model, **layout).sum() - weights(bare, **layout).sum()
     assert shared == 2 * (3 * 64 * 32 // (4 if groups == 1 else 1)) * 2
+
+
+@pytest.mark.parametrize(("precision", "copies"), [("bf16", 0), ("fp8_block", 1)])
+@pytest.mark.parametrize("tensor", [1, 8])
+def test_expansions_of_latents_in_few_bits_are_held_in_16_too(precision, copies, tensor):
+    """By hand: 61 layers of DeepSeek-V3, 512 x 128 heads of 128 + 128 channels, 2 B."""
+    model, parallel = registry.model("deepseek_v3"), Parallel(tensor=tensor)
+    plain, held = (
+        next(weight_footprint(model, Precision.of(precision), parallel, absorbed=a))[1].sum()
+        for a in (False, True)
+    )
+    assert held - plain == copies * 61 * 512 * (128 // tensor) * 256 * 2

@@ -70,3 +70,14 @@ def test_the_bound_multiplies_in_8_bits():
         frame = step.operators().set_index("operator")
         assert frame.loc["attention_decode", "format"] == "fp8"
         assert frame.loc["norm", "format"].tolist() == ["bf16", "bf16"]
+
+
+def test_absorbed_expansions_of_latents_are_products_of_16_bits():
+    """Engines absorb a copy in 16 bits; the bound reads what is stored."""
+    options = {"precision": "fp8_block", "parallel": genz.Parallel(tensor=8), "context": 99}
+    engine, bound = (
+        genz.decode("deepseek_v3", H200, engine=e, **options).operators()
+        for e in ("vllm_0_19", "ideal")
+    )
+    formats = [f.set_index("operator").loc["latent_up", "format"] for f in (engine, bound)]
+    assert [set(f) for f in formats] == [{"bf16"}, {"fp8"}]
