@@ -284,7 +284,7 @@ def activation_footprint(
     at = Degrees.of(parallel)
     inner: Num = 0.0
     for group in model.groups:
-        inner = np.maximum(inner, _inner_width(group, at))
+        inner = np.maximum(inner, _inner_width(model, group, at))
     act = precision.carried_width
     stream = act * token * model.width
     layer = stream * 2.0 + act * token * inner
@@ -292,17 +292,24 @@ def activation_footprint(
     return np.asarray(np.maximum(layer, stream + logits))
 
 
-def _inner_width(group: LayerGroup, at: Degrees) -> Num:
-    """Channels of the widest activation inside a layer."""
+def _inner_width(model: Model, group: LayerGroup, at: Degrees) -> Num:
+    """Channels of the widest activations inside a layer, for each token of an attention group.
+
+    Each pair of token and expert has its gate and up, then its output in the same place, beside the activation (vLLM
+    0.11, ``fused_moe.py``: ``intermediate_cache13`` and ``intermediate_cache2``); ranks have the pairs of all groups'
+    tokens with their experts.
+    """
     part, mixer = group.feed_forward, group.mixer
     width: Num = 0.0
     if isinstance(part, Dense):
         width = (3 if part.gated else 2) * shard(part.width, at.tensor)
     elif isinstance(part, Experts):
-        routed = part.n_active * shard(part.width, at.stage / at.expert) / at.expert
+        cut = shard(part.width, at.stage / at.expert)
+        pairs = part.n_active / at.expert * (at.stage / (at.tensor * at.sequence))
+        routed = pairs * (np.maximum((2 if part.gated else 1) * cut, model.width) + cut)
         # shared experts are whole on ranks that dispatch tokens, and see a rank's share of them
-        shared = part.shared_width / at.tensor
-        width = (3 if part.gated else 2) * np.maximum(routed, shared)
+        shared = (3 if part.gated else 2) * (part.shared_width / at.tensor)
+        width = np.maximum(routed, shared)
     if isinstance(mixer, Attention):
         width = np.maximum(
             width,

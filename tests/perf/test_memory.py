@@ -336,3 +336,14 @@ def test_expansions_of_latents_in_few_bits_are_held_in_16_too(precision, copies,
         for a in (False, True)
     )
     assert held - plain == copies * 61 * 512 * (128 // tensor) * 256 * 2
+
+
+@pytest.mark.parametrize(
+    ("layout", "pairs", "inner"),
+    [({}, 2, 48), ({"tensor": 2}, 2, 24), ({"data": 4, "expert": 4}, 2, 48), ({"data": 4}, 8, 12)],
+)
+def test_pairs_of_token_and_expert_have_activations_of_their_own(tiny, layout, pairs, inner):
+    """By hand: 1000 tokens of each group, 2 of 8 experts, 64 channels out; gate and up or the output, and the activation."""
+    model = tiny(None, Experts(n_expert=8, n_active=2, width=48))
+    found = activation_footprint(model, BF16, Parallel(**layout), ENGINE, 1000.0, 1.0)
+    assert found == 2 * 1000 * (2 * 64 + pairs * (max(2 * inner, 64) + inner))
