@@ -45,7 +45,8 @@ def latent_attention(
         operators.append(gemm(site, "query_up", "mixer", group, count, row, rank, query))
     normed = (rank or 0) + mixer.kv_rank
     operators.append(inner_norm(site, "latent_norm", group, count, normed, rank or mixer.kv_rank))
-    operators.append(rotary(site, group, count, query + latent, latent))
+    kept = mixer.latent_footprint(site.precision.cache_width) / site.precision.cache_width
+    operators.append(rotary(site, group, count, query + latent, kept))
     for s in site.streams:
         parts = _expanded if s.phase == "prefill" else _absorbed
         operators += parts(site, mixer, s, group, count, head)
@@ -103,7 +104,7 @@ def _selected(site: Site, mixer: LatentAttention, stream: Stream, head: Num) -> 
     depth = latent + mixer.kv_rank
     return {
         "flop": np.asarray(2.0 * request * pairs * head * depth),
-        "cache": np.asarray(request * keys * latent * site.precision.cache_width),
+        "cache": np.asarray(request * keys * mixer.latent_footprint(site.precision.cache_width)),
         "activation": np.asarray(site.query * site.rows(stream) * head * depth),
         "padding": np.zeros(()),
         "exponential": np.asarray(request * pairs * head),
@@ -160,7 +161,7 @@ def absorbed_core(
     # Beams share the latents of the prompt; the index picks keys for each beam anew.
     own = stream.cached - stream.shared + stream.new
     read = (keys - own) + stream.beams * own if not mixer.index_top else stream.beams * keys
-    width = latent * site.precision.cache_width
+    width = mixer.latent_footprint(site.precision.cache_width)
     tile = np.ceil(np.divide(head, _TILE))
     return Operator(
         name="attention_decode",
@@ -180,7 +181,7 @@ def absorbed_core(
 def _index(
     site: Site, mixer: LatentAttention, stream: Stream, group: int, count: float
 ) -> list[Operator]:
-    """Score of every visible token for each query, and the projections that feed it."""
+    """Score of every visible token for each query, written and read in 32 bits, and the projections that feed it."""
     pairs = attended_pairs(_DENSE, stream.new, stream.cached)
     keys = stream.cached + stream.new
     row, rank = site.rows(stream), mixer.query_rank or site.model.width
@@ -200,7 +201,7 @@ def _index(
             count=count,
             flop=2.0 * request * pairs * width,
             cache=(request * keys + row) * mixer.index_footprint,
-            activation=site.query * row * width,
+            activation=site.query * row * width + 8.0 * request * pairs,
         ),
     ]  # fmt: skip
 

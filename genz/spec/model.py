@@ -129,6 +129,16 @@ class LatentAttention(Record):
         """
         return self.index_dim + 4 * -(-self.index_dim // 128) if self.n_index_head else 0
 
+    def latent_footprint(self, width: float) -> float:
+        """Bytes of the latent of one token, in values of ``width`` bytes [B].
+
+        In 8 bits beside a sparse index 128 values share a 32-bit scale, and the rotary part keeps 16 bits: 656 B in DeepSeek-V3.2
+        (FlashMLA, README, "FP8 KV cache"; vLLM 0.11, ``fp8_ds_mla``).
+        """
+        if self.n_index_head and width == 1.0:
+            return self.kv_rank + 4.0 * -(-self.kv_rank // 128) + 2.0 * self.rope_dim
+        return (self.kv_rank + self.rope_dim) * width
+
     def n_parameter(self, width: int) -> int:
         """Weights of one layer, the norm of its input apart."""
         query_out = self.n_head * (self.nope_dim + self.rope_dim)
@@ -449,7 +459,7 @@ class Model(Record):
 def cached_bytes(mixer: Mixer | None, width: float) -> float:
     """Return the bytes that one layer stores per token, in values of ``width`` bytes."""
     if isinstance(mixer, LatentAttention):
-        return (mixer.kv_rank + mixer.rope_dim) * width + mixer.index_footprint
+        return mixer.latent_footprint(width) + mixer.index_footprint
     if isinstance(mixer, Attention) and not mixer.shared_cache:
         return mixer.n_kv_head * (mixer.head_dim + mixer.value_width) * width
     return 0.0

@@ -197,8 +197,18 @@ def test_a_long_prompt_of_deepseek_v3_2_is_576_and_512_wide(prefill_of, operator
 
 
 def test_sparse_index_reads_its_own_queries(zoo, decode_of, operator_of):
-    # two index heads of 6 channels, 2 B
-    assert operator_of(decode_of(zoo["indexed"], batch=3), "index").activation == 3 * 2 * 6 * 2
+    # two index heads of 6 channels, 2 B; scores of each of 10 tokens written and read, 4 B
+    index = operator_of(decode_of(zoo["indexed"], batch=3, context=9), "index")
+    assert index.activation == 3 * (2 * 6 * 2 + 10 * 2 * 4)
+
+
+def test_latents_in_8_bits_beside_an_index_have_scales(decode_of, operator_of):
+    """By hand: DeepSeek-V3.2 reads the 2048 tokens that its index keeps, 656 B each (FlashMLA), and writes one."""
+    work = decode_of(
+        registry.model("deepseek_v3_2"), context=9999, precision=Precision(cache="fp8")
+    )
+    assert operator_of(work, "attention_decode").cache == 2048 * 656
+    assert operator_of(work, "rope").cache == 656
 
 
 def test_adapters_by_hand(zoo, decode_of, operator_of):
