@@ -82,8 +82,8 @@ def routed_experts(
 ) -> Operator:
     """Return the routed experts of one rank of the busiest group, ``inner`` channels of each.
 
-    A rank that has all tokens of the stage also goes through the pairs of the other groups' experts; ranks that
-    dispatch tokens get their own only.
+    A rank that has all tokens of the stage also goes through the pairs of the other groups' experts; ranks to which
+    tokens are dispatched get their own only.
     """
     token = site.stage_token
     pairs = token * n_active * hot_share(n_expert, n_active, site.expert, site.routing)
@@ -91,7 +91,8 @@ def routed_experts(
     matrices = 3 if gated else 2
     up = site.precision.matrix_footprint("expert", width, inner)
     held = (matrices - 1) * up + site.precision.matrix_footprint("expert", inner, width)
-    others = np.where(site.spread, 0.0, token * n_active - pairs)
+    apart = site.spread & ~site.gathered(n_active)
+    others = np.where(apart, 0.0, token * n_active - pairs)
     inner_traffic = (2.0 * matrices - 2.0) * inner  # up-projections written, read, written, read
     return Operator(
         name="experts",
@@ -113,25 +114,44 @@ def routed_experts(
 def _expert_messages(site: Site, part: Experts, group: int, count: float) -> list[Message]:
     """Tokens to their experts and back.
 
-    One attention group: every rank has all tokens, and partial sums are reduced. Several: each rank sends its
-    share of its group's tokens to the ranks that hold their experts, once per expert group and shard
-    (DeepEP deduplicates in this way), and gets the results back; tensor ranks then gather them.
+    One attention group: every rank has all tokens, and partial sums are reduced. Several: each rank gives its share of
+    its group's tokens to all ranks, and gets the sum of their results; or sends it to the ranks that hold their
+    experts, once per expert group and shard (DeepEP deduplicates in this way), and gets the results back. Tensor
+    ranks then gather them.
     """
-    alone = np.where(site.spread, 0.0, count)
-    apart = np.where(site.spread, count, 0.0)
     size = site.residual
-    reduce = Message("experts", "all_reduce", group, alone, size, site.tensor)
+    alone = np.where(site.spread, 0.0, count)
+    messages = [Message("experts", "all_reduce", group, alone, size, site.tensor)]
     if not site.spread.any():
-        return [reduce]
+        return messages
+    gathered = site.gathered(part.n_active)
+    if gathered.any():
+        messages += _to_all(site, group, np.where(gathered, count, 0.0))
+    if not gathered.all():
+        messages += _to_each(site, part, group, np.where(site.spread & ~gathered, count, 0.0))
+    apart = np.where(site.spread, count, 0.0)
+    return [*messages, Message("gather", "all_gather", group, apart, size, site.tensor)]
+
+
+def _to_all(site: Site, group: int, count: Num) -> list[Message]:
+    """Every rank gets all tokens, in the format of the experts' inputs but for scales of blocks, and sums come back."""
+    size = site.carried * site.stage_token * site.model.width
+    blocks = site.precision.variant("expert") == "fp8_block"
+    share = 1.0 if blocks else site.precision.activation_width / site.carried
+    return [
+        Message("dispatch", "all_gather", group, count, share * size, site.stage),
+        Message("combine", "reduce_scatter", group, count, size, site.stage),
+    ]
+
+
+def _to_each(site: Site, part: Experts, group: int, count: Num) -> list[Message]:
+    """Tokens go out in the format of the experts' inputs, and come back summed."""
     groups = _groups_reached(site.expert, part.n_active)
-    sent = size / site.tensor * groups * (site.stage / site.expert)
-    # Tokens go out in the format of the experts' inputs, and come back summed.
+    sent = site.residual / site.tensor * groups * (site.stage / site.expert)
     out = sent * (site.precision.activation_width / site.carried)
     return [
-        reduce,
-        Message("dispatch", "all_to_all", group, apart, out, site.stage),
-        Message("combine", "all_to_all", group, apart, sent, site.stage),
-        Message("gather", "all_gather", group, apart, size, site.tensor),
+        Message("dispatch", "all_to_all", group, count, out, site.stage),
+        Message("combine", "all_to_all", group, count, sent, site.stage),
     ]
 
 

@@ -111,3 +111,13 @@ class Site:
     def spread(self) -> BoolArray:
         """Whether ranks of a stage have different tokens, which they send to the experts."""
         return np.asarray(self.data * self.sequence) > 1.0
+
+    def gathered(self, n_active: int) -> BoolArray:
+        """Return whether ranks with different tokens give all of them to all ranks, instead of each to its experts.
+
+        Engines do where there are at most as many expert groups as a token has experts (TensorRT-LLM 1.0,
+        ``select_alltoall_method_type`` of fused_moe_cutlass.py: no all-to-all where ``moe_ep_size <= top_k``; vLLM 0.11
+        whatever the groups, ``all2all_backend`` is ``allgather_reducescatter`` by default; SGLang 0.5 without DeepEP).
+        """
+        few = np.asarray(self.expert) <= n_active
+        return self.spread & few if self.narrow != "all" else np.zeros_like(self.spread)
