@@ -43,12 +43,18 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Held:
-    """Tokens of one request in the cache: of each beam, in common to the beams, and of a page."""
+    """Tokens of one request in the cache: of each beam, in common to the beams, and of a page; and ``Engine.window_room``."""
 
     context: Num
     beams: Num = 1.0
     shared: Num = 0.0
     block: Num = 1.0
+    room: Num = 0.0
+
+    def kept(self, mixer: Attention) -> FloatArray:
+        """Return the tokens of a beam for which a layer has room: what it can still reach, or a share of all."""
+        kept = np.maximum(cached_tokens(mixer, self.context), np.multiply(self.room, self.context))
+        return np.asarray(kept)
 
     def pages(self, token: Num, sequence: FloatArray) -> FloatArray:
         """Return the pages that hold the tokens of one beam; the last page counts whole."""
@@ -128,7 +134,7 @@ def group_cache(
     elif isinstance(mixer, Attention) and not mixer.shared_cache:
         width = heads(mixer.n_kv_head, at.tensor) * (mixer.head_dim + mixer.value_width)
         token = width * precision.cache_width
-        whole = cached_tokens(mixer, held.context)
+        whole = held.kept(mixer)
         common = np.maximum(whole - (held.context - held.shared), 0.0)
     else:
         return np.zeros(())

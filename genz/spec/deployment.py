@@ -295,6 +295,13 @@ class Engine(Record):
         "after loading, for the cache (TensorRT-LLM); the device, for weights and cache alone (SGLang)",
         default="device",
     )
+    window_room: Num = schema.quantity(
+        "1",
+        "share of a context for which layers with windows or chunks have room, though they reach less of it: what they "
+        "passed is not freed, or their pool is such a share of that of the others",
+        high=1.0,
+        default=0.0,
+    )
     admission: str = schema.choice(
         ("grow", "whole"),
         "cache of a request when it is admitted: pages are added as it grows; or all of its output is kept free",

@@ -347,3 +347,14 @@ def test_pairs_of_token_and_expert_have_activations_of_their_own(tiny, layout, p
     model = tiny(None, Experts(n_expert=8, n_active=2, width=48))
     found = activation_footprint(model, BF16, Parallel(**layout), ENGINE, 1000.0, 1.0)
     assert found == 2 * 1000 * (2 * 64 + pairs * (max(2 * inner, 64) + inner))
+
+
+@pytest.mark.parametrize(("room", "tokens"), [(0.0, 7), (0.8, 80), (1.0, 100)])
+def test_engines_may_keep_what_windows_have_passed(tiny, room, tokens):
+    """By hand: 100 tokens of 2 heads of 16 channels and a window of 7; full layers keep all."""
+    windowed = Attention(n_head=8, n_kv_head=2, head_dim=16, window=7)
+    held = Held(100.0, room=room)
+    each = 2 * 2 * 16 * 2
+    for mixer, kept in ((windowed, tokens), (windowed.replace(window=None), 100)):
+        group = tiny(mixer, None, count=1).groups[0]
+        assert group_cache(group, BF16, Parallel(), held) == kept * each
