@@ -183,7 +183,8 @@ def kernel_of(
         Of the variant, else of the variant less its last word, else of the number format, else of bf16; of each in
         the library, else in the one that was fitted first. A class without constants takes those of its relative,
         or the prior. Where weights or cache are narrower than the format and the kernel is not one for such, its error
-        is that of :data:`WIDENED`.
+        is that of :data:`WIDENED`. Before those of bf16 come those of 16 bits and this format, such as ``bf16_fp8`` for
+        fp8, whose share of the peak is one of the peak of 16 bits.
     """
     known = accelerator.kernel.get(kernel)
     if not known and kernel in RELATIVE:
@@ -193,10 +194,12 @@ def kernel_of(
     if not known:
         return _widened(PRIOR[kernel], kernel) if narrow else PRIOR[kernel]
     shorter = variant.rpartition("_")[0]
-    for name in (variant, shorter, number_format, f"bf16_{number_format}", "bf16"):
+    wider = f"bf16_{number_format}"
+    for name in (variant, shorter, number_format, wider, "bf16"):
         if name:
             found = known.get(f"{name}-{library}") or known.get(name)
             if found:
+                found = _at_peak(found, accelerator, number_format) if name == wider else found
                 return found if name.startswith(narrow) else _widened(found, kernel)
     return next(iter(known.values()))
 
@@ -206,6 +209,12 @@ def _narrow(variant: str) -> str:
     unit, _, rest = variant.partition("_")
     stored = rest.partition("_")[0]
     return f"{unit}_{stored}" if stored in BITS and BITS[stored] < BITS[unit] else ""
+
+
+def _at_peak(kernel: Kernel, accelerator: Accelerator, number_format: str) -> Kernel:
+    """Return constants fitted at the peak of 16 bits as ones at the peak of a format: the same times."""
+    ratio = accelerator.peak("bf16") / accelerator.peak(number_format)
+    return kernel.derived(compute_efficiency=np.multiply(kernel.compute_efficiency, ratio)[()])
 
 
 def _widened(kernel: Kernel, kind: str) -> Kernel:

@@ -3,6 +3,7 @@
 import pytest
 
 import genz
+from genz.perf.efficiency import kernel_of
 from genz.perf.kernels import (
     DEEPSEEK,
     decode_attention_time,
@@ -81,3 +82,13 @@ def test_absorbed_expansions_of_latents_are_products_of_16_bits():
     )
     formats = [f.set_index("operator").loc["latent_up", "format"] for f in (engine, bound)]
     assert [set(f) for f in formats] == [{"bf16"}, {"fp8"}]
+
+
+@pytest.mark.parametrize("kernel", ["attention_prefill", "attention_decode", "latent_decode"])
+def test_constants_of_16_bit_queries_hold_at_the_peak_of_16_bits(kernel):
+    """A kernel of 8 bits that nobody measured is no faster than that of 16-bit queries to the same cache."""
+    chip = genz.platform("b300_8" if kernel == "attention_prefill" else H200).accelerator
+    narrow, wide = kernel_of(chip, kernel, "fp8"), kernel_of(chip, kernel, "bf16", "bf16_fp8")
+    rates = [k.compute_efficiency * chip.peak(f) for k, f in ((narrow, "fp8"), (wide, "bf16"))]
+    assert rates[0] == pytest.approx(rates[1], rel=1e-12)
+    assert narrow.memory_efficiency == wide.memory_efficiency
