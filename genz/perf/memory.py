@@ -52,9 +52,14 @@ class Held:
     room: Num = 0.0
 
     def kept(self, mixer: Attention) -> FloatArray:
-        """Return the tokens of a beam for which a layer has room: what it can still reach, or a share of all."""
-        kept = np.maximum(cached_tokens(mixer, self.context), np.multiply(self.room, self.context))
-        return np.asarray(kept)
+        """Return the tokens of a beam for which a layer has room: what it can still reach, or a share of all.
+
+        A window begins anywhere in a page, so that its first page may hold all but one token that it has passed (vLLM 0.11,
+        ``SlidingWindowSpec``: one page more).
+        """
+        within = cached_tokens(mixer, self.context)
+        within = np.minimum(within + (np.asarray(self.block) - 1.0), self.context)
+        return np.asarray(np.maximum(within, np.multiply(self.room, self.context)))
 
     def pages(self, token: Num, sequence: FloatArray) -> FloatArray:
         """Return the pages that hold the tokens of one beam; the last page counts whole."""

@@ -358,3 +358,13 @@ def test_engines_may_keep_what_windows_have_passed(tiny, room, tokens):
     for mixer, kept in ((windowed, tokens), (windowed.replace(window=None), 100)):
         group = tiny(mixer, None, count=1).groups[0]
         assert group_cache(group, BF16, Parallel(), held) == kept * each
+
+
+@pytest.mark.parametrize(
+    ("context", "pages"), [(5, 1), (16, 1), (17, 2), (32, 2), (33, 3), (48, 3), (1000, 3)]
+)
+def test_windows_begin_anywhere_in_a_page(tiny, context, pages):
+    """By hand: a window of 32 tokens reaches into three pages of 16 once it has moved on."""
+    group = tiny(Attention(n_head=8, n_kv_head=2, head_dim=16, window=32), None, count=1).groups[0]
+    found = group_cache(group, BF16, Parallel(), Held(float(context), block=16.0))
+    assert found == pages * 16 * 2 * 2 * 16 * 2
