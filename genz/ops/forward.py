@@ -73,7 +73,8 @@ def _layer(site: Site, group: LayerGroup, index: int) -> tuple[list[Operator], l
     else:
         new = [], []
     operators += new[0]
-    messages += new[1]
+    # parallel parts are summed up at once, with the feed-forward's message
+    messages += [m for m in new[1] if not (group.one_sum and m.name == "out")]
     if isinstance(part, Dense):
         new = dense(site, part, index, count)
     elif isinstance(part, Experts):

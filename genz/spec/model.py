@@ -325,6 +325,10 @@ class LayerGroup(Record):
         FEED_FORWARDS, "feed-forward part; none: no such part", default=None
     )
     n_norm: int = schema.count("learned norms of model width in a layer", low=0, default=2)
+    one_sum: bool = schema.flag(
+        "mixer and feed-forward part have the same input, and ranks sum up their outputs together",
+        default=False,
+    )
     other_parameter: int = schema.count(
         "further weights of a layer that no matrix product uses", low=0, default=0
     )
@@ -334,8 +338,11 @@ class LayerGroup(Record):
     )
 
     def __post_init__(self) -> None:
-        """Check that the positions match the count."""
+        """Check that the positions match the count, and that there are two parts to sum up together."""
         super().__post_init__()
+        if self.one_sum and (self.mixer is None or self.feed_forward is None):
+            msg = "one_sum needs a mixer and a feed-forward part, got only one of them"
+            raise InputError(msg)
         if self.positions and len(set(self.positions)) != self.count:
             msg = f"positions must be {self.count} distinct layers, got {len(self.positions)}"
             raise InputError(msg)

@@ -274,6 +274,9 @@ def test_falcon_shapes():
     )
     assert forty.groups[0].mixer.n_kv_head == 8
     assert forty.groups[0].n_norm == 2
+    assert [
+        m.groups[0].one_sum for m in (seven, read(config("falcon_7b"), parallel_attn=False))
+    ] == [True, False]
 
 
 def test_opt_350m_has_a_narrow_embedding_and_no_last_norm():

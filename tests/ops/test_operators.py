@@ -354,3 +354,13 @@ def test_shared_experts_are_whole_on_ranks_that_dispatch_their_tokens(zoo, prefi
         assert (parts.weight, all_.weight) == (2 * one / 4, 2 * one)
     alone = prefill_of(zoo["shared"], batch=2, prompt=50, parallel=Parallel(data=2))
     assert operator_of(alone, "shared_down").weight == 2 * inner * 64
+
+
+def test_parallel_parts_are_summed_up_together(prefill_of):
+    """vLLM, falcon.py: one all-reduce a layer; 5 tokens of 8192 channels, 2 B, in 60 layers."""
+    model = registry.model("falcon_40b")
+    work = prefill_of(model, prompt=5, parallel=Parallel(tensor=8))
+    sums = [
+        m for m in work.messages if m.collective == "all_reduce" and m.group == 0 and m.n_rank > 1
+    ]
+    assert [(m.name, m.count, float(m.size[0])) for m in sums] == [("down", 60, 5 * 8192 * 2)]
