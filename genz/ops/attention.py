@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from genz.core.numberformat import byte_width
 from genz.core.typing import FloatArray, Num
 from genz.ops.attention_parts import dealt_parts, empty_rows, prompt_parts, serial_parts
-from genz.ops.linear import gemm, heads, lora, rotary
+from genz.ops.linear import gemm, heads, inner_norm, lora, rotary
 from genz.ops.site import Site
 from genz.ops.stream import Stream, attended_pairs, visible_keys
 from genz.ops.work import Message, Operator
 from genz.spec.model import Attention
+from genz.spec.precision import Precision
 
 __all__ = ["HEADS", "PAGED", "WIDE", "WIDE_HEAD", "attention", "attention_core"]
 
@@ -40,13 +42,14 @@ def attention(
     out = query_head * mixer.value_width
 
     operators = [gemm(site, "qkv", "mixer", group, count, row, width, projected)]
+    operators += _query_key_norm(site, mixer, group, count, query, kv_head * own_key(mixer))
     operators.append(rotary(site, group, count, query + key_value, key_value))
     depth = mixer.head_dim + mixer.value_width
     operators += [
         attention_core(site, mixer, s, group, count, query_head, kv_head, depth)
         for s in site.streams
     ]
-    operators.append(gemm(site, "out", "mixer", group, count, row, out, width))
+    operators.append(gemm(site, "out", "out", group, count, row, out, width))
     if site.adapter is not None and site.adapter.mixer:
         several = n_projection(mixer)
         operators += lora(site, "qkv", group, count, row, width, projected, several=several)
@@ -56,7 +59,26 @@ def attention(
         Message("out", "all_reduce", group, count, site.residual, site.tensor),
         *_sequence_messages(site, group, count, key_value, out),
     ]
+    if mixer.query_key_norm == "full":
+        # Sums of squares of queries and keys over all heads, in 32 bits (vLLM 0.11, MiniMaxText01RMSNormTP.forward_qk)
+        sums = 2.0 * 4.0 * row
+        messages.append(Message("query_norm", "all_reduce", group, count, sums, site.tensor))
     return operators, messages
+
+
+def own_key(mixer: Attention) -> int:
+    """Values of a key that a layer projects for each key-value head."""
+    return 0 if mixer.shared_cache else mixer.head_dim
+
+
+def _query_key_norm(
+    site: Site, mixer: Attention, group: int, count: float, query: Num, key: Num
+) -> list[Operator]:
+    """Return the norm of queries and keys, in one kernel; engines have one or two, or one with the rotary embedding."""
+    if mixer.query_key_norm == "none":
+        return []
+    width = query if mixer.query_key_norm == "full" else mixer.head_dim
+    return [inner_norm(site, "query_norm", group, count, query + key, width)]
 
 
 def stored_width(mixer: Attention) -> int:
@@ -103,22 +125,23 @@ def attention_core(
     own = np.minimum(cached - stream.shared + new, keys)
     read = (keys - own) + stream.beams * own
     request = stream.batch / site.sequence
+    formats = site.attends(prompt=stream.phase == "prefill")
     # In prefill every rank of a sequence gathers all keys; in decode each reads its own.
     reader = stream.batch if stream.phase == "prefill" else request
     wide = np.asarray(depth) > 2.0 * WIDE_HEAD
     return Operator(
         name=f"attention_{stream.phase}",
         kernel=f"attention_{stream.phase}",
-        number_format=site.precision.attention_format,
+        number_format=formats.attention_format,
         group=group,
         count=count,
         flop=2.0 * request * stream.beams * pairs * query_head * depth,
         cache=reader * read * kv_head * depth * site.precision.cache_width,
-        activation=site.act * site.rows(stream) * query_head * depth,
+        activation=byte_width(formats.attention_format) * site.rows(stream) * query_head * depth,
         idle=empty_rows(site, stream, 2.0 * request * stream.beams * pairs * depth, query_head, kv_head),
         apart=wide if mixer.window is None else True,
         wide=wide,
-        variant=_variant(site, stream),
+        variant=_variant(site, stream, formats),
         **dealt_parts(site, mixer, stream, request, query_head, kv_head, keys, depth),
         **serial_parts(
             mixer, stream, request, pairs * query_head,
@@ -128,12 +151,12 @@ def attention_core(
     )  # fmt: skip
 
 
-def _variant(site: Site, stream: Stream) -> str:
+def _variant(site: Site, stream: Stream, formats: Precision) -> str:
     """Return the name of the kernel's constants, where the number format alone does not say it."""
-    name = site.precision.attention_variant
+    name = formats.attention_variant
     if stream.phase == "prefill" or not site.paged_attention:
         return name
-    return (name or site.precision.attention_format) + PAGED
+    return (name or formats.attention_format) + PAGED
 
 
 def _sequence_messages(

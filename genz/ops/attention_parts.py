@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from genz.core.numberformat import byte_width
 from genz.core.typing import FloatArray, Num
 from genz.ops.site import Site
 from genz.ops.stream import Stream, visible_keys
@@ -89,13 +90,14 @@ def prompt_parts(
     if stream.phase != "prefill":
         return {}
     request, row = stream.batch / site.sequence * stream.beams, site.rows(stream)
-    moved = 0.0 if mixer.shared_cache else site.act + site.precision.cache_width
+    query = byte_width(site.attends(prompt=True).attention_format)
+    moved = 0.0 if mixer.shared_cache else query + site.precision.cache_width
     apart = np.ceil(stream.new / QUERY_TILE)
     shared = np.ceil(stream.new * np.divide(query_head, kv_head) / QUERY_TILE)
     return {
         "query": stream.new,
         "tile": request * query_head * apart,
         "shared_tile": request * kv_head * shared,
-        "side": site.act * row * query_head * depth,
+        "side": query * row * query_head * depth,
         "written": row * kv_head * depth * moved,
     }

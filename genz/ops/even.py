@@ -104,13 +104,13 @@ def _taken_in(group: LayerGroup) -> Iterator[tuple[str, int, str]]:
     """Yield the kind of each matrix whose rows are shared out among tensor ranks, and the channels that it takes in."""
     mixer, part = group.mixer, group.feed_forward
     if isinstance(mixer, Attention):
-        yield "mixer", mixer.n_head * (mixer.value_dim or mixer.head_dim), "channels of the heads"
+        yield "out", mixer.n_head * (mixer.value_dim or mixer.head_dim), "channels of the heads"
     elif isinstance(mixer, LatentAttention):
-        yield "mixer", mixer.n_head * mixer.value_dim, "channels of the heads"
+        yield "out", mixer.n_head * mixer.value_dim, "channels of the heads"
     elif isinstance(mixer, LinearAttention):
-        yield "mixer", mixer.n_value_head * mixer.value_dim, "channels of the heads"
+        yield "out", mixer.n_value_head * mixer.value_dim, "channels of the heads"
     elif isinstance(mixer, StateSpace):
-        yield "mixer", mixer.inner, "channels of the state space"
+        yield "out", mixer.inner, "channels of the state space"
     if isinstance(part, Dense):
         yield "dense", part.width, "channels of the feed-forward"
     elif isinstance(part, Experts) and part.shared_width:

@@ -19,20 +19,20 @@ def dense(
 ) -> tuple[list[Operator], list[Message]]:
     """Return operators and messages of a dense feed-forward part, cut over the tensor ranks."""
     width, row = site.model.width, site.row
-    operators = _dense(site, part.width, group, count, "", gated=part.gated)
+    local = shard(part.width, site.tensor)
+    operators = _dense(site, row, local, group, count, "", gated=part.gated)
     if site.adapter is not None and site.adapter.feed_forward:
-        inner, up = shard(part.width, site.tensor), 2 if part.gated else 1
-        operators += lora(site, "up", group, count, row, width, up * inner, several=up)
-        operators += lora(site, "down", group, count, row, inner, width)
+        up = 2 if part.gated else 1
+        operators += lora(site, "up", group, count, row, width, up * local, several=up)
+        operators += lora(site, "down", group, count, row, local, width)
     size = site.residual
     return operators, [Message("down", "all_reduce", group, count, size, site.tensor)]
 
 
 def _dense(
-    site: Site, inner: int, group: int, count: float, prefix: str, *, gated: bool
+    site: Site, row: Num, local: Num, group: int, count: float, prefix: str, *, gated: bool
 ) -> list[Operator]:
-    width, row = site.model.width, site.row
-    local = shard(inner, site.tensor)
+    width = site.model.width
     up, name = (2, "gate_up") if gated else (1, "up")
     return [
         gemm(site, prefix + name, "dense", group, count, row, width, up * local),
@@ -49,8 +49,9 @@ def experts(
 ) -> tuple[list[Operator], list[Message]]:
     """Return operators and messages of a mixture of experts.
 
-    Routed experts are dealt to ``expert`` groups, each expert cut over the rest of the stage; shared
-    experts are dense. The operator is that of the busiest group.
+    Routed experts are dealt to ``expert`` groups, each expert cut over the rest of the stage. Shared experts are dense, cut
+    over the tensor ranks; where these dispatch tokens, each its share, the shared experts are whole on each and see
+    that share (vLLM 0.11, ``DeepseekV2MoE`` with ``use_sequence_parallel_moe``). The operator is that of the busiest group.
     """
     width, row = site.model.width, site.row
     scores = part.n_expert + (1 if part.shared_gate else 0)  # the shared experts' gate is one more
@@ -61,7 +62,10 @@ def experts(
     )
     operators = [router, routed]
     if part.shared_width:
-        operators += _dense(site, part.shared_width, group, count, "shared_", gated=part.gated)
+        alone = np.where(site.spread, 1.0, site.tensor)
+        share = np.where(site.spread, shard(row, site.tensor), row)
+        local = shard(part.shared_width, alone)
+        operators += _dense(site, share, local, group, count, "shared_", gated=part.gated)
     return operators, _expert_messages(site, part, group, count)
 
 
@@ -78,8 +82,8 @@ def routed_experts(
 ) -> Operator:
     """Return the routed experts of one rank of the busiest group, ``inner`` channels of each.
 
-    A rank that has all tokens of the stage also goes through the pairs of the other groups' experts; ranks that
-    dispatch tokens get their own only.
+    A rank that has all tokens of the stage also goes through the pairs of the other groups' experts; ranks to which
+    tokens are dispatched get their own only.
     """
     token = site.stage_token
     pairs = token * n_active * hot_share(n_expert, n_active, site.expert, site.routing)
@@ -87,7 +91,8 @@ def routed_experts(
     matrices = 3 if gated else 2
     up = site.precision.matrix_footprint("expert", width, inner)
     held = (matrices - 1) * up + site.precision.matrix_footprint("expert", inner, width)
-    others = np.where(np.asarray(site.data * site.sequence) > 1.0, 0.0, token * n_active - pairs)
+    apart = site.spread & ~site.gathered(n_active)
+    others = np.where(apart, 0.0, token * n_active - pairs)
     inner_traffic = (2.0 * matrices - 2.0) * inner  # up-projections written, read, written, read
     return Operator(
         name="experts",
@@ -97,9 +102,9 @@ def routed_experts(
         count=count,
         flop=2.0 * pairs * matrices * width * inner,
         weight=used * held,
-        activation=site.act * pairs * (2.0 * width + inner_traffic),
-        side=site.act * pairs * width,
-        stray=site.act * np.maximum(others, 0.0) * width,
+        activation=site.carried * pairs * (2.0 * width + inner_traffic),
+        side=site.carried * pairs * width,
+        stray=site.carried * np.maximum(others, 0.0) * width,
         depth=used,
         apart=np.asarray(site.expert) > 1.0,
         variant=site.precision.variant("expert"),
@@ -109,25 +114,44 @@ def routed_experts(
 def _expert_messages(site: Site, part: Experts, group: int, count: float) -> list[Message]:
     """Tokens to their experts and back.
 
-    One attention group: every rank has all tokens, and partial sums are reduced. Several: each rank sends its
-    share of its group's tokens to the ranks that hold their experts, once per expert group and shard
-    (DeepEP deduplicates in this way), and gets the results back; tensor ranks then gather them.
+    One attention group: every rank has all tokens, and partial sums are reduced. Several: each rank gives its share of
+    its group's tokens to all ranks, and gets the sum of their results; or sends it to the ranks that hold their
+    experts, once per expert group and shard (DeepEP deduplicates in this way), and gets the results back. Tensor
+    ranks then gather them.
     """
-    spread = np.asarray(site.data * site.sequence) > 1
-    alone = np.where(spread, 0.0, count)
-    apart = np.where(spread, count, 0.0)
     size = site.residual
-    reduce = Message("experts", "all_reduce", group, alone, size, site.tensor)
-    if not spread.any():
-        return [reduce]
-    groups = _groups_reached(site.expert, part.n_active)
-    sent = size / site.tensor * groups * (site.stage / site.expert)
+    alone = np.where(site.spread, 0.0, count)
+    messages = [Message("experts", "all_reduce", group, alone, size, site.tensor)]
+    if not site.spread.any():
+        return messages
+    gathered = site.gathered(part.n_active)
+    if gathered.any():
+        messages += _to_all(site, group, np.where(gathered, count, 0.0))
+    if not gathered.all():
+        messages += _to_each(site, part, group, np.where(site.spread & ~gathered, count, 0.0))
+    apart = np.where(site.spread, count, 0.0)
+    return [*messages, Message("gather", "all_gather", group, apart, size, site.tensor)]
+
+
+def _to_all(site: Site, group: int, count: Num) -> list[Message]:
+    """Every rank gets all tokens, in the format of the experts' inputs but for scales of blocks, and sums come back."""
+    size = site.carried * site.stage_token * site.model.width
+    blocks = site.precision.variant("expert") == "fp8_block"
+    share = 1.0 if blocks else site.precision.activation_width / site.carried
     return [
-        reduce,
-        # Tokens go out in the format of the experts' inputs, and come back summed.
-        Message("dispatch", "all_to_all", group, apart, sent * site.act / site.carried, site.stage),
-        Message("combine", "all_to_all", group, apart, sent, site.stage),
-        Message("gather", "all_gather", group, apart, size, site.tensor),
+        Message("dispatch", "all_gather", group, count, share * size, site.stage),
+        Message("combine", "reduce_scatter", group, count, size, site.stage),
+    ]
+
+
+def _to_each(site: Site, part: Experts, group: int, count: Num) -> list[Message]:
+    """Tokens go out in the format of the experts' inputs, and come back summed."""
+    groups = _groups_reached(site.expert, part.n_active)
+    sent = site.residual / site.tensor * groups * (site.stage / site.expert)
+    out = sent * (site.precision.activation_width / site.carried)
+    return [
+        Message("dispatch", "all_to_all", group, count, out, site.stage),
+        Message("combine", "all_to_all", group, count, sent, site.stage),
     ]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from genz.core.typing import FloatArray, Num
 from genz.ops.attention_parts import QUERY_TILE, serial_parts
-from genz.ops.linear import gemm, heads, rotary
+from genz.ops.linear import gemm, heads, inner_norm, rotary
 from genz.ops.site import Site
 from genz.ops.stream import Stream, attended_pairs
 from genz.ops.work import Message, Operator
@@ -43,14 +43,17 @@ def latent_attention(
             gemm(site, "latent_down", "mixer", group, count, row, width, rank + latent)
         )
         operators.append(gemm(site, "query_up", "mixer", group, count, row, rank, query))
-    operators.append(rotary(site, group, count, query + latent, latent))
+    normed = (rank or 0) + mixer.kv_rank
+    operators.append(inner_norm(site, "latent_norm", group, count, normed, rank or mixer.kv_rank))
+    kept = mixer.latent_footprint(site.precision.cache_width) / site.precision.cache_width
+    operators.append(rotary(site, group, count, query + latent, kept))
     for s in site.streams:
         parts = _expanded if s.phase == "prefill" else _absorbed
         operators += parts(site, mixer, s, group, count, head)
         if mixer.n_index_head:
             operators += _index(site, mixer, s, group, count)
     out = head * mixer.value_dim
-    operators.append(gemm(site, "out", "mixer", group, count, row, out, width))
+    operators.append(gemm(site, "out", "out", group, count, row, out, width))
     messages = [Message("out", "all_reduce", group, count, site.residual, site.tensor)]
     messages += _sequence_messages(site, mixer, group, count, head)
     return operators, messages
@@ -101,8 +104,8 @@ def _selected(site: Site, mixer: LatentAttention, stream: Stream, head: Num) -> 
     depth = latent + mixer.kv_rank
     return {
         "flop": np.asarray(2.0 * request * pairs * head * depth),
-        "cache": np.asarray(request * keys * latent * site.precision.cache_width),
-        "activation": np.asarray(site.act * site.rows(stream) * head * depth),
+        "cache": np.asarray(request * keys * mixer.latent_footprint(site.precision.cache_width)),
+        "activation": np.asarray(site.query * site.rows(stream) * head * depth),
         "padding": np.zeros(()),
         "exponential": np.asarray(request * pairs * head),
     }
@@ -123,13 +126,13 @@ def naive_core(
     return Operator(
         name="attention_prefill",
         kernel="latent_prefill",
-        number_format=site.precision.attention_format,
+        number_format=site.attends().attention_format,
         group=group,
         count=count,
         flop=2.0 * request * pairs * head * depth,
-        activation=site.act * head * (site.rows(stream) + stream.batch * keys) * depth,
-        variant=site.precision.attention_variant,
-        padding=site.act * head * stream.batch * (missing + padded) * depth,
+        activation=site.query * head * (site.rows(stream) + stream.batch * keys) * depth,
+        variant=site.attends().attention_variant,
+        padding=site.query * head * stream.batch * (missing + padded) * depth,
         exponential=request * pairs * head,
         depth=np.minimum(stream.new, QUERY_TILE) + stream.cached,
     )
@@ -140,8 +143,10 @@ def _absorbed(
 ) -> list[Operator]:
     fold = head * (mixer.nope_dim + mixer.value_dim)
     row = site.rows(stream)
+    # Engines absorb a copy of the expansion in 16 bits (vLLM 0.11, v1/attention/backends/mla/common.py: W_UK_T, W_UV).
+    kind = "mixer" if site.narrow == "all" else "norm"
     return [
-        gemm(site, "latent_up", "mixer", group, count, row, mixer.kv_rank, fold),
+        gemm(site, "latent_up", kind, group, count, row, mixer.kv_rank, fold),
         absorbed_core(site, mixer, stream, group, count, head),
     ]
 
@@ -156,18 +161,18 @@ def absorbed_core(
     # Beams share the latents of the prompt; the index picks keys for each beam anew.
     own = stream.cached - stream.shared + stream.new
     read = (keys - own) + stream.beams * own if not mixer.index_top else stream.beams * keys
-    width = latent * site.precision.cache_width
+    width = mixer.latent_footprint(site.precision.cache_width)
     tile = np.ceil(np.divide(head, _TILE))
     return Operator(
         name="attention_decode",
         kernel="latent_decode",
-        number_format=site.precision.attention_format,
+        number_format=site.attends().attention_format,
         group=group,
         count=count,
         flop=2.0 * (request * stream.beams) * pairs * head * (latent + mixer.kv_rank),
         cache=request * read * width,
-        activation=site.act * site.rows(stream) * head * (latent + mixer.kv_rank),
-        variant=site.precision.attention_variant,
+        activation=site.query * site.rows(stream) * head * (latent + mixer.kv_rank),
+        variant=site.attends().attention_variant,
         exponential=request * stream.beams * pairs * tile * _TILE,
         **serial_parts(_bound(mixer), stream, request, 0.0, tile, keys, width),
     )
@@ -176,7 +181,7 @@ def absorbed_core(
 def _index(
     site: Site, mixer: LatentAttention, stream: Stream, group: int, count: float
 ) -> list[Operator]:
-    """Score of every visible token for each query, and the projections that feed it."""
+    """Score of every visible token for each query, written and read in 32 bits, and the projections that feed it."""
     pairs = attended_pairs(_DENSE, stream.new, stream.cached)
     keys = stream.cached + stream.new
     row, rank = site.rows(stream), mixer.query_rank or site.model.width
@@ -191,12 +196,12 @@ def _index(
         Operator(
             name="index",
             kernel=f"attention_{stream.phase}",
-            number_format=site.precision.attention_format,
+            number_format=site.attends().attention_format,
             group=group,
             count=count,
             flop=2.0 * request * pairs * width,
             cache=(request * keys + row) * mixer.index_footprint,
-            activation=site.act * row * width,
+            activation=site.query * row * width + 8.0 * request * pairs,
         ),
     ]  # fmt: skip
 

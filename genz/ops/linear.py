@@ -9,7 +9,7 @@ from genz.core.typing import FloatArray, Num
 from genz.ops.site import Site, shard
 from genz.ops.work import Operator
 
-__all__ = ["NARROW", "OPERATIONS", "elementwise", "gemm", "lora", "norm", "rotary"]
+__all__ = ["NARROW", "OPERATIONS", "elementwise", "gemm", "inner_norm", "lora", "norm", "rotary"]
 
 #: Channels that a product sums up one after the other; deeper sums are split among cores (split-K). Between
 #: 2048 and 8192 the fit on A100, H100 and B200 hardly changes.
@@ -45,7 +45,7 @@ def gemm(
         count=count,
         flop=2.0 * row * weight,
         weight=site.precision.matrix_footprint(kind, inner, outer),
-        activation=site.act * row * (inner + outer),
+        activation=site.carried * row * (inner + outer),
         side=side * row * inner if side else 0.0,
         depth=np.minimum(inner, SERIAL_DEPTH),
         output=row * outer,
@@ -78,7 +78,7 @@ def elementwise(
     return Operator(
         name=name,
         kernel="elementwise",
-        number_format=site.precision.attention_format,
+        number_format=site.precision.wide.activation,
         group=group,
         count=count,
         flop=value,
@@ -96,6 +96,16 @@ def norm(site: Site, name: str, group: int, count: float, row: FloatArray) -> Op
         site, name, group, count, 4.0 * row * width,
         operation="norm", width=width, weight=weight * site.model.norm_parameter,
     )  # fmt: skip
+
+
+def inner_norm(
+    site: Site, name: str, group: int, count: float, channel: Num, width: Num, *, gate: bool = False
+) -> Operator:
+    """Return a norm inside a mixer, on rows of ``width`` of the ``channel`` channels of a token, times a ``gate`` or not."""
+    moved = 3.0 if gate else 2.0
+    return elementwise(
+        site, name, group, count, moved * site.row * channel, operation="norm", width=width
+    )
 
 
 def rotary(site: Site, group: int, count: float, width: Num, kept: Num) -> Operator:
@@ -130,12 +140,12 @@ def lora(
         Operator(
             name=f"{name}_lora",
             kernel="gemm",
-            number_format=site.precision.attention_format,
+            number_format=site.precision.wide.activation,
             group=group,
             count=count,
             flop=2.0 * row * weight,
             weight=site.precision.weight_width("norm") * adapter.n_adapter * weight,
-            activation=site.act * row * (inner + outer + 2.0 * several * adapter.rank),
+            activation=site.carried * row * (inner + outer + 2.0 * several * adapter.rank),
             depth=np.minimum(inner, SERIAL_DEPTH),
         )
     ]

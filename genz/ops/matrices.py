@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,6 +69,8 @@ class Matrix:
     routed : bool
         Whether its copies are dealt to expert groups, and its channels to the ranks of a group, instead of to the
         tensor ranks.
+    shared : bool
+        Whether it belongs to shared experts, which are whole on each rank where ranks of a stage have different tokens.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Matrix:
     unit: int = 1
     copies: int = 1
     routed: bool = False
+    shared: bool = False
 
     @property
     def n_parameter(self) -> int:
@@ -88,13 +91,15 @@ class Matrix:
     @property
     def linear(self) -> bool:
         """Whether it is a matrix of a linear layer, which schemes of quantisation are about."""
-        return self.kind in ("mixer", "dense", "expert")
+        return self.kind in ("mixer", "out", "dense", "expert")
 
     def degree(self, at: Degrees) -> FloatArray:
         """Return the ranks that share the channels, shape (...) [1]."""
         if not self.cut:
             return np.ones(())
-        return np.asarray(at.stage / at.expert) if self.routed else at.tensor
+        if self.routed:
+            return np.asarray(at.stage / at.expert)
+        return np.where(at.stage > at.tensor, 1.0, at.tensor) if self.shared else at.tensor
 
     def local(self, at: Degrees) -> tuple[Num, Num, Num]:
         """Return input channels, output channels and copies on the fullest rank, shape (...) [1]."""
@@ -158,7 +163,7 @@ def _column(name: str, inner: int, outer: int, unit: int, kind: str = "mixer") -
     return Matrix(name, kind, inner, outer, "outer", unit)
 
 
-def _row(name: str, inner: int, outer: int, unit: int, kind: str = "mixer") -> Matrix:
+def _row(name: str, inner: int, outer: int, unit: int, kind: str = "out") -> Matrix:
     """Matrix whose input channels are dealt to the tensor ranks; the products are summed up."""
     return Matrix(name, kind, inner, outer, "inner", unit)
 
@@ -226,7 +231,7 @@ def _state_space(width: int, mixer: StateSpace) -> Iterator[Matrix]:
     yield _vector("convolution", inner * length, inner)
     if mixer.version == 1:
         maps = mixer.step_rank + 2 * mixer.state
-        yield _row("maps", inner, maps, inner)
+        yield _row("maps", inner, maps, inner, "mixer")
         yield _column("step", mixer.step_rank, inner, inner)
         # Bias of the step, decay, skip; and the norms of step, input and output map.
         yield _vector("decay", inner * (mixer.state + 2), inner)
@@ -290,5 +295,6 @@ def _experts(width: int, part: Experts) -> Iterator[Matrix]:
         yield routed("up_bias", 1, (2 if part.gated else 1) * part.width, "outer", "norm")
         yield routed("down_bias", 1, width, "", "norm")
     if part.shared_width:
-        yield from _dense(width, Dense(width=part.shared_width, gated=part.gated), "shared_")
+        whole = Dense(width=part.shared_width, gated=part.gated)
+        yield from (replace(m, shared=True) for m in _dense(width, whole, "shared_"))
     yield _vector("shared_score", width if part.shared_gate else 0)

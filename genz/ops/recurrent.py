@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from genz.core.typing import FloatArray, Num
-from genz.ops.linear import gemm, heads
+from genz.ops.linear import gemm, heads, inner_norm
 from genz.ops.site import Site, shard
 from genz.ops.work import Message, Operator
 from genz.spec.model import LinearAttention, StateSpace
@@ -41,8 +41,13 @@ def state_space(
         messages.append(
             Message("maps", "all_reduce", group, count, site.carried * row * low, tensor)
         )
-    operators.append(_scan(site, group, count, inner * mixer.state, 4.0 * inner, "selective"))
-    operators.append(gemm(site, "out", "mixer", group, count, row, inner, width))
+    # inputs, steps, gates and outputs; with a norm of gated outputs inputs, maps and outputs, and the gates there
+    normed = mixer.version == 2 and mixer.inner_norm
+    channel = convolved + inner if normed else 4.0 * inner
+    operators.append(_scan(site, group, count, inner * mixer.state, channel, "selective"))
+    if normed:
+        operators.append(inner_norm(site, "inner_norm", group, count, inner, inner, gate=True))
+    operators.append(gemm(site, "out", "out", group, count, row, inner, width))
     messages.append(Message("out", "all_reduce", group, count, site.residual, tensor))
     return operators, messages
 
@@ -62,39 +67,46 @@ def linear_attention(
     if mixer.convolution:
         operators.append(_convolution(site, group, count, 2.0 * key + value, mixer.convolution))
     state = value_head * mixer.key_dim * mixer.value_dim
-    operators.append(_scan(site, group, count, state, 2.0 * key + 3.0 * value, mixer.variant))
-    operators.append(gemm(site, "out", "mixer", group, count, row, value, width))
-    return operators, [Message("out", "all_reduce", group, count, site.residual, tensor)]
+    operators.append(_scan(site, group, count, state, 2.0 * key + 2.0 * value, mixer.variant))
+    messages = [Message("out", "all_reduce", group, count, site.residual, tensor)]
+    normed: Num = mixer.value_dim
+    if mixer.variant == "lightning":  # over all heads: sums of squares of their outputs, in 32 bits
+        normed = value
+        messages.append(Message("inner_norm", "all_reduce", group, count, 4.0 * row, tensor))
+    operators.append(inner_norm(site, "inner_norm", group, count, value, normed, gate=True))
+    operators.append(gemm(site, "out", "out", group, count, row, value, width))
+    return operators, messages
 
 
-def state_values(mixer: StateSpace | LinearAttention, tensor: Num) -> FloatArray:
-    """Return the values of the recurrent state of one request and layer on one rank [1].
-
-    The convolution keeps its last inputs besides.
-    """
+def state_values(mixer: StateSpace | LinearAttention, tensor: Num) -> tuple[FloatArray, FloatArray]:
+    """Return what one request keeps in one layer on one rank: values of the recurrent state, and last inputs of the convolution [1]."""
     if isinstance(mixer, StateSpace):
         inner = shard(mixer.inner, tensor)
         maps = 2.0 * shard(mixer.n_group, tensor) * mixer.state if mixer.version == 2 else 0.0
-        return np.asarray(inner * mixer.state + (inner + maps) * (mixer.convolution - 1))
-    key = heads(mixer.n_key_head, np.asarray(tensor)) * mixer.key_dim
-    value_head = heads(mixer.n_value_head, np.asarray(tensor))
-    state = value_head * mixer.key_dim * mixer.value_dim
-    channels = 2.0 * key + value_head * mixer.value_dim
-    return np.asarray(state + channels * max(mixer.convolution - 1, 0))
+        state, channels = inner * mixer.state, inner + maps
+    else:
+        key = heads(mixer.n_key_head, np.asarray(tensor)) * mixer.key_dim
+        value_head = heads(mixer.n_value_head, np.asarray(tensor))
+        state = value_head * mixer.key_dim * mixer.value_dim
+        channels = 2.0 * key + value_head * mixer.value_dim
+    return np.asarray(state), np.asarray(channels * max(mixer.convolution - 1, 0))
 
 
 def _convolution(
     site: Site, group: int, count: float, channel: FloatArray, length: int
 ) -> Operator:
+    """Causal convolution, which reads and writes the last inputs of each sequence."""
     row = site.row
+    sequences = sum(s.batch * s.beams for s in site.streams)
     return Operator(
         name="convolution",
         kernel="elementwise",
-        number_format=site.precision.attention_format,
+        number_format=site.precision.wide.activation,
         group=group,
         count=count,
         flop=2.0 * row * channel * length,
         weight=channel * length * site.precision.weight_width("norm"),
+        cache=2.0 * sequences * channel * (length - 1) * site.carried,
         activation=2.0 * site.carried * row * channel,
     )
 
@@ -108,7 +120,7 @@ def _scan(
     return Operator(
         name="scan",
         kernel="scan",
-        number_format=site.precision.attention_format,
+        number_format=site.precision.wide.activation,
         group=group,
         count=count,
         flop=_FLOP_PER_STATE[rule] * row * state,

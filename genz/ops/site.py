@@ -7,7 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from genz.core.typing import FloatArray, Num
+from genz.core.numberformat import byte_width
+from genz.core.typing import BoolArray, FloatArray, Num
 from genz.ops.stream import Stream
 from genz.spec.deployment import Adapter, Routing
 from genz.spec.model import Model
@@ -39,6 +40,9 @@ class Site:
         Whether one kernel serves the prompts of a step and its requests that generate.
     paged_attention : bool
         Whether decode has vLLM's kernel of before it took to FlashAttention.
+    narrow : {"all", "prompt", "none"}
+        Which attention multiplies in the format of products' inputs, if that and the cache's have fewer than 16 bits: all,
+        that of prompts to keys and values, or none.
     """
 
     model: Model
@@ -53,16 +57,22 @@ class Site:
     causal_skip: bool
     joint_attention: bool = False
     paged_attention: bool = False
+    narrow: str = "all"
 
     @cached_property
-    def act(self) -> float:
-        """Bytes of an activation [B]."""
-        return self.precision.activation_width
-
-    @property
     def carried(self) -> float:
         """Bytes of an activation between products, see :attr:`genz.spec.precision.Precision.carried_width` [B]."""
         return self.precision.carried_width
+
+    def attends(self, *, prompt: bool = False) -> Precision:
+        """Return the formats of attention, of queries too: those of products' inputs where it multiplies in them."""
+        narrow = self.narrow == "all" or (prompt and self.narrow == "prompt")
+        return self.precision if narrow else self.precision.wide
+
+    @cached_property
+    def query(self) -> float:
+        """Bytes of a query, and of an output, of latent attention, in the format that it multiplies in [B]."""
+        return byte_width(self.attends().attention_format)
 
     def new(self, stream: Stream) -> FloatArray:
         """Tokens of a request that this accelerator passes: prompts are split over ``sequence``."""
@@ -96,3 +106,18 @@ class Site:
     def stage(self) -> FloatArray:
         """Accelerators of the stage."""
         return np.asarray(self.tensor * self.sequence * self.data)
+
+    @cached_property
+    def spread(self) -> BoolArray:
+        """Whether ranks of a stage have different tokens, which they send to the experts."""
+        return np.asarray(self.data * self.sequence) > 1.0
+
+    def gathered(self, n_active: int) -> BoolArray:
+        """Return whether ranks with different tokens give all of them to all ranks, instead of each to its experts.
+
+        Engines do where there are at most as many expert groups as a token has experts (TensorRT-LLM 1.0,
+        ``select_alltoall_method_type`` of fused_moe_cutlass.py: no all-to-all where ``moe_ep_size <= top_k``; vLLM 0.11
+        whatever the groups, ``all2all_backend`` is ``allgather_reducescatter`` by default; SGLang 0.5 without DeepEP).
+        """
+        few = np.asarray(self.expert) <= n_active
+        return self.spread & few if self.narrow != "all" else np.zeros_like(self.spread)

@@ -11,8 +11,8 @@ from genz.core.typing import FloatArray, Num
 
 __all__ = ["Message", "Operator", "Work", "stack"]
 
-#: Pseudo-groups of the operators outside the layers.
-FIRST, LAST = -1, -2
+#: Pseudo-groups of the operators outside the layers, and of what passes between stages.
+FIRST, LAST, BETWEEN = -1, -2, -3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +131,7 @@ class Message:
     collective : str
         all_reduce, all_gather, reduce_scatter, all_to_all or send.
     group : int
-        As in :class:`Operator`.
+        As in :class:`Operator`, or ``BETWEEN`` (stages of a pipeline).
     count : array_like, shape (...)
         Times it happens in a forward pass. [1]
     size : array_like, shape (...)

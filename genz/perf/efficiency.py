@@ -194,24 +194,25 @@ def kernel_of(
     -------
     Kernel
         Of the variant, else of the variant less its last word, else of the number format, else of that with scales of
-        groups, else of bf16; of each in the library, else in the one that was fitted first. A class without constants takes those of its relative,
-        or the prior. Where weights or cache are narrower than the format and the kernel is not one for such, its error
-        is that of :data:`genz.perf.stand_ins.WIDENED`.
+        groups, else of 16 bits and this format, such as ``bf16_fp8`` for fp8, whose share of the peak is one of the peak
+        of 16 bits, else of bf16; of each in the library, else in the one that was fitted first. A class without constants
+        takes those of its relative, or the prior. Where weights or cache are narrower than the format, or heads wide, and
+        the kernel is not one for such, its error is that of :data:`genz.perf.stand_ins.WIDENED`.
     """
     known = accelerator.kernel.get(kernel)
     if not known and kernel in RELATIVE:
         kernel = RELATIVE[kernel]
         known = accelerator.kernel.get(kernel)
-    narrow = narrow_format(variant)
     if not known:
-        return _widened(PRIOR[kernel], kernel) if narrow else PRIOR[kernel]
+        return _stood_in(PRIOR[kernel], "", variant, kernel)
     shorter = variant.rpartition("_")[0]
-    blocks, weights = f"{number_format}_block", f"bf16_{number_format}"
-    for name in (variant, shorter, number_format, blocks, weights, "bf16"):
+    blocks, wider = f"{number_format}_block", f"bf16_{number_format}"
+    for name in (variant, shorter, number_format, blocks, wider, "bf16"):
         if name:
             found = known.get(f"{name}-{library}") or known.get(name)
             if found:
-                return found if name.startswith(narrow) else _widened(found, kernel)
+                found = _at_peak(found, accelerator, number_format) if name == wider else found
+                return _stood_in(found, name, variant, kernel)
     return next(iter(known.values()))
 
 
@@ -222,11 +223,22 @@ def narrow_format(variant: str) -> str:
     return f"{unit}_{stored}" if stored in BITS and BITS[stored] < BITS[unit] else ""
 
 
-def _widened(kernel: Kernel, kind: str) -> Kernel:
-    """Return constants with the error that they have where weights or cache are narrower than their format."""
-    least = WIDENED.get(kind, 0.0)
-    errors = {n: getattr(kernel, n) for n in ("error", "error_apart")}
-    return kernel.derived(**{n: np.maximum(v, least * np.sign(v))[()] for n, v in errors.items()})
+def _at_peak(kernel: Kernel, accelerator: Accelerator, number_format: str) -> Kernel:
+    """Return constants fitted at the peak of 16 bits as ones at the peak of a format: the same times."""
+    ratio = accelerator.peak("bf16") / accelerator.peak(number_format)
+    return kernel.derived(compute_efficiency=np.multiply(kernel.compute_efficiency, ratio)[()])
+
+
+def _stood_in(found: Kernel, name: str, variant: str, kernel: str) -> Kernel:
+    """Return constants of a name with the error that they have where those of a variant are asked for."""
+    missing = [] if name.startswith(narrow_format(variant)) else [kernel]
+    if variant.endswith(WIDE) and not name.endswith(WIDE):
+        missing.append(kernel + WIDE)
+    least = max((WIDENED.get(kind, 0.0) for kind in missing), default=0.0)
+    if not least:
+        return found
+    errors = {n: getattr(found, n) for n in ("error", "error_apart")}
+    return found.derived(**{n: np.maximum(v, least * np.sign(v))[()] for n, v in errors.items()})
 
 
 def counts(value: Num) -> bool:

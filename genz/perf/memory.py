@@ -43,12 +43,23 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Held:
-    """Tokens of one request in the cache: of each beam, in common to the beams, and of a page."""
+    """Tokens of one request in the cache: of each beam, in common to the beams, and of a page; and ``Engine.window_room``."""
 
     context: Num
     beams: Num = 1.0
     shared: Num = 0.0
     block: Num = 1.0
+    room: Num = 0.0
+
+    def kept(self, mixer: Attention) -> FloatArray:
+        """Return the tokens of a beam for which a layer has room: what it can still reach, or a share of all.
+
+        A window begins anywhere in a page, so that its first page may hold all but one token that it has passed (vLLM 0.11,
+        ``SlidingWindowSpec``: one page more).
+        """
+        within = cached_tokens(mixer, self.context)
+        within = np.minimum(within + (np.asarray(self.block) - 1.0), self.context)
+        return np.asarray(np.maximum(within, np.multiply(self.room, self.context)))
 
     def pages(self, token: Num, sequence: FloatArray) -> FloatArray:
         """Return the pages that hold the tokens of one beam; the last page counts whole."""
@@ -119,14 +130,16 @@ def group_cache(
     """
     at, mixer = Degrees.of(parallel), group.mixer
     if isinstance(mixer, StateSpace | LinearAttention):
-        return np.asarray(held.beams * state_values(mixer, at.tensor) * precision.state_width)
+        state, inputs = state_values(mixer, at.tensor)
+        each = state * precision.state_width + inputs * precision.carried_width
+        return np.asarray(held.beams * each)
     if isinstance(mixer, LatentAttention):
         token: Num = cached_bytes(mixer, precision.cache_width)
         whole, common = held.context, held.shared
     elif isinstance(mixer, Attention) and not mixer.shared_cache:
         width = heads(mixer.n_kv_head, at.tensor) * (mixer.head_dim + mixer.value_width)
         token = width * precision.cache_width
-        whole = cached_tokens(mixer, held.context)
+        whole = held.kept(mixer)
         common = np.maximum(whole - (held.context - held.shared), 0.0)
     else:
         return np.zeros(())
@@ -143,8 +156,21 @@ def weight_footprint(
     parallel: Parallel,
     adapter: Adapter | None = None,
     tile: Num = 1,
+    *,
+    absorbed: bool = False,
 ) -> Iterator[tuple[BoolArray, FloatArray]]:
     """Yield, for each different pipeline degree, where it holds and the weights of every stage.
+
+    Parameters
+    ----------
+    model, precision, parallel, adapter
+        What is deployed and how; degrees of any shape (...).
+    tile : array_like, shape (...)
+        ``Engine.expert_tile``. [1]
+    absorbed : bool
+        Whether the expansion of latents is held twice where it is stored in fewer than 16 bits: as it is, for prompts, and
+        in 16 bits, absorbed in decode (vLLM 0.11, ``v1/attention/backends/mla/common.py``; SGLang 0.5 and
+        TensorRT-LLM 1.0 make copies too).
 
     Yields
     ------
@@ -156,6 +182,7 @@ def weight_footprint(
     layer = [
         group_weight(model, g, precision, parallel, tile)
         + _adapter_weight(model, g, precision, parallel, adapter)
+        + (_absorbed_weight(g, precision, parallel) if absorbed else 0.0)
         for g in model.groups
     ]
     at = Degrees.of(parallel)
@@ -168,6 +195,16 @@ def weight_footprint(
         # A tied head reuses the embedding where both lie in one stage.
         stages[-1] = stages[-1] + (tied if model.tied_embedding and degree == 1 else whole)
         yield mask, stages
+
+
+def _absorbed_weight(group: LayerGroup, precision: Precision, parallel: Parallel) -> Num:
+    """Bytes of the copy of the expansion of latents of one layer on one accelerator."""
+    mixer = group.mixer
+    if not isinstance(mixer, LatentAttention) or BITS[precision.weight_format("mixer")] >= 16:
+        return 0.0
+    head = heads(mixer.n_head, Degrees.of(parallel).tensor)
+    values = mixer.kv_rank * head * (mixer.nope_dim + mixer.value_dim)
+    return values * precision.weight_width("norm")
 
 
 def _adapter_weight(
@@ -258,7 +295,7 @@ def activation_footprint(
     at = Degrees.of(parallel)
     inner: Num = 0.0
     for group in model.groups:
-        inner = np.maximum(inner, _inner_width(group, at))
+        inner = np.maximum(inner, _inner_width(model, group, at))
     act = precision.carried_width
     stream = act * token * model.width
     layer = stream * 2.0 + act * token * inner
@@ -266,16 +303,24 @@ def activation_footprint(
     return np.asarray(np.maximum(layer, stream + logits))
 
 
-def _inner_width(group: LayerGroup, at: Degrees) -> Num:
-    """Channels of the widest activation inside a layer."""
+def _inner_width(model: Model, group: LayerGroup, at: Degrees) -> Num:
+    """Channels of the widest activations inside a layer, for each token of an attention group.
+
+    Each pair of token and expert has its gate and up, then its output in the same place, beside the activation (vLLM
+    0.11, ``fused_moe.py``: ``intermediate_cache13`` and ``intermediate_cache2``); ranks have the pairs of all groups'
+    tokens with their experts.
+    """
     part, mixer = group.feed_forward, group.mixer
     width: Num = 0.0
     if isinstance(part, Dense):
         width = (3 if part.gated else 2) * shard(part.width, at.tensor)
     elif isinstance(part, Experts):
-        routed = part.n_active * shard(part.width, at.stage / at.expert) / at.expert
-        shared = shard(part.shared_width, at.tensor)
-        width = (3 if part.gated else 2) * np.maximum(routed, shared)
+        cut = shard(part.width, at.stage / at.expert)
+        pairs = part.n_active / at.expert * (at.stage / (at.tensor * at.sequence))
+        routed = pairs * (np.maximum((2 if part.gated else 1) * cut, model.width) + cut)
+        # shared experts are whole on ranks that dispatch tokens, and see a rank's share of them
+        shared = (3 if part.gated else 2) * (part.shared_width / at.tensor)
+        width = np.maximum(routed, shared)
     if isinstance(mixer, Attention):
         width = np.maximum(
             width,

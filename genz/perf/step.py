@@ -8,7 +8,7 @@ import numpy as np
 
 from genz.core.typing import FloatArray, Num
 from genz.ops.stages import stage_layers
-from genz.ops.work import FIRST, LAST, Message, Work, stack
+from genz.ops.work import BETWEEN, FIRST, LAST, Message, Work, stack
 from genz.perf.collectives import message_time
 from genz.perf.efficiency import LIBRARY, KernelConstants
 from genz.perf.launch import launch_time, peak_rates
@@ -281,7 +281,7 @@ def _slowest_stage(
     for o, t in zip(work.operators, launches, strict=True):
         groups[o.group] = groups.get(o.group, 0.0) + o.count * t
     for m, t in zip(work.messages, passed.message, strict=True):
-        if m.collective != "send":
+        if m.group != BETWEEN:
             groups[m.group] = groups.get(m.group, 0.0) + m.count * t
     layer = [groups.get(i, 0.0) / g.count for i, g in enumerate(model.groups)]
     shape = np.broadcast_shapes(np.shape(pipeline), *(np.shape(v) for v in groups.values()))

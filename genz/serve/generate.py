@@ -14,7 +14,7 @@ from genz.serve.deployment import Deployment, Options, case_shape
 from genz.serve.memory import memory
 from genz.serve.software import first_token_time
 from genz.serve.spread import Timed, stated_error
-from genz.serve.stationary import stretched_time
+from genz.serve.stationary import stretched_energy, stretched_time
 from genz.serve.step import BOUNDS, decode, prefill
 from genz.spec.hardware import Platform
 from genz.spec.model import Attention, Model
@@ -343,7 +343,8 @@ def _chunk(
     step = prefill(at.model, at.platform, batch=batch, prompt=upto, cached=before, **at.options)
     here = times * (cached + done < prompt)
     time = stretched_time(at, step, 0.0)
-    parts = {"time": here * time, "energy": here * step.energy}
+    joule = stretched_energy(at, step.energy, time - step.time)
+    parts = {"time": here * time, "energy": here * joule}
     parts["log_error"] = parts["time"] * step.log_error
     return parts if step.cost is None else parts | {"cost": here * step.cost * time / step.time}
 

@@ -148,7 +148,8 @@ def memory(
     common = shared_tokens(load, "context", shared)
     at = Deployment.of(model, platform, options)
     shape = case_shape(at, load)
-    held = Held(load["context"], load["beams"], common, at.engine.block)
+    engine = at.engine
+    held = Held(load["context"], load["beams"], common, engine.block, engine.window_room)
     uses = _Uses.of(at, held, shape)
     limit = largest_feasible(
         uses.fits, low=1, high=_LARGEST_BATCH, shape=shape, guess=uses.expected
@@ -170,9 +171,11 @@ class _Uses:
     @classmethod
     def of(cls, at: Deployment, held: Held, shape: tuple[int, ...]) -> _Uses:
         layout = (at.model, at.precision, at.parallel)
-        weights = list(weight_footprint(*layout, at.adapter, at.engine.expert_tile))
+        absorbed = at.engine.efficiency != "ideal"
+        tile = at.engine.expert_tile
+        weights = list(weight_footprint(*layout, at.adapter, tile, absorbed=absorbed))
         request = list(cache_footprint(*layout, held))
-        none, some = (Held(np.full((), float(n))) for n in (0, _PROBE))
+        none, some = (Held(np.full((), float(n)), room=at.engine.window_room) for n in (0, _PROBE))
         empty = [s for _, s in cache_footprint(*layout, none)]
         grown = zip(cache_footprint(*layout, some), empty, strict=True)
         token = [(m, s - e) for (m, s), e in grown]

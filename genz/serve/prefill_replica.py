@@ -16,7 +16,7 @@ from genz.serve.deployment import Deployment, Options, case_shape
 from genz.serve.memory import memory
 from genz.serve.queueing import wait_percentile
 from genz.serve.software import first_token_time
-from genz.serve.stationary import stretched_time
+from genz.serve.stationary import stretched_energy, stretched_time
 from genz.serve.step import Step, mean_decode, mixed
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
@@ -234,7 +234,8 @@ def prefill_replica(
     time = stretched_time(at, step, 0.0)
     interval = time[1] / np.broadcast_to(np.asarray(at.parallel.pipeline, dtype=np.float64), shape)
     through = time[0] + (n_chunk - 1.0) * interval
-    energy = step.energy[1] / np.asarray(at.parallel.pipeline) * n_chunk
+    joule = stretched_energy(at, step.energy[1], time[1] - step.time[1])
+    energy = joule / np.asarray(at.parallel.pipeline) * n_chunk
     held = memory(model, platform, context=length, batch=1, beams=beam, shared=length, **at.options)
     idle = mean_decode(
         model, platform, batch=_NONE, context=length, beams=beam, shared=length, **at.options

@@ -9,6 +9,7 @@ import numpy as np
 
 from genz.core.elements import elements
 from genz.core.typing import FloatArray, IntArray, Num
+from genz.perf.energy import idle_power
 from genz.serve.deployment import Deployment
 from genz.serve.software import first_token_time
 from genz.serve.step import Step, mean_decode, mixed
@@ -23,6 +24,7 @@ __all__ = [
     "made",
     "mean_step",
     "point_at",
+    "stretched_energy",
     "stretched_time",
 ]
 
@@ -245,7 +247,8 @@ def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
     met = np.where(closed, arrivals / load.most * load.others, rho)
     with np.errstate(divide="ignore"):
         queue = met * service * (1.0 + load.variation) / (2.0 * (1.0 - met))
-    power = ((1.0 - share) * np.where(decoding, idle.energy, 0.0) + share * steps.energy[0]) / step
+    joule = stretched_energy(at, steps.energy[0], busy - steps.time[0])
+    power = ((1.0 - share) * np.where(decoding, idle.energy, 0.0) + share * joule) / step
     heavy = share * busy > (1.0 - share) * base
     return Point(
         arrivals=arrivals, batch=batch, tau=tau, rate=rate, share=share, busy=rho,
@@ -366,3 +369,9 @@ def stretched_time(at: Deployment, step: Step, without: Num) -> FloatArray:
     """Return the time of a step with the stretch of what prompts add to the kernels ``without`` them [s]."""
     added = np.maximum(kernel_time(step) - without, 0.0)
     return np.asarray(step.time + (at.engine.stretch_prompt - 1.0) * added)
+
+
+def stretched_energy(at: Deployment, energy: Num, longer: Num) -> FloatArray:
+    """Return the energy of steps that take so much ``longer`` for their prompts, at the power of an idle replica [J]."""
+    size = np.asarray(at.parallel.size, dtype=np.float64)
+    return np.asarray(energy + longer * idle_power(at.platform) * size)

@@ -13,7 +13,7 @@ from genz.core.typing import FloatArray, FloatLike, Num
 from genz.ops.forward import forward
 from genz.ops.site import Site
 from genz.ops.stream import Stream
-from genz.ops.work import LAST, Message, Work
+from genz.ops.work import BETWEEN, Message, Work
 from genz.perf.offload import slow_bandwidth
 from genz.perf.step import SlowTier, pass_time, pipelined
 from genz.serve.deployment import Deployment, Options, case_shape
@@ -313,7 +313,7 @@ def _step(
         steady=steady,
         overhead=(layer, each),
     )
-    return step_result(at, shape, work, passed, factor, stage * micro)
+    return step_result(at, shape, work, passed, factor)
 
 
 def _work(at: Deployment, streams: tuple[Stream, ...], pipeline: Num, stage: Num) -> Work:
@@ -330,13 +330,27 @@ def _work(at: Deployment, streams: tuple[Stream, ...], pipeline: Num, stage: Num
         causal_skip=at.engine.causal_skip,
         joint_attention=at.engine.joint_attention,
         paged_attention=at.engine.paged_attention,
+        narrow=at.engine.narrow_attention if at.calibrated else "all",
     )
     work = forward(site)
     if pipeline.max(initial=1.0) <= 1.0:
         return work
-    size = site.carried * site.row * at.model.width
-    send = Message("stage", "send", LAST, pipeline - 1.0, size, pipeline, stage)
-    return Work(work.operators, (*work.messages, send))
+    return Work(work.operators, (*work.messages, *_handover(at, site, pipeline, stage)))
+
+
+def _handover(at: Deployment, site: Site, pipeline: Num, stage: Num) -> tuple[Message, Message]:
+    """Return what a stage hands over to the next: each tensor rank sends its slice, and the next stage's gather them.
+
+    The bound sends one vector per token. Engines send two, what the last layer gave out and the residual stream to which
+    the next norm adds it (vLLM 0.11: ``IntermediateTensors`` of the models, ``send_tensor_dict`` of
+    ``distributed/parallel_state.py`` with the tensor ranks as ``all_gather_group``; SGLang 0.5: ``PPProxyTensors``).
+    """
+    size = (2.0 if at.calibrated else 1.0) * site.residual
+    hops = pipeline - 1.0
+    return (
+        Message("stage", "send", BETWEEN, hops, size / site.tensor, pipeline, stage),
+        Message("stage_gather", "all_gather", BETWEEN, hops, size, site.tensor),
+    )
 
 
 def _slow_tier(at: Deployment) -> SlowTier | None:

@@ -37,7 +37,7 @@ class Step:
     flop, traffic : ndarray
         Work of all accelerators of the replica. [flop], [B]
     message_bytes : ndarray
-        Payload of the collectives that one accelerator of each stage takes part in. [B]
+        Payload of the collectives that one accelerator of each stage takes part in, in all micro-batches. [B]
     energy : ndarray
         Energy of the replica, with its share of the hosts. [J]
     cost : ndarray or None
@@ -96,7 +96,7 @@ class Step:
         return interval_of(self.time, self.log_error, coverage)
 
     def operators(self) -> pd.DataFrame:
-        """Return one row per operator and case: work and time of one accelerator, launches summed up."""
+        """Return one row per operator and case: work and time of one accelerator in one micro-batch, launches summed up."""
         from genz.serve.frame import operator_frame
 
         return operator_frame(self._work, self._passed, np.shape(self.time))
@@ -114,10 +114,10 @@ def step_result(
     work: Work,
     passed: PassTime,
     factor: FloatArray,
-    worker: FloatArray,
 ) -> Step:
-    """Return one pass scaled to the replica, in the shape of the cases."""
-    total, size = passed.total * factor, at.degree("size")
+    """Return the passes of all micro-batches, scaled to the replica, in the shape of the cases."""
+    total, size, micro = passed.total * factor, at.degree("size"), at.degree("micro_batch")
+    worker = at.degree("stage_size") * micro
     joule = energy(
         at.platform,
         n_accelerator=size,
@@ -129,7 +129,7 @@ def step_result(
     some = {id(m.n_rank): np.greater(m.n_rank, 1.0) for m in work.messages}
     sent: Num = 0.0
     for m in work.messages:
-        sent = sent + m.count * m.size * some[id(m.n_rank)]
+        sent = sent + micro * m.count * m.size * some[id(m.n_rank)]
     cost = rent(at.platform, size, total)
 
     def fit(value: Num) -> Num:

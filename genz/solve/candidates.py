@@ -19,7 +19,7 @@ from genz.solve.layouts import layouts
 from genz.spec.deployment import Engine, Lengths, Parallel, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
-from genz.spec.precision import Precision
+from genz.spec.precision import KINDS, Precision
 
 __all__ = ["DEGREES", "Candidates"]
 
@@ -191,8 +191,7 @@ def _repeated(workloads: Sequence[Workload], times: int) -> Workload:
 
 
 def _check_formats(model: Model, platform: Platform, precision: Precision) -> None:
-    kinds = {"mixer", "dense", "embedding", "norm"}
-    kinds |= {"expert"} if model.routed else set()
+    kinds = set(KINDS) if model.routed else set(KINDS) - {"expert"}
     for name in sorted({precision.compute_format(k) for k in kinds} | {precision.attention_format}):
         platform.accelerator.peak(name)
 

@@ -21,7 +21,7 @@ __all__ = [
     "star",
 ]
 
-_KINDS = ("mixer", "dense", "expert")
+_KINDS = ("mixer", "out", "dense", "expert")
 
 
 def checkpoint(model: Model) -> Precision:

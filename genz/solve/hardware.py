@@ -7,7 +7,7 @@ import numpy as np
 from genz.core.errors import UnknownNameError
 from genz.core.typing import Num
 from genz.spec.hardware import Accelerator, Network, Platform
-from genz.spec.precision import Precision
+from genz.spec.precision import KINDS, Precision
 
 __all__ = ["KNOBS", "knob", "turned", "unlimited"]
 
@@ -59,8 +59,7 @@ def unlimited(precision: Precision) -> Platform:
 
     What remains is the limit of the knob that is turned.
     """
-    kinds = ("mixer", "dense", "expert", "embedding", "norm")
-    formats = {precision.compute_format(k) for k in kinds} | {precision.attention_format}
+    formats = {precision.compute_format(k) for k in KINDS} | {precision.attention_format}
     chip = Accelerator(
         name="unlimited",
         vendor="none",

@@ -18,6 +18,7 @@ from genz.solve.criterion import LIMITS, Criterion
 from genz.solve.renting import periods
 from genz.solve.solved import Best, Solved
 from genz.spec.hardware import Platform
+from genz.spec.precision import KINDS
 
 __all__ = ["NUMBERS", "numbers_of", "plans_of"]
 
@@ -219,6 +220,5 @@ def _flop(solved: Solved) -> float:
 def _peak(cases: Candidates, platform: Platform) -> float:
     """Return the most arithmetic of a second in any of the formats that are used [flop/s]."""
     precision = cases.precision
-    kinds = ("mixer", "dense", "expert", "embedding", "norm")
-    formats = {precision.compute_format(k) for k in kinds} | {precision.attention_format}
+    formats = {precision.compute_format(k) for k in KINDS} | {precision.attention_format}
     return max(float(platform.accelerator.peak_flop_rate.get(f, 0.0)) for f in formats)

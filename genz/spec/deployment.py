@@ -263,6 +263,12 @@ class Engine(Record):
         "decode has vLLM's kernel of before it took to FlashAttention, whose rules of splitting the cache it does not follow",
         default=False,
     )
+    narrow_attention: str = schema.choice(
+        ("none", "prompt"),
+        "which calibrated attention multiplies in the format of products' inputs, if that and the cache's have fewer "
+        "than 16 bits: none, queries staying in 16 bits; or that of prompts to keys and values",
+        default="none",
+    )
     block: Num = schema.count("tokens of a cache page", default=1)
     max_sequence: Num | None = schema.count(
         "requests in a step at most; none: no limit", default=None
@@ -290,6 +296,13 @@ class Engine(Record):
         "what the fraction is of: the device, for weights, activations, reserve and cache (vLLM); what is free "
         "after loading, for the cache (TensorRT-LLM); the device, for weights and cache alone (SGLang)",
         default="device",
+    )
+    window_room: Num = schema.quantity(
+        "1",
+        "share of a context for which layers with windows or chunks have room, though they reach less of it: what they "
+        "passed is not freed, or their pool is such a share of that of the others",
+        high=1.0,
+        default=0.0,
     )
     admission: str = schema.choice(
         ("grow", "whole"),

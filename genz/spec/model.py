@@ -129,6 +129,16 @@ class LatentAttention(Record):
         """
         return self.index_dim + 4 * -(-self.index_dim // 128) if self.n_index_head else 0
 
+    def latent_footprint(self, width: float) -> float:
+        """Bytes of the latent of one token, in values of ``width`` bytes [B].
+
+        In 8 bits beside a sparse index 128 values share a 32-bit scale, and the rotary part keeps 16 bits: 656 B in DeepSeek-V3.2
+        (FlashMLA, README, "FP8 KV cache"; vLLM 0.11, ``fp8_ds_mla``).
+        """
+        if self.n_index_head and width == 1.0:
+            return self.kv_rank + 4.0 * -(-self.kv_rank // 128) + 2.0 * self.rope_dim
+        return (self.kv_rank + self.rope_dim) * width
+
     def n_parameter(self, width: int) -> int:
         """Weights of one layer, the norm of its input apart."""
         query_out = self.n_head * (self.nope_dim + self.rope_dim)
@@ -315,6 +325,10 @@ class LayerGroup(Record):
         FEED_FORWARDS, "feed-forward part; none: no such part", default=None
     )
     n_norm: int = schema.count("learned norms of model width in a layer", low=0, default=2)
+    one_sum: bool = schema.flag(
+        "mixer and feed-forward part have the same input, and ranks sum up their outputs together",
+        default=False,
+    )
     other_parameter: int = schema.count(
         "further weights of a layer that no matrix product uses", low=0, default=0
     )
@@ -324,8 +338,11 @@ class LayerGroup(Record):
     )
 
     def __post_init__(self) -> None:
-        """Check that the positions match the count."""
+        """Check that the positions match the count, and that there are two parts to sum up together."""
         super().__post_init__()
+        if self.one_sum and (self.mixer is None or self.feed_forward is None):
+            msg = "one_sum needs a mixer and a feed-forward part, got only one of them"
+            raise InputError(msg)
         if self.positions and len(set(self.positions)) != self.count:
             msg = f"positions must be {self.count} distinct layers, got {len(self.positions)}"
             raise InputError(msg)
@@ -449,7 +466,7 @@ class Model(Record):
 def cached_bytes(mixer: Mixer | None, width: float) -> float:
     """Return the bytes that one layer stores per token, in values of ``width`` bytes."""
     if isinstance(mixer, LatentAttention):
-        return (mixer.kv_rank + mixer.rope_dim) * width + mixer.index_footprint
+        return mixer.latent_footprint(width) + mixer.index_footprint
     if isinstance(mixer, Attention) and not mixer.shared_cache:
         return mixer.n_kv_head * (mixer.head_dim + mixer.value_width) * width
     return 0.0

@@ -11,7 +11,10 @@ from genz.core.numberformat import BITS, byte_width
 from genz.core.schema import Record, choice, count
 from genz.core.typing import Num
 
-__all__ = ["Precision"]
+__all__ = ["KINDS", "Precision"]
+
+#: Kinds of layers whose weights may have formats of their own.
+KINDS = ("mixer", "out", "dense", "expert", "embedding", "norm")
 
 _FORMATS = tuple(BITS)
 # The peak that serves a block format is that of its element format.
@@ -37,6 +40,9 @@ class Precision(Record):
     )
     mixer: str | None = choice(
         _FORMATS, "format of the weights of mixers; none: weight", default=None
+    )
+    out: str | None = choice(
+        _FORMATS, "format of the weights of output projections of mixers; none: mixer", default=None
     )
     expert: str | None = choice(
         _FORMATS, "format of the weights of routed experts; none: weight", default=None
@@ -92,8 +98,9 @@ class Precision(Record):
             weight = f"{weight}_block" if weight == "fp8" else f"{weight}_g{self.group}"
         same = weight == self.activation == self.cache
         name = weight if same else f"{weight}/{self.activation}/{self.cache}"
-        own = {"mixer": self.mixer, "expert": self.expert}
-        parts = [f"{kind} {f}" for kind, f in own.items() if f not in (None, self.weight)]
+        usual = {"mixer": self.weight, "out": self.weight_format("mixer"), "expert": self.weight}
+        formats = {kind: self.weight_format(kind) for kind in usual}
+        parts = [f"{kind} {f}" for kind, f in formats.items() if f != usual[kind]]
         return ", ".join([name, *parts])
 
     @cached_property
@@ -103,13 +110,20 @@ class Precision(Record):
 
     @cached_property
     def carried_width(self) -> float:
-        """Bytes of an activation between products, which norms and messages carry: 16 bits where products take fewer.
+        """Bytes of an activation between kernels: 16 bits where products take fewer.
 
-        Engines quantise the input of a product right before it, and keep the residual stream, what collectives sum
-        or gather, and the logits in 16 bits (vLLM 0.11: csrc/custom_all_reduce.cu takes 16 and 32 bits only;
+        Engines quantise the input of a product right before it, and keep its output, the residual stream, what
+        collectives sum or gather, and the logits in 16 bits (vLLM 0.11: csrc/custom_all_reduce.cu takes 16 and 32 bits only;
         layers/quantization/fp8.py and modelopt.py give out the type of the residual stream). [B]
         """
         return max(self.activation_width, 2.0)
+
+    @cached_property
+    def wide(self) -> Precision:
+        """The same with activations as they are between kernels, of 16 bits at least."""
+        if BITS[self.activation] >= 16:
+            return self
+        return self.replace(activation=self.cache if BITS[self.cache] >= 16 else "bf16")
 
     @cached_property
     def cache_width(self) -> float:
@@ -126,11 +140,12 @@ class Precision(Record):
 
         Parameters
         ----------
-        kind : {"mixer", "dense", "expert", "embedding", "norm"}
-            Kind of layer; the router counts as a norm.
+        kind : {"mixer", "out", "dense", "expert", "embedding", "norm"}
+            Kind of layer, one of :data:`KINDS`; the router counts as a norm.
         """
-        if kind == "mixer":
-            return self.mixer or self.weight
+        if kind in ("mixer", "out"):
+            own = self.out if kind == "out" else None
+            return own or self.mixer or self.weight
         if kind == "expert":
             return self.expert or self.weight
         if kind == "dense":
@@ -174,7 +189,7 @@ class Precision(Record):
     def _kinds(self) -> dict[str, tuple[float, str, str]]:
         """Width of a weight, format of its products, and variant of it, for each kind of layer."""
         found = {}
-        for kind in ("mixer", "dense", "expert", "embedding", "norm"):
+        for kind in KINDS:
             weight = self.weight_format(kind)
             narrow = BITS[weight] < 16
             scale = self.scale_bits / self.group if self.group and narrow else 0.0

@@ -274,6 +274,9 @@ def test_falcon_shapes():
     )
     assert forty.groups[0].mixer.n_kv_head == 8
     assert forty.groups[0].n_norm == 2
+    assert [
+        m.groups[0].one_sum for m in (seven, read(config("falcon_7b"), parallel_attn=False))
+    ] == [True, False]
 
 
 def test_opt_350m_has_a_narrow_embedding_and_no_last_norm():
@@ -586,6 +589,22 @@ def test_down_projections_to_latents_are_too_small_to_tell_what_mixers_have():
     assert found[:5] == ("fp8", "fp8", "bf16", None, None)
 
 
+@pytest.mark.parametrize(
+    ("kept", "mixer", "out"),
+    [
+        ("re:.*self_attn.*", "bf16", None),
+        ("re:.*self_attn.(q|k|v|o)_proj.*", "bf16", None),
+        ("re:.*self_attn.o_proj", None, "bf16"),
+        ("re:.*linear_attn.out_proj", None, "bf16"),
+        ("re:.*self_attn.q_b_proj", "bf16", "fp8"),
+    ],
+)
+def test_output_projections_have_a_format_of_their_own(kept, mixer, out):
+    given = compressed(FLOAT8, FLOAT8, ignore=["lm_head", kept])
+    found = read(LLAMA, quantization_config=given).precision
+    assert (found.weight, found.mixer, found.out) == ("fp8", mixer, out)
+
+
 def test_exceptions_in_few_layers_change_nothing():
     kept = ["model.layers.0.mlp.down_proj", "model.layers.31.mlp.down_proj", "lm_head"]
     found = formats({"quant_method": "fp8", "modules_to_not_convert": kept})
@@ -613,7 +632,7 @@ def test_the_file_of_modelopt_beside_is_read(tmp_path, file):
     second.write_text(json.dumps(beside))
     found = model_from_huggingface(tmp_path / file).precision
     assert (found.weight, found.activation, found.cache) == ("nvfp4", "nvfp4", "fp8")
-    assert (found.mixer, found.expert) == ("bf16", None)
+    assert (found.mixer, found.out, found.expert) == ("bf16", "nvfp4", None)
     second.write_text("{")
     with pytest.raises(InputError, match=r"hf_quant_config.json: not a valid JSON file"):
         model_from_huggingface(tmp_path / file)

@@ -8,6 +8,7 @@ from genz.ops.forward import tensor_limits
 from genz.ops.recurrent import state_values
 from genz.spec.deployment import Adapter, Parallel
 from genz.spec.model import Attention, LatentAttention, LayerGroup, LinearAttention, StateSpace
+from genz.spec.precision import Precision
 
 
 def test_trap_10_embedding_is_a_look_up_and_the_head_sees_one_token(zoo, prefill_of, operator_of):
@@ -69,6 +70,8 @@ def test_mamba_1_by_hand(zoo, prefill_of, operator_of):
     assert operator_of(work, "maps").flop == 2 * 10 * 128 * (8 + 2 * 4)
     assert operator_of(work, "step").flop == 2 * 10 * 8 * 128
     assert operator_of(work, "out").flop == 2 * 10 * 128 * 64
+    # three last inputs of 128 channels in and out, 2 B, for both requests
+    assert operator_of(work, "convolution").cache == 2 * 2 * 128 * 3 * 2
     scan = operator_of(work, "scan")
     # decay, input and output of 128 x 4 states; the state of both requests in and out, 4 B
     assert scan.flop == 6 * 10 * 128 * 4
@@ -82,6 +85,13 @@ def test_mamba_2_by_hand(zoo, decode_of, operator_of):
     assert operator_of(work, "convolution").flop == 2 * 3 * (128 + 64) * 4
     assert operator_of(work, "scan").cache == 2 * 3 * 128 * 4 * 4
     assert operator_of(decode_of(zoo["mamba_2"], batch=3), "scan").cache == 2 * 3 * 128 * 4 * 4
+    # inputs, steps, gates and outputs; with a norm of gated outputs inputs, maps and outputs, and the gates there
+    assert operator_of(work, "scan").activation == 3 * 4 * 128 * 2
+    group = zoo["mamba_2"].groups[0]
+    normed = group.replace(mixer=group.mixer.replace(inner_norm=True))
+    work = decode_of(zoo["mamba_2"].replace(groups=(normed,)), batch=3)
+    assert operator_of(work, "scan").activation == 3 * (2 * 128 + 64) * 2
+    assert operator_of(work, "inner_norm").activation == 3 * 3 * 128 * 2
 
 
 @pytest.mark.parametrize(("name", "projected", "state", "flop"), [
@@ -96,19 +106,45 @@ def test_linear_attention_by_hand(zoo, decode_of, operator_of, name, projected, 
     assert operator_of(work, "out").flop == 2 * 3 * 48 * 64
     assert operator_of(work, "scan").flop == flop * 3 * state
     assert operator_of(work, "scan").cache == 2 * 3 * state * 4
+    # outputs and gates in, 48 channels; rows are heads, or all of them, whose sums of squares ranks then add up
+    norm = operator_of(work, "inner_norm")
+    assert (norm.activation, norm.row) == (3 * 3 * 48 * 2, 6 if name == "delta" else 48)
+    sums = [m.size for m in work.messages if m.name == "inner_norm"]
+    assert sums == ([] if name == "delta" else [3 * 4])
+
+
+@pytest.mark.parametrize(("kind", "row"), [("none", None), ("head", 16), ("full", 8 * 16)])
+def test_norms_of_queries_and_keys(tiny, decode_of, operator_of, kind, row):
+    """By hand: 5 tokens, 8 heads of queries and 2 of keys, 16 wide, in and out; sums of squares of both over all heads."""
+    mixer = Attention(n_head=8, n_kv_head=2, head_dim=16, query_key_norm=kind)
+    work = decode_of(tiny(mixer, None), batch=5)
+    names = [o.name for o in work.operators]
+    assert ("query_norm" in names) == (kind != "none")
+    sums = [(m.collective, m.size) for m in work.messages if m.name == "query_norm"]
+    assert sums == ([("all_reduce", 5 * 2 * 4)] if kind == "full" else [])
+    if kind != "none":
+        norm = operator_of(work, "query_norm")
+        assert norm.activation == 2 * 5 * (8 + 2) * 16 * 2
+        assert (norm.row, norm.variant) == (row, "bf16_norm")
+
+
+def test_norms_of_latents(zoo, decode_of, operator_of):
+    """By hand: 5 tokens, latents of 24 channels of queries and 20 of keys and values, in and out."""
+    norm = operator_of(decode_of(zoo["latent"], batch=5), "latent_norm")
+    assert norm.activation == 2 * 5 * (24 + 20) * 2
 
 
 def test_states_of_a_request_by_hand():
     mamba = StateSpace(version=1, inner=128, state=4, convolution=4, step_rank=8)
-    assert state_values(mamba, 1.0) == 128 * 4 + 128 * 3
+    assert state_values(mamba, 1.0) == (128 * 4, 128 * 3)
     mamba = StateSpace(version=2, inner=128, state=4, convolution=4, n_head=8, n_group=2)
-    assert state_values(mamba, 1.0) == 128 * 4 + (128 + 2 * 2 * 4) * 3
+    assert state_values(mamba, 1.0) == (128 * 4, (128 + 2 * 2 * 4) * 3)
     delta = LinearAttention(
         variant="gated_delta", n_key_head=4, n_value_head=8, key_dim=8, value_dim=6, convolution=4
     )
-    assert state_values(delta, 1.0) == 8 * 8 * 6 + (2 * 32 + 48) * 3
-    assert state_values(delta.replace(convolution=0), 1.0) == 8 * 8 * 6
-    assert state_values(delta, 2.0) == (8 * 8 * 6 + (2 * 32 + 48) * 3) / 2
+    assert state_values(delta, 1.0) == (8 * 8 * 6, (2 * 32 + 48) * 3)
+    assert state_values(delta.replace(convolution=0), 1.0) == (8 * 8 * 6, 0)
+    assert state_values(delta, 2.0) == (8 * 8 * 6 / 2, (2 * 32 + 48) * 3 / 2)
 
 
 def test_trap_13_state_space_weights_are_cut_once(zoo, decode_of, operator_of):
@@ -161,8 +197,18 @@ def test_a_long_prompt_of_deepseek_v3_2_is_576_and_512_wide(prefill_of, operator
 
 
 def test_sparse_index_reads_its_own_queries(zoo, decode_of, operator_of):
-    # two index heads of 6 channels, 2 B
-    assert operator_of(decode_of(zoo["indexed"], batch=3), "index").activation == 3 * 2 * 6 * 2
+    # two index heads of 6 channels, 2 B; scores of each of 10 tokens written and read, 4 B
+    index = operator_of(decode_of(zoo["indexed"], batch=3, context=9), "index")
+    assert index.activation == 3 * (2 * 6 * 2 + 10 * 2 * 4)
+
+
+def test_latents_in_8_bits_beside_an_index_have_scales(decode_of, operator_of):
+    """By hand: DeepSeek-V3.2 reads the 2048 tokens that its index keeps, 656 B each (FlashMLA), and writes one."""
+    work = decode_of(
+        registry.model("deepseek_v3_2"), context=9999, precision=Precision(cache="fp8")
+    )
+    assert operator_of(work, "attention_decode").cache == 2048 * 656
+    assert operator_of(work, "rope").cache == 656
 
 
 def test_adapters_by_hand(zoo, decode_of, operator_of):
@@ -277,3 +323,44 @@ def test_convolution_and_state_of_qwen_3_5_are_the_published_ones(decode_of, ope
     work = decode_of(registry.model("qwen3_5_397b_a17b"), context=8192)
     assert operator_of(work, "convolution").flop * 45 == 4_423_680
     assert operator_of(work, "scan").flop * 45 == 283_115_520 * 7 / 6
+
+
+@pytest.mark.parametrize("name", ["gqa", "latent"])
+def test_output_projections_have_a_format_of_their_own(zoo, decode_of, operator_of, name):
+    wide, narrow = (
+        decode_of(zoo[name], context=9, precision=Precision(out=f)) for f in ("bf16", "fp8")
+    )
+    changed = [
+        a.name
+        for a, b in zip(wide.operators, narrow.operators, strict=True)
+        if np.any(a.weight != b.weight)
+    ]
+    assert changed == ["out"] * len(zoo[name].groups)
+    assert operator_of(narrow, "out").weight == operator_of(wide, "out").weight / 2
+
+
+def test_shared_experts_are_whole_on_ranks_that_dispatch_their_tokens(zoo, prefill_of, operator_of):
+    """By hand: 2 x 50 tokens of 64 channels on 4 tensor ranks."""
+    part = zoo["shared"].groups[0].feed_forward
+    inner = part.shared_width
+    cut, whole = (
+        prefill_of(zoo["shared"], batch=2, prompt=50, parallel=Parallel(tensor=4, data=data))
+        for data in (1, 2)
+    )
+    for name, one in (("shared_gate_up", 2 * 64 * inner), ("shared_down", inner * 64)):
+        parts, all_ = (operator_of(w, name) for w in (cut, whole))
+        assert parts.flop == 2 * 100 * one / 4
+        assert all_.flop == 2 * 25 * one  # each rank passes 25 of the tokens
+        assert (parts.weight, all_.weight) == (2 * one / 4, 2 * one)
+    alone = prefill_of(zoo["shared"], batch=2, prompt=50, parallel=Parallel(data=2))
+    assert operator_of(alone, "shared_down").weight == 2 * inner * 64
+
+
+def test_parallel_parts_are_summed_up_together(prefill_of):
+    """vLLM, falcon.py: one all-reduce a layer; 5 tokens of 8192 channels, 2 B, in 60 layers."""
+    model = registry.model("falcon_40b")
+    work = prefill_of(model, prompt=5, parallel=Parallel(tensor=8))
+    sums = [
+        m for m in work.messages if m.collective == "all_reduce" and m.group == 0 and m.n_rank > 1
+    ]
+    assert [(m.name, m.count, float(m.size[0])) for m in sums] == [("down", 60, 5 * 8192 * 2)]

@@ -69,10 +69,10 @@ def test_cache_of_windows_is_the_published_one(context, published):
 def test_cache_and_states_of_qwen_3_5_are_the_published_ones():
     """After 8193 tokens, in the public notes that tests/ops has the work of a token from: keys and values, states in fp32.
 
-    Convolutions keep the last inputs besides: three of four in fp32 here, four of four in bf16 there.
+    Convolutions keep the last inputs besides: three of four here, four of four there, both in bf16.
     """
     model = registry.model("qwen3_5_397b_a17b")
-    inputs = 45 * (2 * 16 * 128 + 64 * 128) * 3 * 4
+    inputs = 45 * (2 * 16 * 128 + 64 * 128) * 3 * 2
     assert cache(model, 8193).sum() == 251_688_960 + 188_743_680 + inputs
 
 
@@ -159,7 +159,7 @@ def test_scales_of_output_channels_are_held_by_each_rank_that_cuts_the_input(tin
 def test_states_take_their_own_format_and_do_not_grow(zoo):
     model = zoo["mamba_1"]
     # two layers of 128 x 4 states and 128 x 3 inputs of the convolution, 4 B
-    assert cache(model, 1.0).sum() == cache(model, 1e6).sum() == 2 * (512 + 384) * 4
+    assert cache(model, 1.0).sum() == cache(model, 1e6).sum() == 2 * (512 * 4 + 384 * 2)
     half = Precision(state="bf16")
     assert cache(model, 1.0, half).sum() == 2 * (512 + 384) * 2
 
@@ -191,7 +191,7 @@ def test_beams_share_the_whole_pages_of_their_prompt(zoo):
     # pages of 16: one in common; from the second on, 35 - 16 = 19 tokens on 2 pages each
     assert cache(zoo["gqa"], 35, beams=3, shared=20, block=16).sum() == (1 + 3 * 2) * 16 * token
     # a recurrent state is that of one beam
-    assert cache(zoo["mamba_1"], 35, beams=3, shared=20).sum() == 3 * 2 * (512 + 384) * 4
+    assert cache(zoo["mamba_1"], 35, beams=3, shared=20).sum() == 3 * 2 * (512 * 4 + 384 * 2)
 
 
 @pytest.mark.parametrize("name", ["window", "chunk"])
@@ -310,3 +310,61 @@ def test_activations_of_a_million_tokens_are_those_of_qwen():
     assert whole / 2**30 == pytest.approx(71, abs=0.5)
     chunk = 32_768 * 2 * part.width * 2
     assert 1 - chunk / whole == pytest.approx(0.967, abs=0.0005)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_shared_experts_are_whole_on_ranks_that_dispatch_tokens(zoo, groups):
+    """By hand: three matrices of 64 x 32 channels in each of two layers, on four tensor ranks."""
+    model = zoo["shared"]
+    bare = model.replace(
+        groups=tuple(
+            g.replace(feed_forward=g.feed_forward.replace(shared_width=0)) for g in model.groups
+        )
+    )
+    layout = {"tensor": 4, "data": groups, "expert": groups}
+    shared = weights(model, **layout).sum() - weights(bare, **layout).sum()
+    assert shared == 2 * (3 * 64 * 32 // (4 if groups == 1 else 1)) * 2
+
+
+@pytest.mark.parametrize(("precision", "copies"), [("bf16", 0), ("fp8_block", 1)])
+@pytest.mark.parametrize("tensor", [1, 8])
+def test_expansions_of_latents_in_few_bits_are_held_in_16_too(precision, copies, tensor):
+    """By hand: 61 layers of DeepSeek-V3, 512 x 128 heads of 128 + 128 channels, 2 B."""
+    model, parallel = registry.model("deepseek_v3"), Parallel(tensor=tensor)
+    plain, held = (
+        next(weight_footprint(model, Precision.of(precision), parallel, absorbed=a))[1].sum()
+        for a in (False, True)
+    )
+    assert held - plain == copies * 61 * 512 * (128 // tensor) * 256 * 2
+
+
+@pytest.mark.parametrize(
+    ("layout", "pairs", "inner"),
+    [({}, 2, 48), ({"tensor": 2}, 2, 24), ({"data": 4, "expert": 4}, 2, 48), ({"data": 4}, 8, 12)],
+)
+def test_pairs_of_token_and_expert_have_activations_of_their_own(tiny, layout, pairs, inner):
+    """By hand: 1000 tokens of each group, 2 of 8 experts, 64 channels out; gate and up or the output, and the activation."""
+    model = tiny(None, Experts(n_expert=8, n_active=2, width=48))
+    found = activation_footprint(model, BF16, Parallel(**layout), ENGINE, 1000.0, 1.0)
+    assert found == 2 * 1000 * (2 * 64 + pairs * (max(2 * inner, 64) + inner))
+
+
+@pytest.mark.parametrize(("room", "tokens"), [(0.0, 7), (0.8, 80), (1.0, 100)])
+def test_engines_may_keep_what_windows_have_passed(tiny, room, tokens):
+    """By hand: 100 tokens of 2 heads of 16 channels and a window of 7; full layers keep all."""
+    windowed = Attention(n_head=8, n_kv_head=2, head_dim=16, window=7)
+    held = Held(100.0, room=room)
+    each = 2 * 2 * 16 * 2
+    for mixer, kept in ((windowed, tokens), (windowed.replace(window=None), 100)):
+        group = tiny(mixer, None, count=1).groups[0]
+        assert group_cache(group, BF16, Parallel(), held) == kept * each
+
+
+@pytest.mark.parametrize(
+    ("context", "pages"), [(5, 1), (16, 1), (17, 2), (32, 2), (33, 3), (48, 3), (1000, 3)]
+)
+def test_windows_begin_anywhere_in_a_page(tiny, context, pages):
+    """By hand: a window of 32 tokens reaches into three pages of 16 once it has moved on."""
+    group = tiny(Attention(n_head=8, n_kv_head=2, head_dim=16, window=32), None, count=1).groups[0]
+    found = group_cache(group, BF16, Parallel(), Held(float(context), block=16.0))
+    assert found == pages * 16 * 2 * 2 * 16 * 2

@@ -33,6 +33,20 @@ def test_mean_step_is_the_sum_over_every_context(zoo, cluster, calibrated, name,
         assert done.energy == pytest.approx(first.energy + energy, rel=1e-3)
 
 
+def test_what_stretches_prompts_takes_the_power_of_an_idle_replica(zoo, cluster, calibrated):
+    """By hand: two idle accelerators with their share of the host over the time that is added."""
+    engine = calibrated.replace(max_token=None, wait_step=0.0)
+    load = {"batch": 4, "prompt": 100, "output": 1, "parallel": Parallel(tensor=2)}
+    plain, slow = (
+        generate(zoo["gqa"], cluster, engine=engine.replace(stretch_prompt=s), **load)
+        for s in (1.0, 3.0)
+    )
+    chip = cluster.accelerator
+    watt = 2 * (chip.idle_power + cluster.host_power)
+    assert slow.ttft > plain.ttft
+    assert slow.energy - plain.energy == pytest.approx((slow.ttft - plain.ttft) * watt)
+
+
 @pytest.mark.parametrize("beams", [2, 5])
 def test_beams_add_their_own_tokens_to_the_prompt(zoo, cluster, beams):
     load = {"batch": 4, "prompt": 500, "output": 300, "beams": beams}

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import genz
 from genz.core.errors import InputError
 from genz.db import registry
 from genz.serve.memory import memory
@@ -376,3 +377,13 @@ def test_frame_has_units(zoo, cluster):
     assert len(frame) == 2
     assert frame["total"].gt(0).all()
     assert set(frame.columns) >= {"total", "weights", "cache", "pool", "max_batch", "fits"}
+
+
+@pytest.mark.parametrize(
+    ("engine", "tokens"),
+    [("vllm_0_24", 18 * (4096 + 144)), ("tensorrt_llm", 36 * 4096), ("sglang", 18 * 4096 * 1.8)],
+)
+def test_room_for_windowed_layers_is_that_of_the_engine(engine, tokens):
+    """By hand: half of the 36 layers of gpt-oss-120b see 128 tokens, 9 pages of 16 in vLLM; 8 heads of 64 channels, twice 2 B, of 4096 tokens."""
+    found = genz.memory("gpt_oss_120b", "b200_8", context=4096, engine=engine)
+    assert found.cache == pytest.approx(tokens * 8 * 64 * 2 * 2, rel=1e-3)

@@ -42,6 +42,15 @@ def test_steady_decode_keeps_the_slowest_stage_busy(tiny, zoo, cluster, stages, 
     assert found == pytest.approx(one * max(1.0, micro / stages), rel=0.01)
 
 
+@pytest.mark.parametrize("micro", [1, 2, 4])
+def test_messages_of_all_micro_batches_count(zoo, cluster, micro):
+    """A batch in parts carries the same bytes in all, as it does the same arithmetic."""
+    layout = Parallel(tensor=2, pipeline=2, micro_batch=micro)
+    step = decode(zoo["gqa"], cluster, batch=8, context=9, parallel=layout)
+    # 8 tokens of 64 channels and 2 B: embedding, 2 x 2 sums in layers, half from stage to stage and whole to gather; 96 logits
+    assert step.message_bytes == 8 * (6.5 * 64 + 96) * 2
+
+
 def test_slowest_stage_has_one_layer_more(tiny, zoo, cluster):
     # 7 layers on 2 stages: 4 and 3; T + (M - 1) 4/7 T
     model, platform = deep(tiny, zoo, count=7), still(cluster)

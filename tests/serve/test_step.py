@@ -88,13 +88,19 @@ def test_messages_carry_16_bits_between_products_in_fewer(formats):
     rows = step.operators().groupby("operator")["message_bytes"].sum()
     token = 64 * 8192 * 2
     assert rows[["out", "down"]].tolist() == [80 * token] * 2
-    assert rows[["embedding", "stage"]].tolist() == [token] * 2
+    # two vectors, a slice from each of four ranks, which the next stage's gather
+    assert rows[["embedding", "stage", "stage_gather"]].tolist() == [
+        token,
+        2 * token / 4,
+        2 * token,
+    ]
     assert rows["logits"] == 64 * 128_256 * 2
 
 
 def test_tokens_go_to_experts_in_the_format_of_their_inputs_and_come_back_in_16_bits():
     """DeepEP: dispatch in fp8, combine in bf16."""
     spread = {"parallel": Parallel(data=8, expert=8), "batch": 64, "context": 1000}
+    spread["engine"] = "ideal"
     rows = [
         genz.decode("deepseek_v3", "b200_8", precision=p, **spread)
         .operators()
@@ -104,6 +110,39 @@ def test_tokens_go_to_experts_in_the_format_of_their_inputs_and_come_back_in_16_
     wide, narrow = (r["message_bytes"] for r in rows)
     assert narrow["dispatch"] == pytest.approx(wide["dispatch"] / 2)
     assert narrow["combine"] == wide["combine"] == pytest.approx(wide["dispatch"])
+
+
+@pytest.mark.parametrize(
+    ("formats", "width"), [("bf16", 2), ("fp8_block", 2), ("w8a8", 1), ("nvfp4", 4.5 / 8)]
+)
+def test_engines_give_all_tokens_to_as_few_expert_groups_as_a_token_has_experts(formats, width):
+    """TensorRT-LLM 1.0: no all-to-all where moe_ep_size <= top_k. By hand: 64 tokens of 7168 channels in 58 layers."""
+    case = {
+        "batch": 64,
+        "context": 1000,
+        "precision": formats,
+        "parallel": Parallel(data=8, expert=8),
+    }
+    step = genz.decode("deepseek_v3", "b200_8", engine="tensorrt_llm", **case)
+    sent = {
+        m.name: m for m in step._work.messages if m.collective != "all_reduce" and np.any(m.count)
+    }
+    kinds = {name: sent[name].collective for name in ("dispatch", "combine")}
+    assert kinds == {"dispatch": "all_gather", "combine": "reduce_scatter"}
+    rows = step.operators().groupby("operator")["message_bytes"].sum()
+    assert rows["dispatch"] == 58 * 64 * 7168 * width
+    assert rows["combine"] == 58 * 64 * 7168 * 2
+
+
+@pytest.mark.parametrize(("expert", "collective"), [(8, "all_gather"), (16, "all_to_all")])
+def test_engines_send_tokens_to_many_expert_groups(expert, collective):
+    platform = genz.platform("gb200_nvl72")
+    step = genz.decode(
+        "deepseek_v3", platform, batch=64, context=1000, precision="fp8_block",
+        parallel=Parallel(data=expert, expert=expert), engine="tensorrt_llm",
+    )  # fmt: skip
+    (found,) = (m for m in step._work.messages if m.name == "dispatch")
+    assert found.collective == collective
 
 
 @pytest.mark.parametrize("shape", [(2, 1), (1, 2), (2, 3)])

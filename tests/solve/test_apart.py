@@ -109,14 +109,16 @@ def test_pairs_of_other_groups_are_gone_through_too(known):
     assert more.tolist() == pytest.approx([0.0, 5 * 7168 * 2048 * 2 / 3.35e12], rel=1e-9)
 
 
-def test_ranks_that_dispatch_tokens_have_their_own_pairs_only(known):
+def test_ranks_to_which_tokens_are_dispatched_have_their_own_pairs_only(known):
+    """Tokens with 2 experts each are sent to 8 groups of them, and given to all of 2."""
     table = {"experts": {"bf16": KNOWN.replace(stray_cost=1e3)}}
     slow = known.replace(accelerator=known.accelerator.replace(kernel=table))
     free = known.replace(accelerator=known.accelerator.replace(kernel={"experts": {"bf16": KNOWN}}))
     for layout, alike in ((genz.Parallel(tensor=1, data=8, expert=8), True),
+                          (genz.Parallel(tensor=1, data=8, expert=2), False),
                           (genz.Parallel(tensor=8, expert=8), False)):  # fmt: skip
         times = [
-            genz.decode("qwen3_30b_a3b", p, batch=64, context=100, parallel=layout).time
+            genz.decode("mixtral_8x7b", p, batch=64, context=100, parallel=layout).time
             for p in (slow, free)
         ]
         assert (times[0] == times[1]) == alike

@@ -113,6 +113,31 @@ def test_formats_by_name():
     assert precision_of("nvfp4", model).cache == "fp8"
 
 
+@pytest.mark.parametrize(
+    ("model", "wide"),
+    [
+        ("llama3_1_70b", ()),
+        ("deepseek_r1", ("mixer",)),
+        ("minimax_m2_5", ("mixer", "out")),
+        ("kimi_k2_5", ("mixer", "out", "dense")),
+    ],
+)
+def test_checkpoints_in_nvfp4_keep_what_they_exclude_in_16_bits(model, wide):
+    formats = precision_of("nvfp4", registry.model(model))
+    for kind in ("mixer", "out", "dense", "expert"):
+        assert formats.weight_format(kind) == ("bf16" if kind in wide else "nvfp4")
+        assert formats.compute_format(kind) == ("bf16" if kind in wide else "fp4")
+
+
+def test_kimi_is_published_in_int4_and_served_so():
+    given = {"model": "moonshotai/Kimi-K2.5", "gemm_quant": "int4_wo"}
+    found = rows(given, given | {"gemm_quant": "nvfp4"})
+    assert found["model"].tolist() == ["kimi_k2_5"] * 2
+    assert found["precision"].tolist() == ["native", "nvfp4"]
+    formats = precision_of("native", registry.model("kimi_k2_5"))
+    assert [formats.weight_format(k) for k in ("mixer", "dense", "expert")] == ["bf16", "bf16", "int4"]  # fmt: skip
+
+
 def test_random_prompts_choose_experts_more_evenly_than_text():
     found = rows({}).assign(batch=8.0)
     place = registry.platform(platform_name("b200_sxm"))

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import genz
+from genz.ops.attention import WIDE
 from genz.perf import stand_ins
 from genz.perf.kernels import gemm_time
 from genz.perf.stand_ins import WIDENED
@@ -28,6 +29,8 @@ TABLES = {
     "experts": ("moe_*_sxm_*", ["int4_wo", "w4a16_mxfp4"]),
     "latent_prefill": ("mla_context_*", ["fp8"]),
     "latent_decode": ("mla_generation_*", ["fp8"]),
+    "attention_prefill_wide": ("attn_context_*", ["bf16", "fp8"]),
+    "attention_decode_wide": ("attn_generation_*", ["bf16", "fp8"]),
 }
 needs_data = pytest.mark.skipif(
     "GENZ_DATA" not in os.environ, reason="GENZ_DATA names no measurements"
@@ -45,9 +48,10 @@ def _judged(kernel, table, narrow):
         rows = rows[(kinds(rows, platform) == kernel) & (np.asarray(parts(rows)) == "held_out")]
     if rows.empty:
         return np.zeros(0), np.zeros(0)
-    known = without(platform, kernel, variant_of(*formats))
+    plain = kernel.removesuffix(WIDE)
+    known = without(platform, plain, variant_of(*formats) if plain == kernel else WIDE)
     off = np.log(rows["time"].to_numpy() / predicted_time(rows, known, software))
-    error = log_error(known, kernel, formats[0], software, formats[1], rows)
+    error = log_error(known, plain, formats[0], software, formats[1], rows)
     return off, np.broadcast_to(error, off.shape)
 
 

@@ -77,8 +77,9 @@ def test_sparse_index_keeps_its_keys(tiny):
         n_index_head=3, index_dim=4, index_top=9,
     )  # fmt: skip
     # whatever the format of the latents, a byte for each of its 4 values and 4 for their scale
-    for precision, width in (("bf16", 2), ("fp8", 1)):
-        assert tiny(mixer, None, count=1).cache_per_token(precision) == (5 + 3) * width + 4 + 4
+    # latents in 8 bits have a scale of 4 bytes for up to 128 of 5 values, and 3 rotary values of 16 bits
+    for precision, latent in (("bf16", (5 + 3) * 2), ("fp8", 5 + 4 + 3 * 2)):
+        assert tiny(mixer, None, count=1).cache_per_token(precision) == latent + 4 + 4
 
 
 def test_linear_attention_needs_no_cache(tiny):
@@ -89,5 +90,6 @@ def test_linear_attention_needs_no_cache(tiny):
 
 
 def test_deepseek_v3_2_keeps_132_bytes_of_index_per_token():
-    """FlashMLA's README and vLLM's note of 2025-09-29: 128 FP8 values and one 32-bit scale; latents of 576 values."""
+    """FlashMLA's README and vLLM's note of 2025-09-29: 128 FP8 values and one 32-bit scale; latents of 576 values, or 656 B."""
+    assert registry.model("deepseek_v3_2").cache_per_token("fp8") == 61 * (656 + 132)
     assert registry.model("deepseek_v3_2").cache_per_token("bf16") == 61 * (576 * 2 + 132)

@@ -206,3 +206,11 @@ def test_layers_are_placed_once(tiny):
     ):
         model.replace(groups=())
     assert isinstance(model, Model)
+
+
+def test_one_sum_needs_both_parts():
+    mixer = Attention(n_head=2, n_kv_head=1, head_dim=4)
+    with pytest.raises(
+        InputError, match=r"^one_sum needs a mixer and a feed-forward part, got only one of them$"
+    ):
+        LayerGroup(count=1, mixer=mixer, one_sum=True)

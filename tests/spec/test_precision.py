@@ -163,3 +163,12 @@ def test_the_label_shows_scales_of_groups():
         == "int4_g64/int4/int4"
     )
     assert Precision(group=64).label == "bf16"  # 16-bit weights have no scales
+
+
+def test_output_projections_have_the_format_of_mixers_unless_told_otherwise():
+    plain = Precision(weight="fp8", mixer="bf16")
+    assert plain.weight_format("out") == "bf16"
+    assert plain.label == "fp8/bf16/bf16, mixer bf16"
+    own = plain.replace(out="fp8")
+    assert [own.weight_format(k) for k in ("mixer", "out", "dense")] == ["bf16", "fp8", "fp8"]
+    assert own.label == "fp8/bf16/bf16, mixer bf16, out fp8"

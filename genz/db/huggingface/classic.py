@@ -101,6 +101,10 @@ def falcon(f: Fields) -> Model:
     inner = f.count("ffn_hidden_size", default=4 * f.count(*WIDTH))
     mixer = attention(f, n_kv_head=n_kv_head, qkv_bias=bias, out_bias=bias)
     layers = uniform(f, mixer, Dense(width=inner, gated=False, bias=bias), n_norm)
+    if (
+        grouped or parallel
+    ):  # one sum for both parts: reduce_row_parallel_results of vLLM's falcon.py
+        layers = [layer.replace(one_sum=True) for layer in layers[:1]] * len(layers)
     return text_model(f, layers, tied=True, norm="layer")
 
 

@@ -18,7 +18,7 @@ from genz.spec.precision import Precision
 
 __all__ = ["precision"]
 
-_KINDS = ("mixer", "dense", "expert")
+_KINDS = ("mixer", "out", "dense", "expert")
 _WIDE = {"bfloat16", "float16", "half", "auto", "torch.bfloat16", "torch.float16"}
 _FP8_BLOCK = (128, 128)
 
@@ -314,6 +314,8 @@ _PART = {
     "mixer": re.compile(r"attn|attention|mixer|mamba|linear_attn|[qkvo]_proj"),
     "dense": re.compile(r"mlp|shared_expert|feed_forward|ffn|(gate|up|down)\w*_proj"),
 }
+#: A single projection of a mixer; what it has of its output is told by the name.
+_PROJECTION = re.compile(r"(\w+_proj)\b")
 _LAYER = re.compile(r"(?:layers|h|blocks|layer)(?:\.|\\\.)(\d{1,9}|\*)")
 
 
@@ -326,6 +328,7 @@ def _assigned(made: Format, kept: Iterable[str], parts: tuple[str, ...], n_layer
         activation=made.activation if "dense" not in wide else "bf16",
         cache=made.cache,
         mixer=_override(formats, "mixer"),
+        out=None if formats["out"] == formats["mixer"] else formats["out"],
         expert=_override(formats, "expert"),
         group=made.group,
         scale_bits=made.scale_bits,
@@ -352,7 +355,11 @@ def _kept_kinds(modules: Iterable[str], n_layer: int) -> set[str]:
 def _part_of(module: str) -> tuple[str, ...]:
     if _PART["expert"].search(module):
         return ("expert",)
-    for kind in ("dense", "mixer"):
-        if _PART[kind].search(module):
-            return (kind,)
-    return _KINDS
+    if _PART["dense"].search(module):
+        return ("dense",)
+    if not _PART["mixer"].search(module):
+        return _KINDS
+    single = _PROJECTION.search(module)
+    if single is None:
+        return ("mixer", "out")
+    return ("out",) if single[1] in ("o_proj", "out_proj") else ("mixer",)

@@ -1,7 +1,7 @@
 """Errors of constants that stand in for others, renewed: ``python -m genz.solve.calibrate.stand_ins --data DIR``.
 
-Where weights or cache are narrower than their format and a device has no constants of such kernels, those of plain ones stand
-in. What they are off by is measured on devices that have both: theirs are taken away.
+Where weights or cache are narrower than their format, or heads wide, and a device has no constants of such kernels, those of
+plain ones stand in. What they are off by is measured on devices that have both: theirs are taken away.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from genz.core.typing import FloatArray
 from genz.db import registry
+from genz.ops.attention import WIDE
 from genz.perf import stand_ins
 from genz.perf.efficiency import PRIOR, RELATIVE, narrow_format
 from genz.solve.accuracy import conformal_error
@@ -50,35 +51,40 @@ def stand_in_errors(measured: Mapping[str, Rows]) -> dict[str, float]:
             found[kernel].append(residual)
     return {
         k: float(f"{conformal_error(np.concatenate(found[k])):.2g}")
-        for k in (*PRIOR, *RELATIVE)
+        for k in (*PRIOR, *RELATIVE, *(kernel + WIDE for kernel in PRIOR))
         if k in found
     }
 
 
 def _residuals(platform: Platform, rows: Rows) -> Iterator[tuple[str, FloatArray]]:
-    """Yield the log of measured over predicted time of each narrower variant under what stands in for its constants."""
+    """Yield the log of measured over predicted time of variants and of wide heads under what stands in for their constants."""
     for (kernel, variant, software), own in rows.items():
-        plain = without(platform, kernel, variant)
-        if not narrow_format(variant) or not plain.accelerator.kernel.get(kernel):
-            continue
-        seen = (kinds(own, platform) == kernel) & (np.asarray(parts(own)) != "held_out")
-        if np.count_nonzero(seen) >= _LEAST_ROWS:
-            part = own[seen]
-            yield kernel, np.log(part["time"].to_numpy() / predicted_time(part, plain, software))
+        cases = [(kernel + WIDE, without(platform, kernel, WIDE))]
+        if narrow_format(variant):
+            cases.append((kernel, without(platform, kernel, variant)))
+        for kind, plain in cases:
+            seen = (kinds(own, platform) == kind) & (np.asarray(parts(own)) != "held_out")
+            if np.count_nonzero(seen) >= _LEAST_ROWS and plain.accelerator.kernel.get(kernel):
+                part = own[seen]
+                yield kind, np.log(part["time"].to_numpy() / predicted_time(part, plain, software))
 
 
 def without(platform: Platform, kernel: str, variant: str) -> Platform:
-    """Return a platform whose device has no constants of a variant.
+    """Return a platform whose device has no constants of a variant, or none of wide heads.
 
     Parameters
     ----------
     platform : Platform
         Where kernels ran.
     kernel, variant : str
-        Class, and formats of products and of what they read.
+        Class, and formats of products and of what they read, or :data:`genz.ops.attention.WIDE`.
     """
     chip = platform.accelerator
-    own = {n: k for n, k in chip.kernel.get(kernel, {}).items() if not n.startswith(variant)}
+    own = {
+        n: k
+        for n, k in chip.kernel.get(kernel, {}).items()
+        if not (n.startswith(variant) or n.partition("-")[0].endswith(variant))
+    }
     return platform.replace(accelerator=chip.replace(kernel={**chip.kernel, kernel: own}))
 
 

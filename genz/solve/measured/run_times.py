@@ -116,11 +116,24 @@ def _kind(case: dict[str, Any]) -> str:
 _LOADS = {"static": "_batch", "closed": "", "open": "_requests"}
 
 
+#: Model -> what its published checkpoint in nvfp4 keeps in other formats, by the modules that hf_quant_config.json excludes:
+#: projections of attention into heads and latents (nvidia/DeepSeek-V3.1-NVFP4, nvidia/DeepSeek-R1-0528-FP4-v2, which the
+#: servers of InferenceX ran), all of attention (nvidia/MiniMax-M2.5-NVFP4), all but routed experts
+#: (nvidia/Kimi-K2.5-NVFP4, as the card of decart-ai/Kimi-K2.7-Code-NVFP4 says of its successor). Others keep nothing.
+_KEPT: dict[str, dict[str, str]] = {
+    "deepseek_r1": {"mixer": "bf16", "out": "nvfp4"},
+    "deepseek_v3": {"mixer": "bf16", "out": "nvfp4"},
+    "minimax_m2_5": {"mixer": "bf16"},
+    "kimi_k2_5": {"weight": "bf16", "expert": "nvfp4"},
+}
+
+
 def precision_of(name: str, model: Model) -> Precision:
     """Return formats; block formats of weights keep a wider cache. A slash comes before another format of the cache."""
     weight, _, cache = name.partition("/")
     if weight in ("nvfp4", "mxfp4"):
         found = Precision(weight=weight, activation="nvfp4", cache="fp8", compute="fp4")
+        found = found.replace(**_KEPT.get(model.name, {})) if weight == "nvfp4" else found
     elif weight == "native":
         found = model.precision or Precision()
     else:

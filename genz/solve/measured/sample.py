@@ -27,7 +27,7 @@ MODELS = {
     "nvidia/DeepSeek-V3.1-NVFP4": "deepseek_v3",
     "Qwen/Qwen3-235B-A22B-FP8": "qwen3_235b_a22b",
     "MiniMaxAI/MiniMax-M2.5": "minimax_m2_5",
-    "moonshotai/Kimi-K2.5": "kimi_k2",
+    "moonshotai/Kimi-K2.5": "kimi_k2_5",
     "zhipuai/GLM-5": "glm5",
 }
 #: Models of one architecture, under one name.
@@ -56,6 +56,9 @@ def sample_rows(frame: pd.DataFrame) -> pd.DataFrame:
     rows = frame[(frame["mode"] == "agg") & (frame["suspect"] == 0) & frame["model"].isin(MODELS)]
     rows = rows[rows["tp"] <= _NODE]
     own = rows["model"].str.startswith("openai/")  # experts stay as published, in mxfp4
+    own |= rows["model"].str.contains("Kimi-K2.5") & (
+        rows["gemm_quant"] == "int4_wo"
+    )  # the same, in int4
     formats = rows["gemm_quant"].map(_FORMATS).fillna("bf16")  # no entry: not quantised
     block = rows["model"].str.contains("|".join(_BLOCK)) & (formats == "w8a8")
     formats = formats.where(~block, "fp8_block")
