@@ -14,7 +14,7 @@ from genz.solve.calibrate.fit import fold_of
 from genz.solve.calibrate.flags import FASTER, LAUNCH, plateau
 from genz.solve.calibrate.operators import start_kernel, with_kernel
 from genz.solve.measured import PUBLISHED, predicted_time, read_table, run_rows
-from genz.solve.measured.run_times import run_times
+from genz.solve.measured.run_times import bound_times, run_times
 
 TRUE = {
     "compute_efficiency": 0.62, "memory_efficiency": 0.71, "overhead": 9e-6, "sharpness": 2.1,
@@ -482,3 +482,26 @@ def test_conformal_error_of_few_rows():
     assert np.isnan(conformal_error(np.array([])))
     assert np.isnan(coverage(np.array([]), 0.1))
     assert np.isnan(coverage(np.ones(3), np.nan))
+
+
+def test_bounds_of_loads_are_those_of_physics(h100):
+    """A slower engine may give the first token sooner than an ideal one, whose clients send prompts more often."""
+    rows = run_rows(
+        pd.DataFrame(
+            {"model": "llama3_8b", "batch": [512, 512, 8, 8], "prompt": 2000, "output": 200, "load": "closed",
+             "ttft": [1.0, 1e-4, 0.1, np.nan], "tpot": [0.2, 0.02, np.nan, 0.02]}
+        )
+    )  # fmt: skip
+    bound = bound_times(rows, h100)
+    idle = run_times(rows.assign(load="static", batch=1), h100, "ideal", strict=True)
+    np.testing.assert_array_equal(bound["ttft"], idle.ttft)
+    decode = [199 * t for t in (0.2, 0.02)]
+    share = [d / (d + t) for d, t in zip(decode, (1.0, 1e-4), strict=True)]
+    met = [np.floor(512 * s) for s in share] + [1, 1]
+    beside = run_times(rows.assign(load="static", batch=met), h100, "ideal", strict=True)
+    np.testing.assert_array_equal(bound["tpot"], beside.tpot)
+    loaded = run_times(rows, h100, "ideal", strict=True)
+    assert bound["ttft"][0] < rows["ttft"][0] < loaded.ttft[0]
+    done = calibrate(rows, h100, target="engine", n_fold=2)
+    # 511 caches of 2100 tokens cannot be read in 20 ms either
+    assert done.flagged[["run", "quantity"]].to_numpy().tolist() == [[1, "ttft"], [1, "tpot"]]

@@ -15,7 +15,7 @@ from genz.solve.accuracy import conformal_error
 from genz.solve.calibrate.fit import Folds, Parameter, fit, held_out_residuals, rounded
 from genz.solve.calibrate.flags import check_seconds, usable_runs
 from genz.solve.calibrate.operators import start_kernel
-from genz.solve.measured.run_times import ENGINES, run_times
+from genz.solve.measured.run_times import bound_times, run_times
 from genz.spec.deployment import Engine
 from genz.spec.hardware import Accelerator, Kernel, Platform
 
@@ -122,7 +122,7 @@ def fit_runs(
         _device(platform, engine, rows) if target == "device" else _software(platform, engine, rows)
     )
     long = long_table(rows, _TIMES, _KEPT)
-    ideal = _times(rows, platform, ENGINES.get("ideal", "ideal"))
+    ideal = _in_order(rows, bound_times(rows, platform))
     measured = long["time"].to_numpy(dtype=np.float64)
     flag, used = usable_runs(measured, ideal)
 
@@ -173,8 +173,12 @@ def long_table(rows: pd.DataFrame, times: Sequence[str], columns: Sequence[str])
 
 def _times(rows: pd.DataFrame, platform: Platform, engine: Engine | str) -> FloatArray:
     times = run_times(rows, platform, engine, strict=True)
-    parts = [getattr(times, n)[rows[n].notna().to_numpy()] for n in _TIMES]
-    return np.concatenate(parts)
+    return _in_order(rows, {n: getattr(times, n) for n in _TIMES})
+
+
+def _in_order(rows: pd.DataFrame, times: Mapping[str, FloatArray]) -> FloatArray:
+    """Return the times that were measured, in the order of the long table [s]."""
+    return np.concatenate([times[n][rows[n].notna().to_numpy()] for n in _TIMES])
 
 
 def _device(platform: Platform, engine: Engine, rows: pd.DataFrame) -> _Problem:

@@ -20,7 +20,7 @@ from genz.spec.hardware import Platform
 from genz.spec.model import Model
 from genz.spec.precision import Precision
 
-__all__ = ["ENGINES", "OPTIONS", "RunTimes", "run_times"]
+__all__ = ["ENGINES", "OPTIONS", "RunTimes", "bound_times", "run_times"]
 
 #: Software as tables name it -> engine of the database.
 ENGINES = {"vllm": "vllm_0_19", "sglang": "sglang", "trtllm": "tensorrt_llm"}
@@ -106,6 +106,50 @@ def run_times(
         for name, value in times.items():
             out[name][at] = value
     return RunTimes(**out, kind=kind, skipped=tuple(dict.fromkeys(skipped)))
+
+
+def bound_times(rows: pd.DataFrame, platform: Platform) -> dict[str, FloatArray]:
+    """Return the least possible times of whole runs.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Runs in the own columns.
+    platform : Platform
+        Where they ran.
+
+    Returns
+    -------
+    dict of ndarray, shape (n_row,)
+        ``ttft``, ``tpot`` and ``latency``. [s]
+
+    Notes
+    -----
+    Of batches that start together, those of the ideal engine. A load of an ideal engine is no bound, as one that decodes more
+    slowly has fewer prompts to pass at a time. There it is the first token of a request alone, and the step of as many
+    requests as decode in the mean, by Little's law of the measured times; of one where they do not tell.
+    """
+    whole = (rows["load"] == "static").to_numpy()
+    ttft, tpot, batch, output = (
+        rows[n].to_numpy(dtype=np.float64) for n in ("ttft", "tpot", "batch", "output")
+    )
+    decoding = (output - 1.0) * tpot
+    with np.errstate(invalid="ignore"):
+        met = np.maximum(np.floor(np.nan_to_num(batch * decoding / (ttft + decoding))), 1.0)
+    alone, beside = (
+        run_times(
+            rows.assign(load="static", batch=np.where(whole, batch, n)),
+            platform,
+            "ideal",
+            strict=True,
+        )
+        for n in (1.0, met)
+    )
+    return {
+        "ttft": alone.ttft,
+        "tpot": beside.tpot,
+        "latency": alone.ttft + (output - 1.0) * beside.tpot,
+    }
 
 
 def _kind(case: dict[str, Any]) -> str:
