@@ -210,6 +210,7 @@ def test_runs_of_other_engines_are_left_aside():
     table = pd.DataFrame([RUN | {"engine": e} for e in ("sglang", "vllm_0_19", "a fork of mine")])
     rows = calibrate(table, "h100_sxm_1", engine="sglang").rows
     assert len(rows) == 2
+    assert calibrate(table.iloc[[0, 2]], "h100_sxm_1").engine.name == "sglang"
     with pytest.raises(
         genz.InputError, match=r"^no row is of vllm_0_15: column 'engine' has sglang$"
     ):
