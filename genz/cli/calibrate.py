@@ -37,7 +37,9 @@ _FIELDS = ("tensor", "batch", "prompt", "output", "precision")
     "--split", is_flag=True, help="Leave deployments aside that genz validate holds out, likewise."
 )
 @click.option(
-    "--engine", metavar="NAME", help="Software of whole runs; default the newest calibrated one."
+    "--engine",
+    metavar="NAME",
+    help="Software of whole runs; default the one they name, else the newest calibrated one.",
 )
 @click.option(
     "--target",

@@ -57,6 +57,14 @@ def test_serve_holds_the_metrics_that_were_asked_for():
     assert pd.isna(row.ttft)
 
 
+def test_requests_for_one_token_have_no_time_per_further_one():
+    """Means over nothing are written as 0, or as NaN."""
+    for nothing in (0.0, float("nan")):
+        row = one(SERVE | {"mean_tpot_ms": nothing, "mean_itl_ms": nothing, "mean_e2el_ms": 100.0})
+        assert (row.ttft, row.latency, row.batch) == (0.1, 0.1, 1)
+        assert pd.isna(row.tpot)
+
+
 #: genai-perf up to 0.0.10 exports its arguments as they are; later versions its configuration.
 GENAI_PERF = [
     {"model": ["llama3_1_8b"], "concurrency": 10, "request_rate": None, "subcommand": "profile"},
@@ -210,6 +218,7 @@ def test_runs_of_other_engines_are_left_aside():
     table = pd.DataFrame([RUN | {"engine": e} for e in ("sglang", "vllm_0_19", "a fork of mine")])
     rows = calibrate(table, "h100_sxm_1", engine="sglang").rows
     assert len(rows) == 2
+    assert calibrate(table.iloc[[0, 2]], "h100_sxm_1").engine.name == "sglang"
     with pytest.raises(
         genz.InputError, match=r"^no row is of vllm_0_15: column 'engine' has sglang$"
     ):

@@ -54,7 +54,7 @@ def calibrate(
     kernel : str or sequence of str, optional
         Kernel classes to fit; default all that were measured.
     engine : Engine or str, optional
-        Software that whole runs ran on; default the newest calibrated one.
+        Software that whole runs ran on; default the one that they name, else the newest calibrated one.
     prior : bool, default True
         Whether the constants before the fit pull: the device's own, else the mean of its generation, else those of
         unmeasured devices, each as firmly as its error says. Without, few rows may give odd constants.
@@ -127,7 +127,7 @@ def calibrate(
     if kernel is not None:
         msg = "kernel selects timings of operators, but the measurements are whole runs"
         raise InputError(msg)
-    software = default_engine() if engine is None else registry.engine(engine)
+    software = _software(rows) if engine is None else registry.engine(engine)
     target = target or ("engine" if place.accelerator.kernel else "device")
     check_choice("target", target, ("device", "engine"))
     rows = _matching(rows, "engine", software.name, _engine_name)
@@ -174,6 +174,13 @@ def _matching(
         msg = f"no row is of {own}: column {column!r} has {others}"
         raise InputError(msg)
     return kept.reset_index(drop=True)
+
+
+def _software(rows: pd.DataFrame) -> Engine:
+    """Return the engine of the database that runs name, if they name one; else the newest calibrated one."""
+    texts = rows["engine"].unique() if "engine" in rows else ()
+    names = {name for text in texts if (name := _engine_name(str(text)))}
+    return registry.engine(names.pop()) if len(names) == 1 else default_engine()
 
 
 def _device_name(text: str) -> str | None:

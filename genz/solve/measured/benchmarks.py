@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from math import inf
+from math import inf, isnan
 from typing import Any
 
 import pandas as pd
@@ -162,7 +162,9 @@ def _whole(ttft: float | None, tpot: float | None, output: float | None) -> floa
 
 
 def _over(value: Any, divisor: Any) -> float | None:
-    return float(value) / float(divisor) if value and divisor else None
+    if not (value and divisor) or isnan(value):  # no request had such a time
+        return None
+    return float(value) / float(divisor)
 
 
 def _records(data: Mapping[str, Any]) -> Mapping[str, Any]:
