@@ -144,7 +144,7 @@ def _absorbed(
     fold = head * (mixer.nope_dim + mixer.value_dim)
     row = site.rows(stream)
     # Engines absorb a copy of the expansion in 16 bits (vLLM 0.11, v1/attention/backends/mla/common.py: W_UK_T, W_UV).
-    kind = "mixer" if site.narrow == "all" else "norm"
+    kind = "mixer" if site.bound else "norm"
     return [
         gemm(site, "latent_up", kind, group, count, row, mixer.kv_rank, fold),
         absorbed_core(site, mixer, stream, group, count, head),

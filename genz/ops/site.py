@@ -40,9 +40,12 @@ class Site:
         Whether one kernel serves the prompts of a step and its requests that generate.
     paged_attention : bool
         Whether decode has vLLM's kernel of before it took to FlashAttention.
-    narrow : {"all", "prompt", "none"}
-        Which attention multiplies in the format of products' inputs, if that and the cache's have fewer than 16 bits: all,
-        that of prompts to keys and values, or none.
+    narrow : {"prompt", "none"}
+        Which attention of engines multiplies in the format of products' inputs, if that and the cache's have fewer than 16
+        bits: that of prompts to keys and values, or none.
+    bound : bool
+        Whether work is the least that the formats and the layout ask for, whatever engines do: all attention multiplies in
+        the format of products' inputs, and tokens go to their experts alone.
     """
 
     model: Model
@@ -57,7 +60,8 @@ class Site:
     causal_skip: bool
     joint_attention: bool = False
     paged_attention: bool = False
-    narrow: str = "all"
+    narrow: str = "none"
+    bound: bool = True
 
     @cached_property
     def carried(self) -> float:
@@ -66,7 +70,7 @@ class Site:
 
     def attends(self, *, prompt: bool = False) -> Precision:
         """Return the formats of attention, of queries too: those of products' inputs where it multiplies in them."""
-        narrow = self.narrow == "all" or (prompt and self.narrow == "prompt")
+        narrow = self.bound or (prompt and self.narrow == "prompt")
         return self.precision if narrow else self.precision.wide
 
     @cached_property
@@ -120,4 +124,4 @@ class Site:
         whatever the groups, ``all2all_backend`` is ``allgather_reducescatter`` by default; SGLang 0.5 without DeepEP).
         """
         few = np.asarray(self.expert) <= n_active
-        return self.spread & few if self.narrow != "all" else np.zeros_like(self.spread)
+        return np.zeros_like(self.spread) if self.bound else self.spread & few

@@ -330,7 +330,8 @@ def _work(at: Deployment, streams: tuple[Stream, ...], pipeline: Num, stage: Num
         causal_skip=at.engine.causal_skip,
         joint_attention=at.engine.joint_attention,
         paged_attention=at.engine.paged_attention,
-        narrow=at.engine.narrow_attention if at.calibrated else "all",
+        narrow=at.engine.narrow_attention,
+        bound=not at.calibrated,
     )
     work = forward(site)
     if pipeline.max(initial=1.0) <= 1.0:
