@@ -231,8 +231,9 @@ def step_profile(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-#: Tokens per expert from which on every expert of InferSim's grouped products has some: it draws 0.7 to 1.3 times as many,
-#: rounded down.
+#: Tokens per expert from which on every expert of InferSim's grouped products has some: in decode it draws 0.7 to 1.3 times as
+#: many, rounded down, so that of one each half of the experts get none
+#: (https://github.com/alibaba/InferSim, kernel_benchmark/deepgemm_grouped_gemm_masked.py).
 _EACH = 2.0
 
 
