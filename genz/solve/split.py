@@ -17,6 +17,7 @@ __all__ = [
     "DEPLOYMENT_SHARE",
     "HELD_OUT_SHARE",
     "PARTS",
+    "deployments_held_out",
     "held_out",
     "part_of",
 ]
@@ -67,6 +68,19 @@ def held_out(
     [False, False, False, True]
     """
     return np.asarray(_hashes(frame, columns) < share)
+
+
+def deployments_held_out(rows: pd.DataFrame) -> BoolArray:
+    """Return which runs are held out of fits of engines: as their table says, else by whole deployments.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Runs in the own columns, with those of :data:`DEPLOYMENT`.
+    """
+    if "held_out" in rows and rows["held_out"].notna().all():
+        return rows["held_out"].to_numpy(dtype=bool)
+    return held_out(rows, DEPLOYMENT, DEPLOYMENT_SHARE)
 
 
 def part_of(frame: pd.DataFrame, columns: Sequence[str]) -> Any:

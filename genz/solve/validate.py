@@ -22,7 +22,7 @@ from genz.solve.measured.groups import deployments, sizes
 from genz.solve.measured.kinds import BEYOND, kinds, parts
 from genz.solve.measured.predict import ideal_time, log_error, predicted_time
 from genz.solve.measured.run_times import RunTimes, run_times
-from genz.solve.split import DEPLOYMENT, DEPLOYMENT_SHARE, PARTS, held_out
+from genz.solve.split import DEPLOYMENT, PARTS, deployments_held_out
 from genz.solve.worst import worst_groups
 from genz.spec.hardware import Platform
 
@@ -347,13 +347,11 @@ def _runs(
 
 
 def _judging(rows: pd.DataFrame, platform: Platform, engine: str) -> BoolArray:
-    """Which runs no fit has seen: as the table says, else whole deployments."""
-    if "held_out" in rows and rows["held_out"].notna().all():
-        return rows["held_out"].to_numpy(dtype=bool)
+    """Which runs no fit has seen."""
     named = {"device": platform.accelerator.name, "engine": engine} | {
         c: rows[c] for c in DEPLOYMENT if c in rows
     }
-    return held_out(rows.assign(**named), DEPLOYMENT, DEPLOYMENT_SHARE)
+    return deployments_held_out(rows.assign(**named))
 
 
 def _run_parts(

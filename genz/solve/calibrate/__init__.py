@@ -21,7 +21,7 @@ from genz.solve.measured.files import platform_name, read_measurements
 from genz.solve.measured.operators import COLLECTIVES, SHAPES
 from genz.solve.measured.predict import MIXED
 from genz.solve.measured.run_times import ENGINES
-from genz.solve.split import DEPLOYMENT, DEPLOYMENT_SHARE, held_out
+from genz.solve.split import deployments_held_out
 from genz.spec.deployment import Engine, check_choice
 from genz.spec.hardware import Platform
 
@@ -147,7 +147,7 @@ def _everywhere(
         rows = rows[[ENGINES.get(str(n), str(n)) == engine.name for n in rows["engine"]]]
     rows = rows.assign(engine=engine.name)
     if split and len(rows):
-        rows = rows[~held_out(rows, DEPLOYMENT, DEPLOYMENT_SHARE)]
+        rows = rows[~deployments_held_out(rows)]
     one = fit_engine(rows, engine, prior=prior, n_fold=n_fold)
     return Calibration(one.platform, one.engine, "engine", one.rows, engine_rows(one))
 

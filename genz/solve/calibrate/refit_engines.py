@@ -25,7 +25,7 @@ from genz.solve.calibrate.entry import replaced_values
 from genz.solve.calibrate.runs import FittedRuns
 from genz.solve.measured.files import platform_name, read_measurements
 from genz.solve.measured.run_times import run_times
-from genz.solve.split import DEPLOYMENT, DEPLOYMENT_SHARE, held_out
+from genz.solve.split import DEPLOYMENT, deployments_held_out
 from genz.spec.deployment import Engine
 
 __all__ = ["main", "runs_of", "with_constants"]
@@ -47,8 +47,7 @@ def runs_of(path: str | Path) -> dict[str, pd.DataFrame]:
         Table.
     """
     rows = read_measurements(path).reset_index(drop=True)
-    if "held_out" not in rows:
-        rows["held_out"] = held_out(rows, DEPLOYMENT, DEPLOYMENT_SHARE)
+    rows["held_out"] = deployments_held_out(rows)
     return {str(engine): own for engine, own in rows.groupby("engine", sort=True)}
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genz.core.typing import FloatArray
+from genz.core.typing import BoolArray, FloatArray
+from genz.solve.split import deployments_held_out
 
 __all__ = ["MODELS", "sample_rows"]
 
@@ -35,6 +36,10 @@ _ALIKE = {"deepseek_v3": "deepseek_r1"}
 _FORMATS = {"fp8": "w8a8", "fp8_block": "fp8_block", "nvfp4": "nvfp4", "int4_wo": "w4a16"}
 #: Models whose fp8 checkpoints have a scale per 128 x 128 weights (config.json), whatever the table calls them.
 _BLOCK = ("DeepSeek", "MiniMax", "Qwen3-235B", "GLM-5")
+_KIMI = "moonshotai/Kimi-K2.5"
+#: Names by which the split deals deployments that were once read as of another model, whole in the format of their experts: each
+#: stays on its side, as constants were chosen on one and judged on the other.
+_DEALT_AS = {"kimi_k2_5": "kimi_k2"}, {"native": "w4a16"}
 _MILLI = 1e-3
 _NODE = 8
 _REQUESTS_PER_CLIENT = 10.0
@@ -56,9 +61,7 @@ def sample_rows(frame: pd.DataFrame) -> pd.DataFrame:
     rows = frame[(frame["mode"] == "agg") & (frame["suspect"] == 0) & frame["model"].isin(MODELS)]
     rows = rows[rows["tp"] <= _NODE]
     own = rows["model"].str.startswith("openai/")  # experts stay as published, in mxfp4
-    own |= rows["model"].str.contains("Kimi-K2.5") & (
-        rows["gemm_quant"] == "int4_wo"
-    )  # the same, in int4
+    own |= (rows["model"] == _KIMI) & (rows["gemm_quant"] == "int4_wo")  # the same, in int4
     formats = rows["gemm_quant"].map(_FORMATS).fillna("bf16")  # no entry: not quantised
     block = rows["model"].str.contains("|".join(_BLOCK)) & (formats == "w8a8")
     formats = formats.where(~block, "fp8_block")
@@ -86,7 +89,17 @@ def sample_rows(frame: pd.DataFrame) -> pd.DataFrame:
     )
     found["precision"] += np.where(_short_cache(rows), "/fp8", "")
     found = pd.concat([found, _options(rows, tensor)], axis=1)
-    return found.dropna(subset=["batch", "tensor", "precision"]).drop_duplicates()
+    found = found.dropna(subset=["batch", "tensor", "precision"]).drop_duplicates()
+    return found.assign(held_out=_held_out(found))
+
+
+def _held_out(found: pd.DataFrame) -> BoolArray:
+    """Return which deployments judge engines."""
+    models, formats = _DEALT_AS
+    renamed = found["model"].isin(models)
+    model = found["model"].replace(models)
+    precision = found["precision"].where(~renamed, found["precision"].replace(formats))
+    return deployments_held_out(found.assign(model=model, precision=precision))
 
 
 def _layout(rows: pd.DataFrame) -> tuple[FloatArray, FloatArray, FloatArray]:
