@@ -176,6 +176,18 @@ def test_empty_rows_beside_a_prompt():
         assert kernel_time(only, operator) == pytest.approx(5e-6 + roof, rel=1e-3)
 
 
+@pytest.mark.parametrize("split", [0.0, XQA, MASKED])
+def test_kernels_that_serve_prompts_apart_have_no_empty_rows(split):
+    """FlashInfer's and TensorRT-LLM's: a step with a prompt decodes as fast as one without, however low the share that
+    decode reaches."""
+    chip = genz.accelerator("nvidia_b200")
+    k = kernel(split=split, compute_efficiency=0.01)
+    only = chip.replace(kernel={"attention_decode": {"bf16": k}}, sources=())
+    alone, beside = (decode(64, 4096, 64, 8, mixed=mixed) for mixed in (False, True))
+    assert np.all(beside.idle > 0.0)
+    assert kernel_time(only, beside) == kernel_time(only, alone)
+
+
 def test_a_kernel_without_a_rule_takes_its_time_for_every_pair():
     assert dealt_time(decode(4, 4096, 64, 8), kernel(depth_time=1e-8)) == [32e-8]
 
