@@ -24,7 +24,7 @@ __all__ = ["Replayed", "replay"]
 
 #: Contexts and chunks are rounded to so many tokens, so that steps that hardly differ are evaluated once; those below so many
 #: times that are not. [tokens], [1]
-_GRAIN, _COARSE = 32.0, 8.0
+_GRAIN, _COARSE = 8.0, 32.0
 _NONE = 1e-9
 
 

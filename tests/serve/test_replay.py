@@ -275,7 +275,7 @@ def test_a_lone_client_is_one_idle_request(prompt, output, engine):
 def test_few_clients_meet_the_prompts_of_the_others(n_client):
     """Long prompts and short outputs, where a third of the time goes to steps with prompts."""
     model, platform = registry.model("llama3_1_8b"), registry.platform("h100_sxm_1")
-    options = {"engine": registry.engine("tensorrt_llm")}
+    options = {"engine": registry.engine("vllm_0_24")}
     rng = np.random.default_rng(1)
     n = 200 * n_client
     drawn = {"prompt": rng.integers(2000, 6001, n), "output": rng.integers(10, 91, n)}

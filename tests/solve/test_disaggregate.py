@@ -157,8 +157,8 @@ class TestPlan:
         )
 
     def test_workers_inside_a_node(self):
-        """By default ten stages pass the prompts; inside a node the answer is that of all layouts of up to eight."""
-        free, inside = solved(), solved(inside_node=True)
+        """By default sixteen stages pass the prompts; inside a node the answer is that of all layouts of up to eight."""
+        free, inside = solved(engine="sglang"), solved(engine="sglang", inside_node=True)
         assert max(p.parallel.size for p in free.plan.pools) > 8
         assert max(p.parallel.size for p in inside.plan.pools) <= 8
         few = [
@@ -166,7 +166,7 @@ class TestPlan:
             for t, p in itertools.product((1, 2, 4, 8), (1, 2, 4, 5, 8))
             if t * p <= 8
         ]
-        named = solved(prefill_parallel=few, decode_parallel=few)
+        named = solved(engine="sglang", prefill_parallel=few, decode_parallel=few)
         assert inside.plan.cost_per_hour == named.plan.cost_per_hour
         assert inside.plan.cost_per_hour >= free.plan.cost_per_hour
         assert inside.aggregated.parallel.size <= 8
