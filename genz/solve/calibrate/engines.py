@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,10 +17,9 @@ from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals, rounded
 from genz.solve.calibrate.flags import check_seconds, usable_runs
 from genz.solve.calibrate.runs import FittedRuns, long_table
 from genz.solve.measured.files import platform_name
-from genz.solve.measured.run_times import bound_times, run_times
+from genz.solve.measured.run_times import run_times
 from genz.solve.split import DEPLOYMENT
 from genz.spec.deployment import Engine
-from genz.spec.hardware import Platform
 
 __all__ = ["FITTED", "fit_engine", "told", "with_errors"]
 
@@ -98,7 +97,8 @@ def fit_engine(
         raise InputError(msg)
     long = long_table(known, _TIMES, _KEPT)
     measured = long["time"].to_numpy(dtype=np.float64)
-    ideal = _in_order(known, _each(known, bound_times))
+    # no bound of a load, but what undercuts it here ran on more machines or admitted fewer requests than its table says
+    ideal = _predicted(known, registry.engine("ideal"))
     flag, used = usable_runs(measured, ideal)
     check_seconds(measured[used], _predicted(known, engine)[used], "runs")
     group = np.asarray(pd.factorize(pd.MultiIndex.from_frame(long[list(DEPLOYMENT)]))[0])
@@ -187,41 +187,24 @@ def told(rows: pd.DataFrame) -> list[str]:
 
 def _placed(rows: pd.DataFrame, engine: Engine) -> Any:
     """Which runs have predicted times."""
-    return np.isfinite(_times(rows, engine)[0])
+    return np.isfinite(_each(rows, engine)[0])
 
 
 def _predicted(rows: pd.DataFrame, engine: Engine) -> FloatArray:
     """Predicted times in the order of the long table [s]."""
-    return _in_order(rows, _times(rows, engine))
+    times = zip(_TIMES, _each(rows, engine), strict=True)
+    return np.concatenate([row[rows[name].notna().to_numpy()] for name, row in times])
 
 
-def _times(rows: pd.DataFrame, engine: Engine) -> FloatArray:
+def _each(rows: pd.DataFrame, engine: Engine) -> FloatArray:
     """Predicted times of all runs, one row for each kind of time [s]."""
-
-    def predicted(part: pd.DataFrame, platform: Platform) -> dict[str, FloatArray]:
-        times = run_times(part, platform, engine)
-        return {name: getattr(times, name) for name in _TIMES}
-
-    return _each(rows, predicted)
-
-
-def _each(
-    rows: pd.DataFrame, times: Callable[[pd.DataFrame, Platform], Mapping[str, FloatArray]]
-) -> FloatArray:
-    """Return times of all runs, each on its device, one row for each kind of time [s]."""
     out = np.full((len(_TIMES), len(rows)), np.nan)
     for device, at in rows.groupby("device", sort=False).indices.items():
-        found = times(rows.iloc[at], registry.platform(platform_name(str(device))))
+        platform = registry.platform(platform_name(str(device)))
+        times = run_times(rows.iloc[at], platform, engine)
         for row, name in zip(out, _TIMES, strict=True):
-            row[at] = found[name]
+            row[at] = getattr(times, name)
     return out
-
-
-def _in_order(rows: pd.DataFrame, times: FloatArray) -> FloatArray:
-    """Return times in the order of the long table [s]."""
-    return np.concatenate(
-        [row[rows[n].notna().to_numpy()] for n, row in zip(_TIMES, times, strict=True)]
-    )
 
 
 def _weight(long: pd.DataFrame, group: Any) -> FloatArray:
