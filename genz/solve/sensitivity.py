@@ -164,12 +164,12 @@ def sensitivity(
     >>> machine = genz.platform("h100_sxm_8").replace(price=2.0)
     >>> found = genz.sensitivity(genz.size, "llama3_8b", genz.Workload.of(prompt=2000, output=300),
     ...                          genz.Objective(rate=45.0, tpot=0.030), platforms=[machine],
-    ...                          parallel=genz.Parallel(), quantity="cost_per_hour",
+    ...                          parallel=genz.Parallel(), engine="ideal", quantity="cost_per_hour",
     ...                          vary={"price": 0.5, "rate": (0.5, 1.0)}, resolution=None)
     >>> found.to_frame()[["input", "low_value", "high_value", "low", "high", "elasticity"]].round(2)
        input  low_value  high_value  low  high  elasticity
-    0   rate       22.5        90.0  6.0  20.0        0.87
-    1  price        1.0         3.0  5.0  15.0        1.00
+    0   rate       22.5        90.0  4.0  14.0         0.9
+    1  price        1.0         3.0  4.0  12.0         1.0
     """
     if resolution is not None:
         resolution = float(check.positive("resolution", resolution))
