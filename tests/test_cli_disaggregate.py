@@ -49,8 +49,18 @@ def test_percentiles_that_limits_are_on_are_shown():
 
 
 def test_workers_stay_inside_a_node_if_asked():
-    """Ten stages are two nodes of eight."""
-    large = ["disaggregate", "llama3_70b", *BASE[2:], "--tpot", "50ms", *TRAFFIC[:6], "--json"]
+    """Sixteen stages are two nodes of eight."""
+    large = [
+        "disaggregate",
+        "llama3_70b",
+        *BASE[2:],
+        "--tpot",
+        "50ms",
+        *TRAFFIC[:6],
+        "--engine",
+        "sglang",
+        "--json",
+    ]
     free, inside = (
         json.loads(genz(*large, *more).stdout)["plan"]["pools"] for more in ([], ["--inside-node"])
     )
