@@ -121,7 +121,8 @@ class Site:
 
         Engines do where there are at most as many expert groups as a token has experts (TensorRT-LLM 1.0,
         ``select_alltoall_method_type`` of fused_moe_cutlass.py: no all-to-all where ``moe_ep_size <= top_k``; vLLM 0.11
-        whatever the groups, ``all2all_backend`` is ``allgather_reducescatter`` by default; SGLang 0.5 without DeepEP).
+        whatever the groups, ``all2all_backend`` is ``allgather_reducescatter`` by default; SGLang 0.5 without DeepEP). At the
+        bound they do where each needs them all, as experts are cut over all ranks.
         """
-        few = np.asarray(self.expert) <= n_active
-        return np.zeros_like(self.spread) if self.bound else self.spread & few
+        few = np.asarray(self.expert) <= (1.0 if self.bound else n_active)
+        return self.spread & few

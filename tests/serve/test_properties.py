@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from genz.serve.generate import generate
@@ -99,6 +99,7 @@ def test_cached_tokens_never_make_a_prefill_slower(
 
 
 @MODEST
+@example(name="shared", parallel=Parallel(tensor=4, data=4), batch=157, length=587)
 @given(name=NAMES, parallel=PARALLEL, batch=BATCH, length=LENGTH)
 def test_the_calibrated_engine_is_never_below_the_bound(
     zoo, cluster, calibrated, name, parallel, batch, length
