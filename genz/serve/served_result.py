@@ -11,7 +11,7 @@ import numpy as np
 from genz.core.elements import elements
 from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.core.unit import GB
-from genz.serve.spread import TIMES, Spread, Timed, inside, over_error
+from genz.serve.spread import TIMES, Spread, Timed, inside
 from genz.serve.step import BOUNDS
 from genz.spec.deployment import Objective, check_choice
 
@@ -192,8 +192,7 @@ class Served(Timed):
             least: FloatArray = np.min([self.probability(objective, n) for n in TIMES], axis=0)
             return least[()]
         spread, limit = self._spread(name), np.asarray(getattr(objective, name), dtype=np.float64)
-        error = getattr(self, f"{name}_error")
-        met = over_error(error, lambda factor: spread.below(limit / factor))
+        met = spread.within(limit, getattr(self, f"{name}_error"))
         value = np.where(self.stable, np.where(np.isinf(limit), 1.0, met), 0.0)
         return np.asarray(value)[()]
 
