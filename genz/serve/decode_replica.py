@@ -14,6 +14,7 @@ from genz.core.typing import FloatArray, FloatLike, IntArray, Num
 from genz.perf.energy import idle_power
 from genz.serve.deployment import Deployment, Options, case_shape
 from genz.serve.memory import memory
+from genz.serve.spread import stated_error
 from genz.serve.stationary import made
 from genz.serve.step import Step, mean_decode
 from genz.serve.traffic import held_output
@@ -124,7 +125,8 @@ class DecodeReplica:
         return DecodeLoad(
             batch=np.asarray(batch), rate=rate, step=step.time, inside=inside, door=door,
             further=further,
-            power=(1.0 - empty) * step.energy / step.time + idle, log_error=step.log_error,
+            power=(1.0 - empty) * step.energy / step.time + idle,
+            log_error=stated_error(self.at.engine.tpot_error, step.log_error, self.at.device_error),
         )  # fmt: skip
 
     def tpot(self, load: DecodeLoad, gap: Num = 0.0, q: float | None = None) -> FloatArray:

@@ -13,7 +13,7 @@ from genz.core.typing import BoolArray, FloatArray, FloatLike, Num
 from genz.serve.deployment import Deployment, Options, case_shape
 from genz.serve.memory import memory
 from genz.serve.software import first_token_time
-from genz.serve.spread import Timed, stated_error
+from genz.serve.spread import Timed, latency_error, stated_error
 from genz.serve.stationary import stretched_energy, stretched_time
 from genz.serve.step import BOUNDS, decode, prefill
 from genz.spec.hardware import Platform
@@ -75,8 +75,7 @@ class Generation(Timed):
     @property
     def latency_error(self) -> FloatArray:
         """Standard deviation of the log of measured over predicted latency; the parts err together [1]."""
-        share = self.ttft / self.latency
-        return share * self.ttft_error + (1.0 - share) * self.tpot_error
+        return latency_error(self.ttft, self.latency, self.ttft_error, self.tpot_error)
 
     @property
     def throughput(self) -> FloatArray:

@@ -16,6 +16,7 @@ from genz.serve.deployment import Deployment, Options, case_shape
 from genz.serve.memory import memory
 from genz.serve.queueing import wait_percentile
 from genz.serve.software import first_token_time
+from genz.serve.spread import stated_error
 from genz.serve.stationary import stretched_energy, stretched_time
 from genz.serve.step import Step, mean_decode, mixed
 from genz.spec.hardware import Platform
@@ -253,7 +254,8 @@ def prefill_replica(
         group=fit(group), most=fit(most), variation=fit(spread), engine=fit(called),
         wait_step=fit(waited), idle_step=fit(idle.time),
         alone_energy=fit(energy[0]), energy=fit(energy[1]), idle=fit(watts),
-        fits=fit(held.max_batch >= most), log_error=fit(step.log_error[0, 0]),
+        fits=fit(held.max_batch >= most),
+        log_error=fit(stated_error(at.engine.ttft_error, step.log_error[0, 0], at.device_error)),
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from genz.core.typing import FloatArray, FloatLike
 from genz.serve.deployment import Deployment, Options
 from genz.serve.memory import memory
 from genz.serve.software import first_token_time
+from genz.serve.spread import Timed, latency_error, stated_error
 from genz.serve.stationary import BUDGET, kernel_time, stretched_time
 from genz.serve.step import mean_decode, mixed
 from genz.spec.hardware import Platform
@@ -29,8 +30,8 @@ _NONE = 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Replayed:
-    """What each request experienced; every field has shape (n_request,).
+class Replayed(Timed):
+    """What each request experienced; every field has shape (n_request,), errors are one for all.
 
     Attributes
     ----------
@@ -38,12 +39,21 @@ class Replayed:
         When it was sent. [s]
     ttft, tpot, latency : ndarray
         Time to first token, mean time per further token, and time to last token. [s]
+    ttft_error, tpot_error : float
+        Standard deviation of the log of measured over predicted time. [1]
     """
 
     arrival: FloatArray
     ttft: FloatArray
     tpot: FloatArray
     latency: FloatArray
+    ttft_error: float
+    tpot_error: float
+
+    @property
+    def latency_error(self) -> FloatArray:
+        """Standard deviation of the log of measured over predicted latency; the parts err together [1]."""
+        return latency_error(self.ttft, self.latency, self.ttft_error, self.tpot_error)
 
 
 def replay(
@@ -116,15 +126,20 @@ def replay(
         request.arrival = float(time)
         replica.coming.append(request)
     replica.run()
-    return _replayed(requests)
+    return _replayed(requests, replica)
 
 
-def _replayed(requests: list[_Request]) -> Replayed:
+def _replayed(requests: list[_Request], replica: _Replica) -> Replayed:
     arrival, first, last = (
         np.array([getattr(r, n) for r in requests]) for n in ("arrival", "first", "last")
     )
     further = np.maximum([r.output - 1.0 for r in requests], 1.0)
-    return Replayed(arrival, first - arrival, (last - first) / further, last - arrival)
+    at, steps = replica.at, np.asarray(replica.erred / max(replica.stepped, 1e-300))
+    ttft, tpot = (
+        float(stated_error(fitted, steps, at.device_error))
+        for fitted in (at.engine.ttft_error, at.engine.tpot_error)
+    )
+    return Replayed(arrival, first - arrival, (last - first) / further, last - arrival, ttft, tpot)
 
 
 @dataclass(slots=True, eq=False)
@@ -140,11 +155,15 @@ class _Request:
 
 @dataclass(slots=True, eq=False)
 class _Replica:
-    """State of the loop: requests of clients that wait, to come, on their way, at the door, passing, and decoding."""
+    """State of the loop: requests of clients that wait, to come, on their way, at the door, passing, and decoding.
+
+    ``erred`` is the sum over steps of time and log error.
+    """
 
     at: Deployment
     now: float = 0.0
     stepped: float = 0.0
+    erred: float = 0.0
     n_step: int = 0
     waiting: deque[_Request] = field(default_factory=deque)
     coming: deque[_Request] = field(default_factory=deque)
@@ -152,7 +171,7 @@ class _Replica:
     door: deque[_Request] = field(default_factory=deque)
     passing: list[_Request] = field(default_factory=list)
     decoding: list[_Request] = field(default_factory=list)
-    known: dict[tuple[float, ...], float] = field(default_factory=dict)
+    known: dict[tuple[float, ...], tuple[float, float]] = field(default_factory=dict)
     n_sent: int = 0
     _pool: float | None = None
 
@@ -181,8 +200,9 @@ class _Replica:
 
     def _step(self) -> None:
         chunks = self._chunks()
-        time = self._time(chunks)
+        time, error = self._time(chunks)
         self.now, self.stepped, self.n_step = self.now + time, self.stepped + time, self.n_step + 1
+        self.erred += time * error
         done = []
         for request in self.decoding:
             request.made += 1
@@ -239,8 +259,8 @@ class _Replica:
             self._pool = float(uses.cache_tokens)
         return self._pool
 
-    def _time(self, chunks: list[tuple[_Request, int]]) -> float:
-        """Time of a step, evaluated once for all that hardly differ [s]."""
+    def _time(self, chunks: list[tuple[_Request, int]]) -> tuple[float, float]:
+        """Time of a step [s] and its log error [1], evaluated once for all that hardly differ."""
         batch, n_chunk = len(self.decoding), len(chunks)
         context = sum(r.prompt + r.made for r in self.decoding) / max(batch, 1)
         tokens = sum(size for _, size in chunks)
@@ -261,9 +281,10 @@ class _Replica:
                     **load,
                 )
                 without = 0.0 if alone is None else kernel_time(alone)
-                self.known[key] = float(stretched_time(at, step, without))
+                time = stretched_time(at, step, without)
+                self.known[key] = float(time), float(step.log_error)
             elif alone is not None:
-                self.known[key] = float(alone.time)
+                self.known[key] = float(alone.time), float(alone.log_error)
         return self.known[key]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from genz.core.elements import elements
 from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.core.unit import GB
-from genz.serve.spread import TIMES, Spread, Timed, inside
+from genz.serve.spread import TIMES, Spread, Timed, inside, interval_of, latency_error
 from genz.serve.step import BOUNDS
 from genz.spec.deployment import Objective, check_choice
 
@@ -105,9 +105,7 @@ class Served(Timed):
     @property
     def latency_error(self) -> FloatArray:
         """Standard deviation of the log of measured over predicted latency; the parts err together [1]."""
-        with np.errstate(invalid="ignore"):
-            share = np.where(self.stable, self.ttft / self.latency, 1.0)
-        return share * self.ttft_error + (1.0 - share) * self.tpot_error
+        return latency_error(self.ttft, self.latency, self.ttft_error, self.tpot_error)
 
     @property
     def throughput(self) -> FloatArray:
@@ -145,6 +143,34 @@ class Served(Timed):
         full = f"unstable: not one request fits into memory in {self._formats}, %.3g GB too much"
         words = np.where(self.max_batch < 1.0, np.char.mod(full, self.lack / GB), words)
         return np.where(self.converged, words, "not converged")
+
+    def interval(
+        self, coverage: float = 0.9, name: str = "latency", q: float | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the interval that holds the real mean or percentile over requests with the given probability.
+
+        Parameters
+        ----------
+        coverage : float
+            Probability in (0, 1). [1]
+        name : {"ttft", "tpot", "latency"}
+            Which time.
+        q : float, optional
+            Share of the requests that are faster, in (0, 1); default the mean over requests. [1]
+
+        Returns
+        -------
+        low, high : ndarray, shape (...)
+            Ends; infinite under an unstable load. [s]
+
+        Raises
+        ------
+        InputError
+            If ``coverage`` or ``q`` is not in (0, 1), or ``name`` is none of the times.
+        """
+        if q is None:
+            return Timed.interval(self, coverage, name)
+        return interval_of(self.percentile(name, q), getattr(self, f"{name}_error"), coverage)
 
     def percentile(self, name: str, q: float) -> FloatArray:
         """Return a percentile over requests of a time.

@@ -21,6 +21,7 @@ __all__ = [
     "Timed",
     "inside",
     "interval_of",
+    "latency_error",
     "stated_error",
 ]
 
@@ -151,6 +152,26 @@ def stated_error(fitted: Num, step: FloatArray, device: Num = 0.0) -> FloatArray
     """
     beyond = np.maximum(np.square(device) - USUAL**2, 0.0)
     return np.where(np.asarray(fitted) > 0.0, np.sqrt(np.square(fitted) + beyond), step)
+
+
+def latency_error(ttft: Num, latency: Num, ttft_error: Num, tpot_error: Num) -> FloatArray:
+    """Return the standard deviation of the log error of a latency, whose parts err together.
+
+    Parameters
+    ----------
+    ttft, latency : array_like, shape (...)
+        Time to first and to last token. [s]
+    ttft_error, tpot_error : array_like, shape (...)
+        Error of the time to first token, and of those after it. [1]
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Mean, weighted by time; that of the first token where times are infinite. [1]
+    """
+    with np.errstate(invalid="ignore"):
+        share = np.where(np.isfinite(latency), ttft / latency, 1.0)
+    return np.asarray(share * ttft_error + (1.0 - share) * tpot_error)[()]
 
 
 def interval_of(

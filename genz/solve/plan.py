@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from genz.serve.spread import Timed
 from genz.spec.deployment import Objective, Parallel
 from genz.spec.precision import Precision
 
@@ -51,7 +52,7 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Timed):
     """Replicas of one layout on one platform that serve the rate within the limits.
 
     Attributes
@@ -108,8 +109,8 @@ class Plan:
         What forbids a higher rate: ttft, tpot, latency; memory or rate (tokens of a step) where no limit does.
     headroom : mapping
         Share of each limit that is left, and of the room for requests in memory. [1]
-    log_error : float
-        Standard deviation of the log of measured over predicted time per token. [1]
+    ttft_error, latency_error, log_error : float
+        Standard deviation of the log of measured over predicted time to first token, to last token, and per token. [1]
     certificate : Proof
         What was proven.
     """
@@ -146,8 +147,15 @@ class Plan:
     bound: str
     binding_limit: str
     headroom: Mapping[str, float]
+    ttft_error: float
+    latency_error: float
     log_error: float
     certificate: Proof
+
+    @property
+    def tpot_error(self) -> float:
+        """Standard deviation of the log of measured over predicted time per token [1]."""
+        return self.log_error
 
     @property
     def size(self) -> int:

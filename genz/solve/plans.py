@@ -27,7 +27,7 @@ NUMBERS = frozenset(
     {
         "n_accelerator", "n_replica", "batch", "rate", "ttft", "tpot", "latency", "utilisation", "throughput",
         "cost_per_hour", "cost_per_million_token", "energy_per_token", "power", "memory", "memory_capacity",
-        "log_error",
+        "ttft_error", "latency_error", "log_error",
     }
 )  # fmt: skip
 
@@ -78,6 +78,8 @@ def numbers_of(solved: Solved, best: Best) -> dict[str, Any]:
         "power": power,
         "memory": held.total,
         "memory_capacity": held.capacity,
+        "ttft_error": load.ttft_error,
+        "latency_error": load.latency_error,
         "log_error": load.tpot_error,
     }
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from genz.core.errors import InfeasibleError
 from genz.core.words import plural
+from genz.serve.spread import Timed, interval_of
 from genz.solve.disaggregate.link import Link
 from genz.solve.disaggregate.worker import Split
 from genz.solve.formats import origin
@@ -69,6 +71,27 @@ class Pool:
     limit: str
     log_error: float
 
+    def interval(self, coverage: float = 0.9) -> tuple[float, float]:
+        """Return the interval that holds the real mean ``time`` with the given probability.
+
+        Parameters
+        ----------
+        coverage : float
+            Probability in (0, 1). [1]
+
+        Returns
+        -------
+        low, high : float
+            Ends. [s]
+
+        Raises
+        ------
+        InputError
+            If ``coverage`` is not in (0, 1).
+        """
+        low, high = interval_of(np.asarray(self.time), np.asarray(self.log_error), coverage)
+        return float(low), float(high)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the pool with the layout as a name, for JSON."""
         return {f.name: getattr(self, f.name) for f in fields(self)} | {
@@ -77,7 +100,7 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
-class DisaggregatedPlan:
+class DisaggregatedPlan(Timed):
     """Prefill and decode pools that serve the rate within the limits; fields as in :class:`genz.solve.answer.Plan`.
 
     Attributes
@@ -108,8 +131,10 @@ class DisaggregatedPlan:
         Phase with the least to spare and what limits it.
     headroom : mapping
         Share of each limit that is left. [1]
+    ttft_error, tpot_error, latency_error : float
+        Standard deviation of the log of measured over predicted time; pools err together. [1]
     log_error : float
-        The larger of the two phases'. [1]
+        The largest of the pools'. [1]
     """
 
     platform: str
@@ -132,6 +157,9 @@ class DisaggregatedPlan:
     energy_per_token: float
     binding_limit: str
     headroom: Mapping[str, float]
+    ttft_error: float
+    tpot_error: float
+    latency_error: float
     log_error: float
 
     def of(self, phase: str) -> tuple[Pool, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from genz.serve.spread import latency_error
 from genz.solve.disaggregate.answer import DisaggregatedPlan, Pool
 from genz.solve.disaggregate.pools import DecodePool, PrefillPool
 from genz.solve.disaggregate.sets import Place, Sets
@@ -98,18 +99,20 @@ def _plan(
     pools = (*first, *second)
     output = float(cases.workload.output.mean)
     ttft, tpot = _mean(first), _mean(second)
-    times = {"ttft": ttft, "tpot": tpot, "latency": ttft + (output - 1.0) * tpot}
+    latency = ttft + (output - 1.0) * tpot
+    errors = {"ttft_error": _error(first), "tpot_error": _error(second)}
+    errors["latency_error"] = float(latency_error(ttft, latency, *errors.values()))
     power, cost = sum(p.power for p in pools), split.cost_per_hour
     tokens = split.rate * output
     return DisaggregatedPlan(
         platform="+".join(dict.fromkeys(p.platform for p in pools)), model=cases.model.name,
         pools=pools, precision=cases.precision, n_accelerator=split.n_accelerator,
         n_replica=sum(p.n_replica for p in pools), rate=split.rate,
-        max_rate=min(split.capacity(p) for p in ("prefill", "decode")), **times, gap=gap,
+        max_rate=min(split.capacity(p) for p in ("prefill", "decode")), ttft=ttft, tpot=tpot, latency=latency, gap=gap,
         moved=sets.decode.moved, throughput=tokens, cost_per_hour=cost,
         cost_per_million_token=None if cost is None else cost / 3600.0 / tokens * 1e6, power=power,
         energy_per_token=power / tokens, binding_limit=split.binding,
-        headroom=_headroom(sets, found),
+        headroom=_headroom(sets, found), **errors,
         log_error=max(p.log_error for p in pools),
     )  # fmt: skip
 
@@ -118,6 +121,12 @@ def _mean(pools: list[Pool]) -> float:
     """Mean over requests of the time of their pool [s]."""
     weight = [p.n_replica * p.rate for p in pools]
     return float(np.average([p.time for p in pools], weights=weight))
+
+
+def _error(pools: list[Pool]) -> float:
+    """Log error of the mean over requests of the time of their pool; pools err together [1]."""
+    weight = [p.n_replica * p.rate * p.time for p in pools]
+    return float(np.average([p.log_error for p in pools], weights=weight))
 
 
 def _headroom(sets: Sets, found: list[list[tuple[Pool, float]]]) -> dict[str, float]:

@@ -10,6 +10,7 @@ import numpy as np
 from genz.core.unit import GB
 from genz.core.words import plural
 from genz.plot.report_figures import cost_bars, limit_bars
+from genz.serve.spread import interval_of
 from genz.solve.answer import Plan, Shortfall, Sizing
 from genz.solve.disaggregate.answer import DisaggregatedPlan
 from genz.solve.formats import formats_in_words, marked, star
@@ -344,8 +345,8 @@ def _traffic(answer: Sizing) -> str:
 
 
 def _chosen(best: Plan, found: Case) -> list[tuple[str, object]]:
-    low, high = found.decode.interval(0.9)
-    spread = f"{float(low / found.decode.time):.2f} to {float(high / found.decode.time):.2f}"
+    low, high = interval_of(np.ones(()), np.asarray(best.log_error), 0.9)
+    spread = f"{low:.2f} to {high:.2f}"
     certain = "none: the physical bound" if best.log_error == 0.0 else f"{spread} times the time"
     return [
         ("engine", found.engine.name),
@@ -353,7 +354,7 @@ def _chosen(best: Plan, found: Case) -> list[tuple[str, object]]:
         *parts.routing_rows(found),
         ("precision", formats_in_words(found.model, best.precision)),
         parts.price_row(found.platform),
-        ("error of a decode step, 90 %", certain),
+        ("error of the time per token, 90 %", certain),
         ("load", "requests arrive at random (Poisson); percentiles of a shifted log-normal"),
     ]
 
