@@ -6,7 +6,13 @@ import numpy as np
 
 from genz.core.numberformat import byte_width
 from genz.core.typing import FloatArray, Num
-from genz.ops.attention_parts import dealt_parts, empty_rows, prompt_parts, serial_parts
+from genz.ops.attention_parts import (
+    dealt_parts,
+    empty_rows,
+    joint_share,
+    prompt_parts,
+    serial_parts,
+)
 from genz.ops.linear import gemm, heads, inner_norm, lora, rotary
 from genz.ops.site import Site
 from genz.ops.stream import Stream, attended_pairs, visible_keys
@@ -139,6 +145,7 @@ def attention_core(
         cache=reader * read * kv_head * depth * site.precision.cache_width,
         activation=byte_width(formats.attention_format) * site.rows(stream) * query_head * depth,
         idle=empty_rows(site, stream, 2.0 * request * stream.beams * pairs * depth, query_head, kv_head),
+        joint=joint_share(site),
         apart=wide if mixer.window is None else True,
         wide=wide,
         variant=_variant(site, stream, formats),

@@ -10,7 +10,7 @@ from genz.ops.site import Site
 from genz.ops.stream import Stream, visible_keys
 from genz.spec.model import Attention
 
-__all__ = ["dealt_parts", "empty_rows", "prompt_parts", "serial_parts"]
+__all__ = ["dealt_parts", "empty_rows", "joint_share", "prompt_parts", "serial_parts"]
 
 #: Queries and keys of a tile of the usual kernels (FlashAttention, FlashInfer). [tokens]
 QUERY_TILE, KEY_TILE = 128.0, 128.0
@@ -25,6 +25,14 @@ def empty_rows(site: Site, stream: Stream, flop: Num, query_head: Num, kv_head: 
     if stream.phase == "prefill" or alone or not site.joint_attention:
         return 0.0
     return flop * np.maximum(MIXED_ROWS * kv_head - query_head, 0.0)
+
+
+def joint_share(site: Site) -> Num:
+    """Return the share of the steps in which one kernel holds prompts and requests that generate [1]."""
+    some = [s.batch * s.beams for s in site.streams if s.phase == "decode"]
+    if not some or len(some) == len(site.streams) or not site.joint_attention:
+        return 0.0
+    return np.minimum(sum(some), 1.0)
 
 
 def dealt_parts(

@@ -52,6 +52,8 @@ class Operator:
         Outputs of a product, rows times columns, which tiles are cut from. [1]
     idle : array_like, shape (...)
         Arithmetic on empty rows of tiles: queries of requests that generate, in one kernel with a prompt. [flop]
+    joint : array_like, shape (...)
+        Whether one kernel holds prompts and requests that generate; in a mean over steps the share of them that it does.
     head : array_like, shape (...)
         Pairs of request and query head in decode. [1]
     keys, walk : array_like, shape (...)
@@ -100,6 +102,7 @@ class Operator:
     depth: Num = 0.0
     output: Num = 0.0
     idle: Num = 0.0
+    joint: Num = 0.0
     head: Num = 0.0
     keys: Num = 0.0
     walk: Num = 0.0

@@ -17,7 +17,7 @@ from genz.perf.efficiency import (
     kernels_of,
 )
 from genz.perf.roofline import OperatorTime, ideal_time, operator_time
-from genz.perf.split_kv import FLASH, FLASH_3, FLASH_4, TILE, dealt_time
+from genz.perf.split_kv import FLASH, JOINT, TILE, dealt_time
 from genz.perf.waves import wave_factor
 from genz.spec.hardware import Accelerator, Kernel
 
@@ -112,8 +112,6 @@ _AMOUNTS = (
     "flop", "traffic", "padding", "side", "stray", "exponential", "depth", "output", "idle", "row", "head", "keys",
     "walk", "swap", "tile", "shared_tile", "query", "written", "apart",
 )  # fmt: skip
-#: Rules of kernels that hold the prompts of a step and its requests that generate.
-_JOINT = FLASH, FLASH_3, FLASH_4
 _LASTING = 1e-3  # half of the throttling is reached [s]
 _TERMS = (
     "tile_depth", "padding", "side_cost", "stray_cost", "exponential_time", "depth_time", "wave_core", "split",
@@ -172,7 +170,7 @@ def _empty(operator: Operator, kernel: Kernel) -> Num:
         return 0.0
     each = np.equal(kernel.split, FLASH) & np.greater(operator.idle, 0.0)
     own = kernel.compute_efficiency * (TILE - 1.0) * operator.flop
-    return np.where(np.isin(kernel.split, _JOINT), np.where(each, own, operator.idle), 0.0)
+    return np.where(np.isin(kernel.split, JOINT), np.where(each, own, operator.idle), 0.0)
 
 
 def _prompt(o: Operator, k: Kernel, terms: frozenset[str], bandwidth: Num) -> list[Num]:

@@ -21,6 +21,7 @@ __all__ = [
     "FLASH",
     "FLASH_3",
     "FLASH_4",
+    "JOINT",
     "MASKED",
     "TILE",
     "XQA",
@@ -32,6 +33,8 @@ __all__ = [
 
 #: What :class:`genz.spec.hardware.Kernel` names by ``split``.
 FLASH, XQA, MASKED, FLASH_3, FLASH_4 = 1.0, 2.0, 3.0, 4.0, 5.0
+#: Rules of kernels that hold the prompts of a step and its requests that generate.
+JOINT = FLASH, FLASH_3, FLASH_4
 #: estimate: query heads of a group that XQA takes at most, and those that fill a tile of rows; read from jumps in the
 #: tables of TensorRT-LLM 1.3 (AIConfigurator), not from the source. [1]
 _GROUP, _ROWS = 32.0, 16.0

@@ -13,7 +13,7 @@ from genz.core.typing import FloatArray
 from genz.ops.routing import distinct_experts
 from genz.ops.work import Message
 from genz.perf.collectives import message_time
-from genz.perf.efficiency import LIBRARY, kernel_of, kernels_of, stated_error
+from genz.perf.efficiency import LIBRARY, errors_of, kernel_of, kernels_of
 from genz.perf.latent_kernels import DEEPSEEK
 from genz.perf.launch import kernel_time
 from genz.solve.measured.operators import COLLECTIVES
@@ -80,15 +80,15 @@ def log_error(
         stated = known.get(library) or known.get("nccl")
         return np.asarray(np.nan if stated is None else stated.error)
     format_on(platform.accelerator, number_format)
-    if kernel == MIXED:
-        return np.asarray(np.nan)
     library = library_of(software)
     if rows is None:
+        if kernel == MIXED:
+            return np.asarray(np.nan)
         names = unit_of_format(number_format), variant_of(number_format, cache)
         return np.asarray(kernel_of(platform.accelerator, kernel, *names, library).error)
     operator = row_operator(rows)
-    (constants,) = kernels_of(platform.accelerator, [operator], library)
-    return np.asarray(stated_error(constants, operator.apart))
+    (error,) = errors_of(kernels_of(platform.accelerator, [operator], library), [operator])
+    return np.asarray(error)
 
 
 def library_of(software: str) -> str:

@@ -43,7 +43,7 @@ _NAMES = {
     "w4a8_nvfp4": "fp8_nvfp4",
 }
 _AMOUNTS = (
-    "flop", "weight", "cache", "activation", "padding", "side", "stray", "exponential", "depth", "output", "idle", "row",
+    "flop", "weight", "cache", "activation", "padding", "side", "stray", "exponential", "depth", "output", "idle", "joint", "row",
     "head", "keys", "walk", "replayed", "swap", "tile", "shared_tile", "query", "written", "apart", "wide",
 )  # fmt: skip
 
