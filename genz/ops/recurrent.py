@@ -10,7 +10,7 @@ from genz.ops.site import Site, shard
 from genz.ops.work import Message, Operator
 from genz.spec.model import LinearAttention, StateSpace
 
-__all__ = ["linear_attention", "state_space", "state_values"]
+__all__ = ["linear_attention", "scan", "state_space", "state_values"]
 
 #: Flop per state value and token. Selective scan: scale by the decay, add the input, contract with the
 #: output map (Gu and Dao, arXiv 2312.00752, algorithm 2); the gated delta rule also contracts the state with
@@ -41,11 +41,8 @@ def state_space(
         messages.append(
             Message("maps", "all_reduce", group, count, site.carried * row * low, tensor)
         )
-    # inputs, steps, gates and outputs; with a norm of gated outputs inputs, maps and outputs, and the gates there
-    normed = mixer.version == 2 and mixer.inner_norm
-    channel = convolved + inner if normed else 4.0 * inner
-    operators.append(_scan(site, group, count, inner * mixer.state, channel, "selective"))
-    if normed:
+    operators.append(scan(site, mixer, group, count))
+    if _gated_norm(mixer):
         operators.append(inner_norm(site, "inner_norm", group, count, inner, inner, gate=True))
     operators.append(gemm(site, "out", "out", group, count, row, inner, width))
     messages.append(Message("out", "all_reduce", group, count, site.residual, tensor))
@@ -66,8 +63,7 @@ def linear_attention(
     ]
     if mixer.convolution:
         operators.append(_convolution(site, group, count, 2.0 * key + value, mixer.convolution))
-    state = value_head * mixer.key_dim * mixer.value_dim
-    operators.append(_scan(site, group, count, state, 2.0 * key + 2.0 * value, mixer.variant))
+    operators.append(scan(site, mixer, group, count))
     messages = [Message("out", "all_reduce", group, count, site.residual, tensor)]
     normed: Num = mixer.value_dim
     if mixer.variant == "lightning":  # over all heads: sums of squares of their outputs, in 32 bits
@@ -111,11 +107,31 @@ def _convolution(
     )
 
 
-def _scan(
-    site: Site, group: int, count: float, state: FloatArray, channel: FloatArray, rule: str
-) -> Operator:
-    """Recurrence over the tokens: the state of each sequence is read and written once per step."""
-    row = site.row
+def _gated_norm(mixer: StateSpace) -> bool:
+    """Whether a norm after the scan takes the gates, which go through the scan itself without one."""
+    return mixer.version == 2 and mixer.inner_norm
+
+
+def _passed(mixer: StateSpace | LinearAttention, tensor: Num) -> Num:
+    """Channels of a token that a scan reads and writes on one rank.
+
+    Queries, keys, values and outputs; inputs, maps and outputs where a norm takes the gates; else inputs, steps, gates and
+    outputs.
+    """
+    if isinstance(mixer, LinearAttention):
+        key = heads(mixer.n_key_head, tensor) * mixer.key_dim
+        return 2.0 * key + 2.0 * (heads(mixer.n_value_head, tensor) * mixer.value_dim)
+    inner = shard(mixer.inner, tensor)
+    if not _gated_norm(mixer):
+        return 4.0 * inner
+    return 2.0 * inner + 2.0 * shard(mixer.n_group, tensor) * mixer.state
+
+
+def scan(site: Site, mixer: StateSpace | LinearAttention, group: int, count: float) -> Operator:
+    """Return the recurrence over the tokens: the state of each sequence is read and written once per step."""
+    row, channel = site.row, _passed(mixer, site.tensor)
+    state, _ = state_values(mixer, site.tensor)
+    rule = "selective" if isinstance(mixer, StateSpace) else mixer.variant
     sequences = sum(s.batch * s.beams for s in site.streams)
     return Operator(
         name="scan",

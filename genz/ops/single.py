@@ -13,11 +13,20 @@ from genz.ops.attention import attention_core
 from genz.ops.feedforward import routed_experts
 from genz.ops.latent import absorbed_core, naive_core
 from genz.ops.linear import elementwise, gemm
+from genz.ops.recurrent import scan
 from genz.ops.site import Site, shard
 from genz.ops.stream import Stream
 from genz.ops.work import Operator
 from genz.spec.deployment import Routing
-from genz.spec.model import Attention, Dense, LatentAttention, LayerGroup, Model
+from genz.spec.model import (
+    Attention,
+    Dense,
+    LatentAttention,
+    LayerGroup,
+    LinearAttention,
+    Model,
+    StateSpace,
+)
 from genz.spec.precision import Precision
 
 __all__ = [
@@ -26,6 +35,7 @@ __all__ = [
     "experts_operator",
     "gemm_operator",
     "latent_operator",
+    "scan_operator",
 ]
 
 #: Stands in for the model; no kernel below reads it.
@@ -118,6 +128,21 @@ def elementwise_operator(
         operation=operation, width=_array(width),
     )  # fmt: skip
     return replace(one, activation=byte_width(number_format) * _array(value))
+
+
+def scan_operator(
+    mixer: StateSpace | LinearAttention,
+    batch: FloatLike,
+    new: FloatLike,
+    tensor: FloatLike,
+    *,
+    number_format: str,
+    state_format: str,
+) -> Operator:
+    """Return the recurrence of ``new`` tokens of each sequence, heads or channels cut over ``tensor`` ranks."""
+    stream = _stream("prefill", batch, new, 0.0)
+    formats = Precision(activation=number_format, state=state_format)
+    return scan(_site(formats, (stream,), _array(tensor)), mixer, 0, 1.0)
 
 
 def _array(value: FloatLike) -> FloatArray:

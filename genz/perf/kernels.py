@@ -32,6 +32,7 @@ from genz.ops.single import (
 from genz.perf.efficiency import LIBRARY
 from genz.perf.latent_kernels import DEEPSEEK, latent_decode_time, latent_prefill_time
 from genz.perf.launch import kernel_time, timed
+from genz.perf.scan_kernels import scan_time
 from genz.spec.deployment import Routing, check_choice
 from genz.spec.hardware import Accelerator
 
@@ -45,6 +46,7 @@ __all__ = [
     "latent_decode_time",
     "latent_prefill_time",
     "prefill_attention_time",
+    "scan_time",
 ]
 
 
