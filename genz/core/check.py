@@ -12,7 +12,16 @@ import numpy as np
 from genz.core.errors import InputError
 from genz.core.typing import BoolArray, FloatArray, FloatLike
 
-__all__ = ["at_least", "between", "broadcast_shape", "count", "fraction", "number", "positive"]
+__all__ = [
+    "at_least",
+    "between",
+    "broadcast_shape",
+    "count",
+    "fraction",
+    "inside",
+    "number",
+    "positive",
+]
 
 LARGEST_COUNT = 2.0**53
 
@@ -62,6 +71,15 @@ def between(name: str, value: FloatLike, low: float, high: float, unit: str = ""
 def fraction(name: str, value: FloatLike) -> FloatArray:
     """Return ``value`` as a float array in [0, 1]."""
     return between(name, value, 0.0, 1.0)
+
+
+def inside(name: str, value: float) -> float:
+    """Return a probability; an error if it is not one number in (0, 1)."""
+    array = number(name, value)
+    if array.ndim:
+        msg = f"{name} must be one number, got shape {array.shape}"
+        raise InputError(msg)
+    return float(require((array > 0.0) & (array < 1.0), array, name, "must be in (0, 1)"))
 
 
 def count(name: str, value: FloatLike, low: float = 1.0) -> FloatArray:

@@ -13,7 +13,8 @@ import numpy as np
 from genz.core.typing import FloatArray, Num
 from genz.ops.work import Message
 from genz.perf.efficiency import LIBRARY
-from genz.perf.protocols import common_constants, library_time, link_share
+from genz.perf.protocols import common_constants, library_error, library_time, link_share
+from genz.perf.spread import late
 from genz.spec.hardware import Network
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "direct_all_to_all_time",
     "in_switch_all_reduce_time",
     "link_share",
+    "message_error",
     "message_time",
     "one_shot_all_reduce_time",
     "ring_all_gather_time",
@@ -150,6 +152,7 @@ def collective_time(
     *,
     ideal: bool = False,
     library: str = LIBRARY,
+    quantile: float | None = None,
 ) -> FloatArray:
     """Return the time of a collective inside one network dimension, by its fastest algorithm.
 
@@ -169,12 +172,24 @@ def collective_time(
         Whether messages reach the whole bandwidth.
     library : str
         Software, where the dimension has constants by software.
+    quantile : float, optional
+        Probability that it takes no longer, by the error that the constants state; default the best estimate. [1]
 
     Returns
     -------
     ndarray, shape (...)
         Time. [s]
+
+    Raises
+    ------
+    InputError
+        If ``quantile`` is not in (0, 1).
     """
+    if quantile is not None:
+        time = collective_time(collective, size, n_rank, dimension, ideal=ideal, library=library)
+        return time * (
+            1.0 if ideal else late(library_error(collective, size, dimension, library), quantile)
+        )
     size, n_rank = np.asarray(size, dtype=np.float64), np.asarray(n_rank, dtype=np.float64)
     if not ideal and collective in dimension.kernel:
         time = library_time(collective, size, n_rank, dimension, library)
@@ -278,6 +293,27 @@ def message_time(
     if message.collective == "all_to_all":
         return _overlapped(message.size, parts, network, ideal=ideal)
     return _nested(message.collective, message.size, parts, network, ideal=ideal)
+
+
+def message_error(message: Message, network: Sequence[Network], library: str) -> FloatArray:
+    """Return the standard deviation of the log error of one message, the largest of the dimensions that it uses [1].
+
+    Parameters
+    ----------
+    message : Message
+        Collective, size and ranks.
+    network : sequence of Network
+        Dimensions, innermost first.
+    library : str
+        Software of the all-reduce inside a dimension, as in :func:`message_time`.
+    """
+    parts = split_ranks(network, message.n_rank, message.stride)
+    own = library if message.collective == "all_reduce" else LIBRARY
+    largest: Num = 0.0
+    for n, dimension in zip(parts, network, strict=True):
+        error = library_error(message.collective, message.size, dimension, own)
+        largest = np.maximum(largest, np.where(n > 1.0, error, 0.0))
+    return np.asarray(largest)
 
 
 def _nested(

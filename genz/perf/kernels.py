@@ -12,7 +12,8 @@ walks. :math:`e_c, e_m, p, t_0, k_0, u, v, \tau_x, \tau_d, \tau_r` are the const
 :math:`\max(F/P, Q/B)`.
 
 Errors below are mean absolute errors on shapes that were not in the fit (:func:`genz.solve.split.held_out`), caches
-and weights that the last-level cache holds left out. Shapes broadcast; results have the broadcast shape.
+and weights that the last-level cache holds left out. Shapes broadcast; results have the broadcast shape. The constants
+state an error for intervals: ``quantile=0.05`` and ``0.95`` are the ends of that of 90 %.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ def gemm_time(
     *,
     ideal: bool = False,
     library: str = LIBRARY,
+    quantile: float | None = None,
 ) -> FloatArray:
     r"""Return the time of a linear layer: y[m, n] = x[m, k] W[n, k]^T.
 
@@ -74,6 +76,8 @@ def gemm_time(
         Whether the kernel reaches the roofline itself.
     library : str
         Software whose kernel it is.
+    quantile : float, optional
+        Probability that it takes no longer, by its stated error; default the best estimate. [1]
 
     Returns
     -------
@@ -98,7 +102,14 @@ def gemm_time(
     .. [2] NVIDIA AIConfigurator, operator tables, https://github.com/ai-dynamo/aiconfigurator (Apache-2.0)
     """
     return timed(
-        accelerator, gemm_operator(m, n, k, number_format), m, n, k, ideal=ideal, library=library
+        accelerator,
+        gemm_operator(m, n, k, number_format),
+        m,
+        n,
+        k,
+        ideal=ideal,
+        library=library,
+        quantile=quantile,
     )
 
 
@@ -116,6 +127,7 @@ def prefill_attention_time(
     *,
     ideal: bool = False,
     library: str = LIBRARY,
+    quantile: float | None = None,
 ) -> FloatArray:
     r"""Return the time of causal attention of new tokens to themselves and to those before them.
 
@@ -139,6 +151,8 @@ def prefill_attention_time(
         Whether the kernel reaches the roofline itself.
     library : str
         Software whose kernel it is.
+    quantile : float, optional
+        Probability that it takes no longer, by its stated error; default the best estimate. [1]
 
     Returns
     -------
@@ -167,7 +181,7 @@ def prefill_attention_time(
         window=window, number_format=number_format, cache_format=cache_format or number_format,
     )  # fmt: skip
     given = (batch, new, cached, n_head, n_kv_head, head_dim)
-    return timed(accelerator, operator, *given, ideal=ideal, library=library)
+    return timed(accelerator, operator, *given, ideal=ideal, library=library, quantile=quantile)
 
 
 def decode_attention_time(
@@ -183,6 +197,7 @@ def decode_attention_time(
     *,
     ideal: bool = False,
     library: str = LIBRARY,
+    quantile: float | None = None,
 ) -> FloatArray:
     r"""Return the time of attention of one new token of each request.
 
@@ -206,6 +221,8 @@ def decode_attention_time(
         Whether the kernel reaches the roofline itself.
     library : str
         Software whose kernel it is.
+    quantile : float, optional
+        Probability that it takes no longer, by its stated error; default the best estimate. [1]
 
     Returns
     -------
@@ -234,7 +251,7 @@ def decode_attention_time(
         window=window, number_format=number_format, cache_format=cache_format or number_format,
     )  # fmt: skip
     given = (batch, context, n_head, n_kv_head, head_dim)
-    return timed(accelerator, operator, *given, ideal=ideal, library=library)
+    return timed(accelerator, operator, *given, ideal=ideal, library=library, quantile=quantile)
 
 
 def experts_time(
@@ -252,6 +269,7 @@ def experts_time(
     gated: bool = True,
     ideal: bool = False,
     library: str = LIBRARY,
+    quantile: float | None = None,
 ) -> FloatArray:
     r"""Return the time of the routed experts of the busiest rank.
 
@@ -277,6 +295,8 @@ def experts_time(
         Whether the kernel reaches the roofline itself.
     library : str
         Software whose kernel it is.
+    quantile : float, optional
+        Probability that it takes no longer, by its stated error; default the best estimate. [1]
 
     Returns
     -------
@@ -305,7 +325,7 @@ def experts_time(
         routing=routing or Routing(), number_format=number_format, gated=gated,
     )  # fmt: skip
     given = (token, width, inner, tensor, expert)
-    return timed(accelerator, operator, *given, ideal=ideal, library=library)
+    return timed(accelerator, operator, *given, ideal=ideal, library=library, quantile=quantile)
 
 
 def elementwise_time(
@@ -317,6 +337,7 @@ def elementwise_time(
     width: FloatLike = 0.0,
     ideal: bool = False,
     library: str = LIBRARY,
+    quantile: float | None = None,
 ) -> FloatArray:
     r"""Return the time of a norm, a rotary embedding, an activation or an addition.
 
@@ -336,6 +357,8 @@ def elementwise_time(
         Whether the kernel reaches the roofline itself.
     library : str
         Software whose kernel it is.
+    quantile : float, optional
+        Probability that it takes no longer, by its stated error; default the best estimate. [1]
 
     Returns
     -------
@@ -370,4 +393,6 @@ def elementwise_time(
         msg = f"width needs an operation on rows, one of {', '.join(OPERATIONS)}, got {width!r:.80} without"
         raise InputError(msg)
     operator = elementwise_operator(value, number_format, operation, width)
-    return timed(accelerator, operator, value, width, ideal=ideal, library=library)
+    return timed(
+        accelerator, operator, value, width, ideal=ideal, library=library, quantile=quantile
+    )

@@ -18,6 +18,7 @@ from genz.perf.efficiency import (
 )
 from genz.perf.roofline import OperatorTime, ideal_time, operator_time
 from genz.perf.split_kv import FLASH, JOINT, TILE, dealt_time
+from genz.perf.spread import late
 from genz.perf.waves import wave_factor
 from genz.spec.hardware import Accelerator, Kernel
 
@@ -234,7 +235,12 @@ def _with_rows(values: FloatArray, rows: Rows) -> FloatArray:
 
 
 def kernel_time(
-    accelerator: Accelerator, operator: Operator, *, ideal: bool = False, library: str = LIBRARY
+    accelerator: Accelerator,
+    operator: Operator,
+    *,
+    ideal: bool = False,
+    library: str = LIBRARY,
+    quantile: float | None = None,
 ) -> FloatArray:
     """Return the time of one launch of an operator, its fixed time included.
 
@@ -248,11 +254,18 @@ def kernel_time(
         Whether the kernel reaches the roofline itself.
     library : str
         Software whose kernel it is.
+    quantile : float, optional
+        Probability that it takes no longer, by the error that the constants state; default the best estimate. [1]
 
     Returns
     -------
     ndarray, shape (...)
-        Time. [s]
+        Time; that of the roofline itself has no error. [s]
+
+    Raises
+    ------
+    InputError
+        If ``quantile`` is not in (0, 1).
     """
     amounts = (getattr(operator, n) for n in _AMOUNTS)
     shape = np.broadcast_shapes(*{np.shape(v) for v in amounts}, *accelerator.shapes)
@@ -269,6 +282,8 @@ def kernel_time(
         library=library,
     )
     total = time.roof if constants is None else time.roof + constants.overhead
+    if quantile is not None:
+        total = total * late(0.0 if constants is None else constants.error, quantile)
     return np.asarray(total[0])
 
 
@@ -278,8 +293,9 @@ def timed(
     *given: FloatLike,
     ideal: bool,
     library: str = LIBRARY,
+    quantile: float | None = None,
 ) -> FloatArray:
     """Return the time in the shape that the arguments broadcast to."""
-    time = kernel_time(accelerator, operator, ideal=ideal, library=library)
+    time = kernel_time(accelerator, operator, ideal=ideal, library=library, quantile=quantile)
     shape = np.broadcast_shapes(*(np.shape(v) for v in given), *accelerator.shapes)
     return np.broadcast_to(time, shape) if shape else time.reshape(())

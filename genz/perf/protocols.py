@@ -7,7 +7,18 @@ import numpy as np
 from genz.core.typing import FloatArray, Num
 from genz.spec.hardware import Collective, Network
 
-__all__ = ["common_constants", "fitted_time", "library_time", "link_share"]
+__all__ = [
+    "NETWORK_ERROR",
+    "common_constants",
+    "fitted_time",
+    "library_error",
+    "library_time",
+    "link_share",
+]
+
+
+#: estimate: standard deviation of the log error of collectives without fitted constants. [1]
+NETWORK_ERROR = 0.2
 
 
 def fitted_time(
@@ -92,6 +103,28 @@ def library_time(
         return time
     faster = np.minimum(time, fitted_time(collective, size, n_rank, dimension, own))
     return np.where(np.less(size, own.limit), faster, time)
+
+
+def library_error(collective: str, size: Num, dimension: Network, library: str) -> FloatArray:
+    """Return the standard deviation of the log error of a collective in a library [1].
+
+    Parameters
+    ----------
+    collective : {"all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send"}
+        What is done.
+    size : array_like, shape (...)
+        Buffer. [B]
+    dimension : Network
+        Links; without fitted constants the error is :data:`NETWORK_ERROR`.
+    library : str
+        Software.
+    """
+    if collective not in dimension.kernel:
+        return np.asarray(NETWORK_ERROR)
+    common = common_constants(collective, dimension)
+    own = dimension.kernel[collective].get(library, common)
+    known = np.where(np.less(size, own.limit), own.error, common.error)
+    return np.where(np.less(size, common.limit), known, NETWORK_ERROR)
 
 
 def link_share(

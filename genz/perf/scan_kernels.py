@@ -23,6 +23,7 @@ def scan_time(
     *,
     ideal: bool = False,
     library: str = LIBRARY,
+    quantile: float | None = None,
 ) -> FloatArray:
     r"""Return the time of the recurrence of a state space model or of linear attention over new tokens.
 
@@ -44,6 +45,8 @@ def scan_time(
         Whether the kernel reaches the roofline itself.
     library : str
         Software whose kernel it is.
+    quantile : float, optional
+        Probability that it takes no longer, by its stated error; default the best estimate. [1]
 
     Returns
     -------
@@ -73,4 +76,6 @@ def scan_time(
     operator = scan_operator(
         mixer, batch, new, tensor, number_format=number_format, state_format=state_format
     )
-    return timed(accelerator, operator, batch, new, tensor, ideal=ideal, library=library)
+    return timed(
+        accelerator, operator, batch, new, tensor, ideal=ideal, library=library, quantile=quantile
+    )

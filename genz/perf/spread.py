@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from statistics import NormalDist
 
 import numpy as np
 
-from genz.core.typing import FloatArray
+from genz.core import check
+from genz.core.typing import FloatArray, Num
 from genz.perf.efficiency import PRIOR
 
-__all__ = ["COMMON", "TRANSFER", "kernel_spread"]
+__all__ = ["COMMON", "TRANSFER", "kernel_spread", "late"]
 
 #: Share of the variance of their log errors that different kernels of a class have in common. estimate: of products on the
 #: rows ``calibration`` of the tables of NVIDIA AIConfigurator: pairs of one layer at the same number of tokens (both from
@@ -19,6 +21,24 @@ COMMON = 0.23
 #: Error from which on kernels of a class are taken to go wholly together: that of constants which come from another device,
 #: whose clocks and bandwidths all of them share.
 TRANSFER = float(PRIOR["gemm"].error)
+
+
+def late(error: Num, quantile: float) -> FloatArray:
+    """Return measured over predicted time that a share of kernels does not exceed [1].
+
+    Parameters
+    ----------
+    error : array_like, shape (...)
+        Standard deviation of the log error. [1]
+    quantile : float
+        That share, in (0, 1). [1]
+
+    Raises
+    ------
+    InputError
+        If ``quantile`` is not in (0, 1).
+    """
+    return np.asarray(np.exp(NormalDist().inv_cdf(check.inside("quantile", quantile)) * error))
 
 
 def kernel_spread(

@@ -9,7 +9,7 @@ import numpy as np
 from genz.core.typing import FloatArray, Num
 from genz.ops.stages import stage_layers
 from genz.ops.work import BETWEEN, FIRST, LAST, Message, Work, stack
-from genz.perf.collectives import message_time
+from genz.perf.collectives import message_error, message_time
 from genz.perf.efficiency import LIBRARY, KernelConstants
 from genz.perf.launch import launch_time, peak_rates
 from genz.perf.offload import effective_bandwidth
@@ -126,6 +126,11 @@ def pass_time(
     launched = row_sum(count * launch)
     overhead = np.asarray(launched + fixed)
     flop, traffic = count * flop, count * traffic
+    variance = np.zeros(1)
+    if constants is not None:
+        off = _off(work.messages, message, network, library)
+        total = roof + network_time + overhead
+        variance = _variance(work, constants, roofs, off, fixed, total)
     return PassTime(
         compute=compute,
         memory=roof - compute,
@@ -138,9 +143,7 @@ def pass_time(
         flop=row_sum(flop),
         traffic=row_sum(traffic),
         busy_compute=row_sum(flop / peak),
-        variance=_variance(
-            work, constants, roofs, network_time, fixed, roof + network_time + overhead
-        ),
+        variance=variance,
     )
 
 
@@ -192,6 +195,24 @@ def _sum_messages(messages: tuple[Message, ...], time: tuple[FloatArray, ...]) -
     return np.asarray(total)
 
 
+def _off(
+    messages: tuple[Message, ...],
+    time: tuple[FloatArray, ...],
+    network: tuple[Network, ...],
+    library: str,
+) -> FloatArray:
+    """Return the standard deviation of the time of all messages, which go together: one fabric carries them [s]."""
+    known: dict[tuple[str, int, int, int], FloatArray] = {}
+    total: Num = _NOTHING
+    for m, t in zip(messages, time, strict=True):
+        if t is not _NOTHING:
+            key = (m.collective, id(m.size), id(m.n_rank), id(m.stride))
+            if key not in known:
+                known[key] = message_error(m, network, library)
+            total = total + m.count * t * known[key]
+    return np.asarray(total)
+
+
 def _mixed_bandwidth(
     work: Work, traffic: FloatArray, fast: Num, slow: SlowTier, ndim: int
 ) -> FloatArray:
@@ -205,25 +226,26 @@ def _mixed_bandwidth(
     return effective_bandwidth(fast, slow.bandwidth, share)
 
 
-#: Spread assumed of collectives and of engine overheads until they are fitted.
-NETWORK_ERROR, OVERHEAD_ERROR = 0.2, 0.3
+#: estimate: spread of engine overheads where the engine states no error of its own.
+OVERHEAD_ERROR = 0.3
 
 
 def _variance(
     work: Work,
-    constants: KernelConstants | None,
+    constants: KernelConstants,
     roofs: FloatArray,
     network: FloatArray,
     fixed: Num,
     total: FloatArray,
 ) -> FloatArray:
-    """Variance of the log of the sum; kernels, collectives and the engine go apart."""
-    if constants is None:
-        return np.zeros(1)
+    """Variance of the log of the sum; kernels, collectives and the engine go apart.
+
+    ``network`` is the standard deviation of the time of the collectives. [s]
+    """
     launches = roofs + work.count.reshape(-1, *(1,) * (roofs.ndim - 1)) * constants.overhead
     kind = [(o.kernel, o.name) for o in work.operators]
     kernels = kernel_spread(constants.error, launches, kind)
-    shares = kernels**2 + (NETWORK_ERROR * network) ** 2 + (OVERHEAD_ERROR * fixed) ** 2
+    shares = kernels**2 + network**2 + (OVERHEAD_ERROR * fixed) ** 2
     return np.asarray(shares / total**2)
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genz.core import check
 from genz.core.elements import elements
 from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.core.unit import GB
-from genz.serve.spread import TIMES, Spread, Timed, inside, interval_of, latency_error
+from genz.serve.spread import TIMES, Spread, Timed, interval_of, latency_error
 from genz.serve.step import BOUNDS
 from genz.spec.deployment import Objective, check_choice
 
@@ -192,7 +193,7 @@ class Served(Timed):
         InputError
             If ``name`` is none of the times, or ``q`` is not in (0, 1).
         """
-        return self._spread(name).percentile(NormalDist().inv_cdf(inside("q", q)))[()]
+        return self._spread(name).percentile(NormalDist().inv_cdf(check.inside("q", q)))[()]
 
     def probability(self, objective: Objective, name: str | None = None) -> FloatArray:
         """Return the probability that a request meets the limits of an objective.

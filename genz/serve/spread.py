@@ -10,7 +10,6 @@ from statistics import NormalDist
 import numpy as np
 
 from genz.core import check
-from genz.core.errors import InputError
 from genz.core.typing import FloatArray, Num
 from genz.spec.deployment import check_choice
 
@@ -19,7 +18,6 @@ __all__ = [
     "USUAL",
     "Spread",
     "Timed",
-    "inside",
     "interval_of",
     "latency_error",
     "stated_error",
@@ -198,19 +196,9 @@ def interval_of(
     InputError
         If ``coverage`` is not in (0, 1).
     """
-    z = NormalDist().inv_cdf(0.5 + inside("coverage", coverage) / 2.0)
+    z = NormalDist().inv_cdf(0.5 + check.inside("coverage", coverage) / 2.0)
     factor = np.exp(z * error)
     return time / factor, time * factor
-
-
-def inside(name: str, value: float) -> float:
-    """Return a probability; an error if it is not one number in (0, 1) [1]."""
-    number = check.number(name, value)
-    if number.ndim:
-        msg = f"{name} must be one number, got shape {number.shape}"
-        raise InputError(msg)
-    ok = np.asarray((number > 0.0) & (number < 1.0))
-    return float(check.require(ok, number, name, "must be in (0, 1)"))
 
 
 class Timed:

@@ -8,10 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import genz
 from genz.ops.work import Message
 from genz.perf import collectives
-from genz.perf.collectives import collective_time, link_share, message_time, split_ranks
-from genz.spec.hardware import Network
+from genz.perf.collectives import (
+    collective_time,
+    link_share,
+    message_error,
+    message_time,
+    split_ranks,
+)
+from genz.perf.protocols import NETWORK_ERROR, library_error
+from genz.spec.hardware import Collective, Network
 
 MODEST = settings(max_examples=50, deadline=None)
 SWITCH = Network(name="a", size=8, topology="switch", bandwidth=100e9, latency=1e-6)
@@ -249,3 +257,56 @@ def test_scalars_are_elements_of_arrays_bit_for_bit(n_ranks, size):
             for n in n_ranks
         ]
         np.testing.assert_array_equal(np.broadcast_to(many, len(n_ranks)), each)
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+OWN = Collective(
+    start=2.0, efficiency=0.5, bulk_start=2.0, bulk_efficiency=0.5, limit=1e6, error=0.05
+)
+FITTED = SWITCH.replace(
+    kernel={"all_reduce": {"nccl": OWN.replace(error=0.1, limit=np.inf), "vllm": OWN}}
+)
+
+
+def test_collectives_state_the_error_of_their_constants():
+    """Those of a library hold up to its limit, NCCL's beyond, and what nobody fitted is off by the prior's."""
+    size = np.array([1e3, 1e7])
+    assert library_error("all_reduce", size, FITTED, "vllm").tolist() == [0.05, 0.1]
+    assert library_error("all_reduce", size, FITTED, "sglang").tolist() == [0.1, 0.1]
+    assert library_error("all_gather", size, FITTED, "vllm") == NETWORK_ERROR
+    short = SWITCH.replace(kernel={"all_reduce": {"nccl": OWN}})
+    assert library_error("all_reduce", size, short, "vllm").tolist() == [0.05, NETWORK_ERROR]
+    ratio = collective_time("all_reduce", size, 4, FITTED, quantile=0.95) / collective_time(
+        "all_reduce", size, 4, FITTED
+    )
+    np.testing.assert_allclose(ratio, np.exp(1.6448536 * np.array([0.05, 0.1])), rtol=1e-6)
+    bound = collective_time("all_reduce", size, 4, FITTED, ideal=True)
+    again = collective_time("all_reduce", size, 4, FITTED, ideal=True, quantile=0.95)
+    assert again.tolist() == bound.tolist()
+
+
+def test_messages_over_several_dimensions_state_the_larger_error():
+    outer = SWITCH.replace(name="b")
+    sizes = np.array([1.0, 8.0, 16.0])
+    message = Message("m", "all_reduce", 0, 1.0, 1e3, sizes)
+    assert message_error(message, (FITTED, outer), "vllm").tolist() == [0.0, 0.05, NETWORK_ERROR]
+    gathered = Message("m", "all_gather", 0, 1.0, 1e3, sizes)
+    assert message_error(gathered, (FITTED,), "vllm").tolist() == [
+        0.0,
+        NETWORK_ERROR,
+        NETWORK_ERROR,
+    ]
+
+
+def test_steps_take_the_error_of_their_collectives():
+    """With a network slow enough to be the whole step, its error is that of the step."""
+    platform = genz.platform("h100_sxm_8")
+    slow = platform.network[0].replace(
+        bandwidth=1e6, kernel={"all_reduce": {"nccl": OWN.replace(error=0.07, limit=np.inf)},
+                               "all_gather": {"nccl": OWN.replace(error=0.07, limit=np.inf)}},
+    )  # fmt: skip
+    layout = {"parallel": genz.Parallel(tensor=8), "context": 100, "batch": 64}
+    step = genz.decode("llama3_1_8b", platform.replace(network=(slow,)), **layout)
+    assert step.network_time / step.time > 0.99
+    assert step.log_error == pytest.approx(0.07, rel=0.02)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import genz
+from genz.core.errors import InputError
 from genz.ops.single import attention_operator, experts_operator, gemm_operator
 from genz.perf import kernels
 from genz.perf.collectives import collective_time
@@ -387,3 +388,36 @@ def test_start_and_finish_of_tiles_by_hand(chip):
     m = n = k = 8192.0
     expected = 2.0 * m * n * (k + 100.0) / (0.5 * chip.peak("bf16"))
     assert gemm_time(known, m, n, k) == pytest.approx(expected, rel=1e-9)
+
+
+# --- intervals ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_quantiles_take_the_error_that_constants_state(chip, name):
+    """By 10 % of log error: 1.6449 of them to each side hold 90 %."""
+    time = CASES[name](chip)
+    low, middle, high = (CASES[name](chip, quantile=q) for q in (0.05, 0.5, 0.95))
+    np.testing.assert_allclose(middle, time, rtol=1e-12)
+    np.testing.assert_allclose(high / time, np.exp(0.16448536), rtol=1e-6)
+    np.testing.assert_allclose(low * high, time**2, rtol=1e-12)
+    bound = CASES[name](chip, ideal=True)
+    np.testing.assert_array_equal(CASES[name](chip, ideal=True, quantile=0.95), bound)
+
+
+def test_quantiles_of_shapes_apart_and_of_platforms(chip):
+    narrow = with_terms(chip, "gemm", error=np.array([[0.1], [0.2]]), error_apart=0.4)
+    shape = (64, 4096, [128.0, 4096.0])
+    ratio = gemm_time(narrow, *shape, quantile=0.9) / gemm_time(narrow, *shape)
+    z = 1.2815516
+    np.testing.assert_allclose(ratio, np.exp([[0.4 * z, 0.1 * z], [0.4 * z, 0.2 * z]]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("quantile", [0.0, 1.0, -0.5])
+def test_quantiles_outside_their_range_are_refused(chip, quantile):
+    with pytest.raises(InputError, match=r"^quantile must be in \(0, 1\), got"):
+        gemm_time(chip, 1, 1, 1, quantile=quantile)
+    with pytest.raises(InputError, match=r"^quantile must be in \(0, 1\), got"):
+        collective_time(
+            "all_reduce", 1e6, 2, genz.platform("h100_sxm_8").network[0], quantile=quantile
+        )
