@@ -13,7 +13,7 @@ from genz.serve.served_result import Served
 from genz.serve.spread import TIMES
 from genz.spec.deployment import Objective
 
-__all__ = ["LIMITS", "Criterion"]
+__all__ = ["LIMITS", "Criterion", "holds"]
 
 LIMITS = TIMES
 _ONE = NormalDist()
@@ -107,17 +107,34 @@ class Criterion:
         """Return the probability that each finite limit holds as asked, given the error of the prediction [1]."""
         found = {}
         for name in self.finite:
-            value, limit = self.value(load, name), self.limit(name)
             error = np.asarray(getattr(load, f"{name}_error"), dtype=np.float64)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                z = np.log(limit / value) / error
-            sure = np.where(value <= limit, 1.0, 0.0)
-            found[name] = np.where(error > 0.0, _below(z), sure)
+            found[name] = holds(self.value(load, name), self.limit(name), error)
         return found
 
     @staticmethod
     def _stable(load: Served, ratio: FloatArray) -> FloatArray:
         return np.where(load.stable, ratio, np.inf)
+
+
+def holds(value: Num, limit: Num, error: Num) -> FloatArray:
+    """Return the probability that a time is within its limit, given the error of its prediction.
+
+    Parameters
+    ----------
+    value, limit : array_like, shape (...)
+        Predicted mean or percentile, and limit. [s]
+    error : array_like, shape (...)
+        Standard deviation of the log of measured over predicted time. [1]
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Probability; 0 or 1 without an error. [1]
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.log(np.divide(limit, value)) / error
+    sure = np.where(np.less_equal(value, limit), 1.0, 0.0)
+    return np.where(np.greater(error, 0.0), _below(z), sure)
 
 
 def _below(z: FloatArray) -> FloatArray:

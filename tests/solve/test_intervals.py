@@ -1,5 +1,6 @@
 """Every result that is a time states an interval: it holds the time, widens with the coverage and has its shape."""
 
+from statistics import NormalDist
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ import genz
 from genz.api import default_engine
 from genz.core.errors import InputError
 from genz.serve.replay import replay
-from genz.solve.criterion import Criterion
+from genz.solve.criterion import Criterion, holds
 
 TIMES = ("ttft", "tpot", "latency")
 MODEL, PLATFORM = "llama3_1_8b", "h100_sxm_8"
@@ -156,3 +157,26 @@ def test_certainty_of_limits_met_by_nothing():
     assert {n: v.tolist() for n, v in sure.items()} == {
         "ttft": [0.0, 1.0], "tpot": [0.0, 1.0], "latency": [0.0, 0.0],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("level", ["mean", 0.9])
+def test_disaggregated_plans_say_how_surely_limits_hold(level):
+    """Half where a limit is what was predicted, as often as the interval says at its ends."""
+    goal = genz.Objective(rate=20, ttft=1.0, tpot=0.05, latency=20.0, percentile=level)
+    pools = dict.fromkeys(("prefill_parallel", "decode_parallel"), TWO)
+    found = genz.disaggregate(MODEL, WORK, goal, prefill_platform=PLATFORM, **pools).best
+    used = {n: (1.0 - left) * getattr(goal, n) for n, left in found.headroom.items()}
+    assert set(used) == set(found.probability) == set(TIMES)
+    for name, value in used.items():
+        far = np.log(getattr(goal, name) / value) / getattr(found, f"{name}_error")
+        assert found.probability[name] == pytest.approx(NormalDist().cdf(far), abs=2e-3)
+        assert 0.5 < found.probability[name] <= 1.0
+    assert found.to_dict()["probability"] == dict(found.probability)
+    bound = genz.disaggregate(MODEL, WORK, goal, prefill_platform=PLATFORM, engine="ideal").best
+    assert set(bound.probability.values()) == {1.0}
+
+
+def test_how_surely_a_time_is_within_its_limit():
+    assert holds(1.0, [0.5, 1.0, 2.0], 0.0).tolist() == [0.0, 1.0, 1.0]
+    assert holds([1.0, 0.0, np.inf], 1.0, 0.2).tolist() == [0.5, 1.0, 0.0]
+    assert float(holds(1.0, np.exp(0.2), 0.2)) == pytest.approx(0.8413447, abs=1e-7)

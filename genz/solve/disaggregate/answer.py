@@ -131,6 +131,8 @@ class DisaggregatedPlan(Timed):
         Phase with the least to spare and what limits it.
     headroom : mapping
         Share of each limit that is left. [1]
+    probability : mapping
+        Limit -> probability that it holds as asked in the slowest pool, given the error of the prediction. [1]
     ttft_error, tpot_error, latency_error : float
         Standard deviation of the log of measured over predicted time; pools err together. [1]
     log_error : float
@@ -157,6 +159,7 @@ class DisaggregatedPlan(Timed):
     energy_per_token: float
     binding_limit: str
     headroom: Mapping[str, float]
+    probability: Mapping[str, float]
     ttft_error: float
     tpot_error: float
     latency_error: float
@@ -184,7 +187,8 @@ class DisaggregatedPlan(Timed):
         row = {f.name: getattr(self, f.name) for f in fields(self)}
         row["pools"] = [p.to_dict() for p in self.pools]
         row["precision"] = self.precision.label
-        return row | {"headroom": dict(self.headroom), "ratio": self.ratio, "parallel": self.label}
+        row |= {n: dict(getattr(self, n)) for n in ("headroom", "probability")}
+        return row | {"ratio": self.ratio, "parallel": self.label}
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from genz.serve.spread import latency_error
+from genz.solve.criterion import holds
 from genz.solve.disaggregate.answer import DisaggregatedPlan, Pool
 from genz.solve.disaggregate.pools import DecodePool, PrefillPool
 from genz.solve.disaggregate.sets import Place, Sets
@@ -102,6 +103,7 @@ def _plan(
     latency = ttft + (output - 1.0) * tpot
     errors = {"ttft_error": _error(first), "tpot_error": _error(second)}
     errors["latency_error"] = float(latency_error(ttft, latency, *errors.values()))
+    headroom, probability = _limits(sets, found)
     power, cost = sum(p.power for p in pools), split.cost_per_hour
     tokens = split.rate * output
     return DisaggregatedPlan(
@@ -112,7 +114,7 @@ def _plan(
         moved=sets.decode.moved, throughput=tokens, cost_per_hour=cost,
         cost_per_million_token=None if cost is None else cost / 3600.0 / tokens * 1e6, power=power,
         energy_per_token=power / tokens, binding_limit=split.binding,
-        headroom=_headroom(sets, found), **errors,
+        headroom=headroom, probability=probability, **errors,
         log_error=max(p.log_error for p in pools),
     )  # fmt: skip
 
@@ -129,12 +131,25 @@ def _error(pools: list[Pool]) -> float:
     return float(np.average([p.log_error for p in pools], weights=weight))
 
 
-def _headroom(sets: Sets, found: list[list[tuple[Pool, float]]]) -> dict[str, float]:
-    """Return the share of each limit that is left, in the slowest pool."""
+def _limits(
+    sets: Sets, found: list[list[tuple[Pool, float]]]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the share of each limit that is left in the slowest pool, and the probability that it holds there."""
     question = sets.prefill.question
     further = float(sets.prefill.cases.workload.output.mean) - 1.0
-    own = [max(p.time if p.percentile is None else p.percentile for p, _ in some) for some in found]
+    (ttft, first), (tpot, second) = (max(_asked(pool) for pool, _ in some) for some in found)
     late = [max(time for _, time in some) for some in found]
-    worst = {"ttft": own[0], "tpot": own[1], "latency": late[0] + further * late[1]}
-    limits = {n: question.limit(n) for n in worst}
-    return {n: 1.0 - worst[n] / v for n, v in limits.items() if np.isfinite(v)}
+    whole = late[0] + further * late[1]
+    worst = {
+        "ttft": (ttft, first),
+        "tpot": (tpot, second),
+        "latency": (whole, float(latency_error(late[0], whole, first, second))),
+    }
+    limits = {n: v for n in worst if np.isfinite(v := question.limit(n))}
+    left = {n: 1.0 - worst[n][0] / v for n, v in limits.items()}
+    return left, {n: float(holds(worst[n][0], v, worst[n][1])) for n, v in limits.items()}
+
+
+def _asked(pool: Pool) -> tuple[float, float]:
+    """Return the mean or the percentile that a limit is on [s], and its log error [1]."""
+    return pool.time if pool.percentile is None else pool.percentile, pool.log_error
