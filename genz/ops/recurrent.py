@@ -10,7 +10,7 @@ from genz.ops.site import Site, shard
 from genz.ops.work import Message, Operator
 from genz.spec.model import LinearAttention, StateSpace
 
-__all__ = ["linear_attention", "scan", "state_space", "state_values"]
+__all__ = ["linear_attention", "recurrence", "scan", "state_space", "state_values"]
 
 #: Flop per state value and token. Selective scan: scale by the decay, add the input, contract with the
 #: output map (Gu and Dao, arXiv 2312.00752, algorithm 2); the gated delta rule also contracts the state with
@@ -128,10 +128,18 @@ def _passed(mixer: StateSpace | LinearAttention, tensor: Num) -> Num:
 
 
 def scan(site: Site, mixer: StateSpace | LinearAttention, group: int, count: float) -> Operator:
-    """Return the recurrence over the tokens: the state of each sequence is read and written once per step."""
-    row, channel = site.row, _passed(mixer, site.tensor)
-    state, _ = state_values(mixer, site.tensor)
+    """Return the recurrence of a mixer over the tokens."""
     rule = "selective" if isinstance(mixer, StateSpace) else mixer.variant
+    state, _ = state_values(mixer, site.tensor)
+    channel = _passed(mixer, site.tensor)
+    return recurrence(site, group, count, state, channel, _FLOP_PER_STATE[rule])
+
+
+def recurrence(
+    site: Site, group: int, count: float, state: Num, channel: Num, flop_per_state: Num
+) -> Operator:
+    """Return a recurrence over tokens of some channels: the state of each sequence is read and written once per step."""
+    row = site.row
     sequences = sum(s.batch * s.beams for s in site.streams)
     return Operator(
         name="scan",
@@ -139,7 +147,7 @@ def scan(site: Site, mixer: StateSpace | LinearAttention, group: int, count: flo
         number_format=site.precision.wide.activation,
         group=group,
         count=count,
-        flop=_FLOP_PER_STATE[rule] * row * state,
+        flop=flop_per_state * row * state,
         cache=2.0 * sequences * state * site.precision.state_width,
         activation=site.carried * row * channel,
     )

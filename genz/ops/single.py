@@ -13,7 +13,7 @@ from genz.ops.attention import attention_core
 from genz.ops.feedforward import routed_experts
 from genz.ops.latent import absorbed_core, naive_core
 from genz.ops.linear import elementwise, gemm
-from genz.ops.recurrent import scan
+from genz.ops.recurrent import recurrence, scan
 from genz.ops.site import Site, shard
 from genz.ops.stream import Stream
 from genz.ops.work import Operator
@@ -35,6 +35,7 @@ __all__ = [
     "experts_operator",
     "gemm_operator",
     "latent_operator",
+    "recurrence_operator",
     "scan_operator",
 ]
 
@@ -143,6 +144,21 @@ def scan_operator(
     stream = _stream("prefill", batch, new, 0.0)
     formats = Precision(activation=number_format, state=state_format)
     return scan(_site(formats, (stream,), _array(tensor)), mixer, 0, 1.0)
+
+
+def recurrence_operator(
+    batch: FloatLike,
+    new: FloatLike,
+    state: FloatLike,
+    channel: FloatLike,
+    flop_per_state: FloatLike,
+    *,
+    number_format: str,
+) -> Operator:
+    """Return a recurrence of ``new`` tokens of each sequence, which read and write ``channel`` values each."""
+    stream = _stream("prefill", batch, new, 0.0)
+    site = _site(Precision(activation=number_format), (stream,))
+    return recurrence(site, 0, 1.0, _array(state), _array(channel), _array(flop_per_state))
 
 
 def _array(value: FloatLike) -> FloatArray:

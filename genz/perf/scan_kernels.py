@@ -64,8 +64,9 @@ def scan_time(
 
     No device has constants of scans: all take the prior, with its error of 20 %. Of the gated delta rule of SGLang on H20
     with 32 heads of 128 channels [3]_ that is 18 to 21 % too little in decode of 64 to 1024 sequences, and 33 % too
-    little for the five kernels of a prompt of 4096 tokens; up to 32 sequences the table has the 70 us of a launch from
-    the host. Selective scans and lightning attention: not measured.
+    little for the five kernels of a prompt of 4096 tokens: 22 % in the mean of the five rows that ``genz validate``
+    judges, as up to 32 sequences, or twice their time, the 70 us of a launch from the host are in them. Selective scans
+    and lightning attention: not measured.
 
     References
     ----------

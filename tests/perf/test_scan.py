@@ -130,3 +130,18 @@ def test_the_docstring_says_how_far_off_the_gated_delta_rule_is():
     copied = delta[delta["file"].str.contains("decode/h20/4-16-128-64")]["gdn_update"]
     assert copied.tolist() == decode["gdn_update"].tolist()
     assert twice > 1e-6 * copied.max()
+
+
+def test_constants_of_scans_are_found_again(chip):
+    """From timings that they made; without constants a device takes the prior."""
+    chip = chip.replace(memory_bandwidth=8e12)  # so that prompts are bound by arithmetic
+    size = np.array([(b, n) for b in (1.0, 16.0, 256.0) for n in 2.0 ** np.arange(0, 13, 2)])
+    rows = pd.DataFrame(size, columns=["batch", "new"]).assign(
+        kernel="scan", format="bf16", flop_per_state=7.0, state=524_288.0, channel=12_288.0,
+        time=scan_time(chip, *size.T, DELTA),
+    )  # fmt: skip
+    start = genz.platform("h100_sxm_8").replace(accelerator=chip.replace(kernel={}))
+    found = genz.calibrate(rows, platform=start).platform.accelerator
+    again = scan_time(found, *size.T, DELTA)
+    np.testing.assert_allclose(again, rows["time"], rtol=0.1)
+    assert found.kernel["scan"]["bf16"].compute_efficiency == pytest.approx(0.5, rel=0.05)

@@ -6,8 +6,11 @@ import pytest
 
 import genz
 from genz.perf.efficiency import kernel_of
+from genz.perf.kernels import scan_time
 from genz.solve.measured import read_table
+from genz.solve.measured.kinds import kinds
 from genz.solve.measured.operators import operator_rows
+from genz.solve.measured.predict import ideal_time, predicted_time
 
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -57,6 +60,47 @@ def test_tables_of_infersim(infersim):
         256.0,
         4096.0,
     ]
+
+
+def test_scans_of_infersim(infersim):
+    """Heads and widths stand in names of tables; kernels of a prompt in chunks add up, and a copy counts once."""
+    parts = dict.fromkeys(("kkt", "tril", "wu", "chunk_gdn", "chunk_o"), 20.0)
+    names = [f"gdn/{phase}/h20/4-16-128-{heads}-128.csv" for heads in (32, 64) for phase in ("decode", "prefill")]  # fmt: skip
+    rows = [
+        {"file": names[0], "batchsize": 256.0, "gdn_update": 483.0, "conv": 49.0},
+        {"file": names[1], "seq_len": 4096.0, "conv": 65.0, **parts},
+        {"file": names[2], "batchsize": 256.0, "gdn_update": 483.0, "conv": 49.0},
+        {"file": names[3], "seq_len": 4096.0, "conv": 65.0, **parts},
+    ]
+    table = pd.concat([infersim, pd.DataFrame(rows).assign(device="h20", op="gdn")])
+    found = operator_rows(table)
+    assert len(found) == len(operator_rows(infersim)) + 2
+    scans = found[found["kernel"] == "scan"]
+    assert scans["batch"].tolist() == [256.0, 1.0]
+    assert scans["new"].tolist() == [1.0, 4096.0]
+    assert scans["time"].tolist() == pytest.approx([483e-6, 100e-6])
+    assert set(scans["state"]) == {32.0 * 128 * 128}
+    assert set(scans["channel"]) == {2.0 * 16 * 128 + 2.0 * 32 * 128}
+    assert set(scans["flop_per_state"]) == {7.0}
+    mixer = genz.LinearAttention(
+        variant="gated_delta", n_key_head=16, n_value_head=32, key_dim=128, value_dim=128
+    )
+    platform = genz.platform("h20_8")
+    for number_of, ideal in ((predicted_time, False), (ideal_time, True)):
+        alone = scan_time(platform.accelerator, [256, 1], [1, 4096], mixer, ideal=ideal)
+        np.testing.assert_allclose(number_of(scans, platform), alone, rtol=1e-12)
+
+
+def test_scans_launched_from_the_host_are_a_kind_of_their_own():
+    """Up to twice a floor of over 30 us; a table with a lower floor, or of few rows, has none."""
+    batch = np.array([1.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0])
+    rows = pd.DataFrame({"kernel": "scan", "format": "bf16", "batch": batch, "new": 1.0, "state": 524_288.0,
+                         "channel": 12_288.0, "time": 1e-6 * np.maximum(2.0 * batch, 70.0)})  # fmt: skip
+    platform = genz.platform("h20_8")
+    assert kinds(rows, platform).tolist() == ["scan_launched"] * 4 + ["scan"] * 3
+    low = rows.assign(time=1e-6 * np.maximum(2.0 * batch, 29.0))
+    assert set(kinds(low, platform)) == {"scan"}
+    assert set(kinds(rows[:5], platform)) == {"scan"}
 
 
 def test_rows_that_name_software_are_not_of_a_device_in_the_name_of_their_file(infersim, tmp_path):

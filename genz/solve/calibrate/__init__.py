@@ -91,7 +91,8 @@ def calibrate(
     Operators have the columns ``kernel``, ``format`` and ``time`` [s] and the shape: ``gemm`` m, n, k;
     ``attention_prefill`` batch, new, cached, n_head, n_kv_head, head_dim, window; ``attention_decode`` batch, context
     (the new token included), n_head, n_kv_head, head_dim, window; ``experts`` token, width, inner, n_expert, n_active,
-    tensor, expert, skew; ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all``, ``send`` size [B], n_rank
+    tensor, expert, skew; ``scan`` batch, new, state (values of a layer and sequence), channel (values that a token reads
+    and writes), flop_per_state (of a value and token); ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all``, ``send`` size [B], n_rank
     and, other than NCCL, library. Tables of NVIDIA AIConfigurator, Vidur, LLMServingSim
     and InferSim are recognised by their columns. ``attention_mixed`` has no constants of its own: its rows are flagged.
 

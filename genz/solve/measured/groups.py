@@ -24,6 +24,7 @@ _GROWING = {
     "latent_decode": ("batch", "context"),
     "experts": ("token",),
     "elementwise": ("value",),
+    "scan": ("batch", "new"),
 }
 #: Columns that are shown as they are.
 _EXACT = ("n_rank", "expert")

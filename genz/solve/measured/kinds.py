@@ -39,6 +39,7 @@ SPLIT: dict[str, tuple[str, ...]] = {
     "latent_prefill": ("batch", "new"),
     "latent_decode": ("batch", "context"),
     "elementwise": ("format", "width"),
+    "scan": ("state", "channel"),
     "experts": ("n_expert", "n_active", "width", "inner"),
 } | dict.fromkeys(COLLECTIVES, ("size",))
 
@@ -52,7 +53,13 @@ APART = (
 LAUNCHED = "gemm_launched"
 #: End of the name of a library whose collectives were launched one by one from the host.
 EAGER = " eager"
-_LOWEST, _NEAR, _SLOW, _MANY = 0.05, 2.0, 6.0, 1000  # share of rows, floors, fixed times, rows
+_LOWEST, _NEAR, _SLOW, _MANY, _FEW = (
+    0.05,
+    2.0,
+    6.0,
+    1000,
+    6,
+)  # share of rows, floors, fixed times, rows
 _CACHED, _VISIBLE = 2.0, 1e-6  # times the last level; time at the memory bandwidth [s]
 
 
@@ -87,7 +94,7 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     activations that it holds (``elementwise_warm``: the same of tables where a twentieth of the rows is faster than
     memory allows), rows faster than the ideal bound, whose weights the last level holds (``…_beyond``), products timed
     with their launch from the host (``gemm_launched``: up to twice a floor of over 30 us, and narrow ones of the same
-    tables, for which the host does more; collectives of libraries timed eagerly, ``…_launched``), and experts dealt to
+    tables, for which the host does more; ``scan_launched``, by the same rule; collectives of libraries timed eagerly, ``…_launched``), and experts dealt to
     several ranks (``experts_parallel``). Heads wider than 256 (``…_wide``) run other kernels, which have constants of
     their own. Those of :data:`APART` state an error of their own.
     """
@@ -95,9 +102,11 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     kind = np.full(len(rows), kernel, dtype=object)
     if kernel == "gemm":
         narrow = ((rows["n"] < NARROW) | (rows["k"] < NARROW)).to_numpy()
-        launched = _launched(rows)
+        launched = _launched(rows, _MANY)
         kind[narrow] = LAUNCHED if launched.any() else "gemm_narrow"
         kind[launched] = LAUNCHED
+    if kernel == "scan":
+        kind[_launched(rows, _FEW)] = "scan_launched"
     if kernel == "experts":
         kind[(rows["expert"].fillna(1.0) > 1.0).to_numpy()] = "experts_parallel"
     if kernel == "attention_decode":
@@ -145,12 +154,12 @@ def wide_heads(rows: pd.DataFrame) -> BoolArray:
     return np.asarray(rows["head_dim"] > WIDE_HEAD)
 
 
-def _launched(rows: pd.DataFrame) -> BoolArray:
-    """Whether the launch from the host may be what was measured: the floor of time is that of no product."""
+def _launched(rows: pd.DataFrame, least: int) -> BoolArray:
+    """Whether the launch from the host may be what was measured: the floor of time is that of no kernel, in ``least`` rows."""
     time = rows["time"].to_numpy(dtype=np.float64)
     floor = float(np.quantile(time, _LOWEST))
     return np.asarray(
-        (time < _NEAR * floor) & (floor > _SLOW * PRIOR["gemm"].overhead) & (len(time) >= _MANY)
+        (time < _NEAR * floor) & (floor > _SLOW * PRIOR["gemm"].overhead) & (len(time) >= least)
     )
 
 

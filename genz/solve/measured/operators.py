@@ -45,12 +45,14 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "latent_prefill": ("batch", "new", "cached", "n_head", "cache_format"),
     "latent_decode": ("batch", "context", "n_head", "cache_format"),
     "elementwise": ("value", "width"),
+    "scan": ("batch", "new", "state", "channel", "flop_per_state"),
     "experts": (
         "token", "width", "inner", "n_expert", "n_active", "tensor", "expert", "skew", "gated",
     ),
 } | dict.fromkeys(COLLECTIVES, ("size", "n_rank"))  # fmt: skip
 
-#: Column -> what stands in for it; window 0 is full attention, skew 0 uniform routing, width 0 no rows.
+#: Column -> what stands in for it; window 0 is full attention, skew 0 uniform routing, width 0 no rows; flop per value of the
+#: state and token are those of a selective scan.
 OPTIONAL: dict[str, float | str] = {
     "cached": 0.0,
     "window": 0.0,
@@ -60,6 +62,7 @@ OPTIONAL: dict[str, float | str] = {
     "skew": 0.0,
     "gated": 1.0,
     "width": 0.0,
+    "flop_per_state": 6.0,
 }
 
 #: Exponent of the power law from which a table drew its routing -> skew of Zipf's law that comes closest to the

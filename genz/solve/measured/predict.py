@@ -188,6 +188,7 @@ def ideal_time(rows: pd.DataFrame, platform: Platform) -> FloatArray:
 
 
 Pair = tuple[FloatArray, FloatArray]
+_STATE = 4.0  # bytes: states are of 32 bits
 _ACTIVATION = 2.0  # bytes: quantised tables start from 16-bit activations and end there
 
 
@@ -257,6 +258,11 @@ def _elementwise_work(s: Shape, width: float) -> Pair:
     return s["value"], width * s["value"]
 
 
+def _scan_work(s: Shape, width: float) -> Pair:
+    flop = s["flop_per_state"] * s["batch"] * s["new"] * s["state"]
+    return flop, s["batch"] * (2.0 * _STATE * s["state"] + _ACTIVATION * s["new"] * s["channel"])
+
+
 def _experts_work(s: Shape, width: float) -> Pair:
     inner = np.ceil(s["inner"] / s["tensor"])
     used = by(s, ("n_expert", "n_active", "skew"), _distinct) / s["expert"]
@@ -281,4 +287,5 @@ _WORK: dict[str, Callable[[Shape, float], Pair]] = {
     "latent_decode": _latent_decode_work,
     "experts": _experts_work,
     "elementwise": _elementwise_work,
+    "scan": _scan_work,
 }

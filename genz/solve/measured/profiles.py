@@ -238,13 +238,15 @@ _EACH = 2.0
 
 
 def infersim_profile(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return products, grouped products of experts and attention of InferSim on H20 and H800.
+    """Return products, grouped products of experts, attention and gated delta rules of InferSim on H20 and H800.
 
     Experts are the two grouped products without routing, dealt evenly to as many accelerators as the table says.
     """
     timed = frame[frame["latency_us"].notna()]
     found = [_infersim_products(timed), _infersim_experts(frame)]
     found += [_infersim_attention(timed, phase) for phase in ("decode", "prefill")]
+    delta = frame[frame["op"] == "gdn"]
+    found += [_infersim_scans(delta)] if len(delta) else []
     return pd.concat(found, ignore_index=True).assign(engine="infersim")
 
 
@@ -289,6 +291,30 @@ def _infersim_attention(frame: pd.DataFrame, phase: str) -> pd.DataFrame:
             "cache_format": "bf16",
         }
     return _infersim(rows, f"attention_{phase}", "bf16", shape, _numbers(rows, "latency_us"))
+
+
+#: Kernels of a prompt in chunks (SGLang's of flash-linear-attention), the convolution apart.
+_CHUNKED = ["kkt", "tril", "wu", "chunk_gdn", "chunk_o"]
+
+
+def _infersim_scans(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the gated delta rule on states of 32 bits; the name of a table has convolution, heads and widths.
+
+    A table whose times repeat another's is left out: those of 64 heads are those of 32, faster than the memory allows.
+    """
+    rows = frame[~frame.duplicated([c for c in frame.columns if c != "file"])]
+    shape = rows["file"].astype(str).str.extract(r"/\d+-(\d+)-(\d+)-(\d+)-(\d+)\.csv")
+    key, key_dim, value, value_dim = (shape[i].to_numpy(dtype=np.float64) for i in range(4))
+    decode = rows["gdn_update"].notna()
+    micro = rows["gdn_update"].where(decode, rows[_CHUNKED].sum(axis=1)).to_numpy(dtype=np.float64)
+    work = {
+        "batch": rows["batchsize"].fillna(1.0).to_numpy(dtype=np.float64),
+        "new": rows["seq_len"].fillna(1.0).to_numpy(dtype=np.float64),
+        "state": value * key_dim * value_dim,
+        "channel": 2.0 * (key * key_dim + value * value_dim),
+        "flop_per_state": 7.0,
+    }
+    return _infersim(rows, "scan", "bf16", work, micro)
 
 
 def _infersim(

@@ -201,6 +201,10 @@ def _elementwise(name: str, shape: Shape) -> Operator:
     return single.elementwise_operator(shape["value"], unit, operation, shape["width"])
 
 
+def _scan(name: str, shape: Shape) -> Operator:
+    return single.recurrence_operator(*shape.values(), number_format=name)
+
+
 _BUILD: dict[str, Callable[[str, Shape], Operator]] = {
     "gemm": _gemm,
     "attention_prefill": lambda f, s: _attention(f, s, "prefill"),
@@ -210,4 +214,5 @@ _BUILD: dict[str, Callable[[str, Shape], Operator]] = {
     "latent_decode": lambda f, s: _latent(f, s, "decode"),
     "experts": _experts,
     "elementwise": _elementwise,
+    "scan": _scan,
 }
