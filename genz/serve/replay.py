@@ -173,7 +173,7 @@ class _Replica:
     decoding: list[_Request] = field(default_factory=list)
     known: dict[tuple[float, ...], tuple[float, float]] = field(default_factory=dict)
     n_sent: int = 0
-    _pool: float | None = None
+    rooms: dict[float, float] = field(default_factory=dict)
 
     def send(self, request: _Request) -> None:
         """Send a request; it reaches the scheduler when the engine's front end is done with it."""
@@ -244,20 +244,22 @@ class _Replica:
             np.asarray(self.at.parallel.data)
         ):
             return False
-        return not inside or self._held([*inside, request]) <= self._tokens()
+        return not inside or self._fits([*inside, request])
 
     def _held(self, requests: list[_Request]) -> float:
         if self.at.engine.admission == "whole":
             return float(sum(r.prompt + r.output for r in requests))
         return float(sum(r.prompt + r.made for r in requests))
 
-    def _tokens(self) -> float:
-        """Tokens that the cache of the replica holds."""
-        if self._pool is None:
+    def _fits(self, requests: list[_Request]) -> bool:
+        """Whether memory holds requests as long as these are in the mean, windows and states as they are kept."""
+        context = float(np.ceil(self._held(requests) / len(requests) / _GRAIN) * _GRAIN)
+        if context not in self.rooms:
             at = self.at
-            uses = memory(at.model, at.platform, context=1, **at.options)
-            self._pool = float(uses.cache_tokens)
-        return self._pool
+            self.rooms[context] = float(
+                memory(at.model, at.platform, context=context, **at.options).max_batch
+            )
+        return len(requests) <= self.rooms[context]
 
     def _time(self, chunks: list[tuple[_Request, int]]) -> tuple[float, float]:
         """Time of a step [s] and its log error [1], evaluated once for all that hardly differ."""

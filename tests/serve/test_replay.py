@@ -10,6 +10,7 @@ import pytest
 from genz.core.errors import InputError
 from genz.db import registry
 from genz.serve.generate import generate
+from genz.serve.memory import memory
 from genz.serve.replay import replay
 from genz.serve.served import served
 from genz.serve.stationary import made
@@ -61,6 +62,23 @@ def test_requests_wait_for_the_engine_and_for_room(zoo, cluster):
     # a closed loop of one sends the next when the last is done
     turns = replay(zoo["gqa"], cluster, **alone, n_client=1, engine=BUDGET)
     assert turns.arrival[1] == pytest.approx(turns.latency[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["gqa", "mamba_2", "window"])
+def test_requests_in_flight_are_what_memory_holds(zoo, cluster, kind):
+    """States and windows take room that does not grow with the context."""
+    engine = Engine(name="small", efficiency="ideal", max_token=512, reserve=1e8)
+    size = float(memory(zoo[kind], cluster, batch=1, context=64, engine=engine).cache)
+    whole = float(memory(zoo[kind], cluster, batch=1, context=64, engine=engine).total)
+    small = cluster.replace(memory_capacity=whole + 6.5 * size, usable_capacity=None)
+    held = memory(zoo[kind], small, context=64, engine=engine)
+    done = replay(
+        zoo[kind], small, prompt=[40] * 24, output=[24] * 24, n_client=24,
+        engine=engine.replace(admission="whole"),
+    )  # fmt: skip
+    begin, end = done.arrival + done.ttft, done.arrival + done.latency
+    inside = [np.count_nonzero((begin <= t) & (end > t)) for t in begin]
+    assert 2 <= max(inside) == held.max_batch < 24
 
 
 def lengths(rng, n, nominal):
