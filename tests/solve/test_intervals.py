@@ -164,7 +164,10 @@ def test_disaggregated_plans_say_how_surely_limits_hold(level):
     """Half where a limit is what was predicted, as often as the interval says at its ends."""
     goal = genz.Objective(rate=20, ttft=1.0, tpot=0.05, latency=20.0, percentile=level)
     pools = dict.fromkeys(("prefill_parallel", "decode_parallel"), TWO)
-    found = genz.disaggregate(MODEL, WORK, goal, prefill_platform=PLATFORM, **pools).best
+    answer = genz.disaggregate(MODEL, WORK, goal, prefill_platform=PLATFORM, **pools)
+    found = answer.best
+    shares = ", ".join(f"{n} with {100 * p:.0f} %" for n, p in found.probability.items())
+    assert f"Given the error of the prediction limits hold: {shares}." in answer.explain()
     used = {n: (1.0 - left) * getattr(goal, n) for n, left in found.headroom.items()}
     assert set(used) == set(found.probability) == set(TIMES)
     for name, value in used.items():
@@ -172,8 +175,9 @@ def test_disaggregated_plans_say_how_surely_limits_hold(level):
         assert found.probability[name] == pytest.approx(NormalDist().cdf(far), abs=2e-3)
         assert 0.5 < found.probability[name] <= 1.0
     assert found.to_dict()["probability"] == dict(found.probability)
-    bound = genz.disaggregate(MODEL, WORK, goal, prefill_platform=PLATFORM, engine="ideal").best
-    assert set(bound.probability.values()) == {1.0}
+    bound = genz.disaggregate(MODEL, WORK, goal, prefill_platform=PLATFORM, engine="ideal")
+    assert set(bound.best.probability.values()) == {1.0}
+    assert "Given the error" not in bound.explain()
 
 
 def test_how_surely_a_time_is_within_its_limit():

@@ -111,7 +111,14 @@ def answer_in_words(answer: Disaggregation) -> str:
         f"({plan.moved / 1e6:,.4g} MB a request)."
     )
     formats = f"Formats: {formats_in_words(answer.model, plan.precision)}."
-    lines = [answer.split.explain(), formats, moved, _limited(answer, plan), _against(answer)]
+    lines = [
+        answer.split.explain(),
+        formats,
+        moved,
+        _limited(answer, plan),
+        _sure(plan),
+        _against(answer),
+    ]
     return "\n".join(line for line in lines if line)
 
 
@@ -125,6 +132,14 @@ def _limited(answer: Disaggregation, plan: DisaggregatedPlan) -> str:
         if time is not None and not isinstance(goal.level(name), str)
     )
     return f"What limits are on, in the slowest pool: {own}." if own else ""
+
+
+def _sure(plan: DisaggregatedPlan) -> str:
+    """Return how surely limits hold; nothing where there are none, or no error."""
+    if not plan.probability or plan.log_error == 0.0:
+        return ""
+    shares = [f"{name} with {100 * sure:.0f} %" for name, sure in plan.probability.items()]
+    return f"Given the error of the prediction limits hold: {', '.join(shares)}."
 
 
 def _against(answer: Disaggregation) -> str:
