@@ -14,7 +14,7 @@ from genz.db import registry
 from genz.serve.generate import generate
 from genz.serve.replay import replay
 from genz.serve.served import served
-from genz.serve.spread import TIMES, stated_error
+from genz.serve.spread import TIMES
 from genz.spec.deployment import Engine, Lengths, Parallel, Routing, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
@@ -232,10 +232,7 @@ def _open(
         arrival=rows["arrival"].to_numpy(),
         **options,
     )
-    unknown, engine = np.full(len(rows), np.nan), options["engine"]
-    ttft, tpot = (stated_error(e, unknown) for e in (engine.ttft_error, engine.tpot_error))
-    errors = {"ttft_error": ttft, "tpot_error": tpot, "latency_error": tpot}  # mostly decoding
-    return {n: getattr(done, n) for n in TIMES} | errors
+    return {n: getattr(done, n) for n in _NAMES}
 
 
 def _closed(
