@@ -16,6 +16,7 @@ from genz.perf.kernels import (
     latent_decode_time,
     latent_prefill_time,
     prefill_attention_time,
+    scan_time,
 )
 from genz.perf.launch import kernel_time
 from genz.perf.step import row_sum
@@ -28,6 +29,9 @@ PLAIN = Kernel(
     compute_efficiency=1.0, memory_efficiency=1.0, overhead=0.0, sharpness=1000.0, error=0.1
 )
 ROWS = np.array([1.0, 7.0, 64.0, 129.0, 1000.0, 8192.0])
+DELTA = genz.LinearAttention(
+    variant="gated_delta", n_key_head=16, n_value_head=32, key_dim=128, value_dim=128, convolution=4
+)
 WIDTH = np.array([128.0, 4096.0, 28672.0])
 CASES = {
     "gemm": lambda a, **o: gemm_time(a, ROWS, 4096, 8192, **o),
@@ -39,6 +43,7 @@ CASES = {
     "latent_decode": lambda a, **o: latent_decode_time(a, 8, ROWS, 128, **o),
     "experts": lambda a, **o: experts_time(a, ROWS, 4096, 1536, 128, 8, expert=[[1], [4]], **o),
     "elementwise": lambda a, **o: elementwise_time(a, 4096.0 * ROWS, **o),
+    "scan": lambda a, **o: scan_time(a, ROWS, ROWS[:, None], DELTA, **o),
 } | {
     name: lambda a, name=name, **o: elementwise_time(
         a, 3.0 * WIDTH * ROWS[:, None], operation=name, width=WIDTH, **o
@@ -56,7 +61,7 @@ def measured(request):
 def chip():
     """Peaks of 1e15 flop/s and 1e12 B/s, and kernels on the roofline."""
     plain = {c: {"bf16": PLAIN, "fp8": PLAIN} for c in
-             ("gemm", "attention_prefill", "attention_decode", "experts", "elementwise")}  # fmt: skip
+             ("gemm", "attention_prefill", "attention_decode", "experts", "scan", "elementwise")}  # fmt: skip
     return genz.accelerator("nvidia_h100_sxm").replace(
         peak_flop_rate={"bf16": 1e15, "fp8": 2e15}, memory_bandwidth=1e12, kernel=plain
     )
