@@ -197,6 +197,13 @@ class Engine(Record):
     overhead_expert: Num = schema.quantity(
         "s", "fixed time per layer with experts, beside overhead_layer", high=1.0, default=0.0
     )
+    overhead_expert_widened: Num = schema.quantity(
+        "s",
+        "the same where kernels widen the weights of experts before they multiply, such as 4 bits before Blackwell, beside "
+        "overhead_expert",
+        high=1.0,
+        default=0.0,
+    )
     run_ahead: bool = schema.flag(
         "the host launches kernels while earlier ones run: layers and steps take the longer of both, not the sum",
         default=False,
