@@ -114,6 +114,9 @@ def test_launches_are_in_no_constant(clocked):
     assert one.compute_efficiency == pytest.approx(0.6, rel=0.05)
     assert one.overhead == 5e-6  # the prior's
     assert one.error >= 0.2  # not less than a prior's: few rows
+    spoilt = rows.assign(time=np.where(parts(rows) == "held_out", 9.0, 1.0) * rows["time"])
+    other = refit_clocked(spoilt, bare, "gemm", "bf16", "pytorch").constants
+    assert other.compute_efficiency == one.compute_efficiency
     assert refit_clocked(rows.head(4), bare, "gemm", "bf16", "pytorch") is None
 
 
@@ -172,9 +175,11 @@ def test_entries_hold_what_their_tables_give(device, classes):
             assert getattr(entry, field) == pytest.approx(getattr(one.constants, field), rel=0.02)
         assert entry.overhead < 11e-6  # a launch from the host takes 20 or more
         assert entry.error == pytest.approx(one.constants.error, rel=0.02)
-        held = f"{100 * one.errors['held_out']:.1f} % \\(median"
-        if np.isnan(one.errors["held_out"]):
-            held = f"nothing held out, {100 * one.errors['calibration']:.1f}%"
+        e = {name: 100 * value for name, value in one.errors.items()}
+        held = f"{e['held_out']:.1f} % \\(median"
+        if np.isnan(e["held_out"]):
+            seen = np.isfinite(e["calibration"])
+            held = "nothing held out" + (f", {e['calibration']:.1f}%" if seen else "")
         said = (
             rf"{one.kernel} {one.key}: {one.software}, {one.errors['n_row']:.0f} rows, [\d./ %]+?"
         )

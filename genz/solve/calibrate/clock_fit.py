@@ -1,7 +1,7 @@
 """Constants of kernels from the few long rows of tables that were timed by the clock of the host.
 
-What such rows tell are shares of the peak and of the bandwidth; the fixed time in them is that of the launch, so that the
-kernel's stays the prior's. Priors pull, as the rows are few.
+What such rows tell are shares of the peak and of the bandwidth, and the knee between them; the fixed time in them is that
+of the launch, so that the kernel's stays the prior's.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from genz.spec.hardware import Kernel, Platform
 
 __all__ = ["refit_clocked"]
 
-#: Class -> constants that long rows tell, with least, most and the spread of their log under the prior [1].
-_SHARE, _KNEE = (0.01, 1.0, 0.3), (1.0, 20.0, 1.0)
-_FREE: dict[str, dict[str, tuple[float, float, float]]] = {
+#: Class -> constants that long rows tell, with least and most.
+_SHARE, _KNEE = (0.01, 1.0), (1.0, 20.0)
+_FREE = {
     "gemm": {"compute_efficiency": _SHARE, "memory_efficiency": _SHARE, "sharpness": _KNEE},
     "elementwise": {"memory_efficiency": _SHARE},
 }
+_FAINT_SPREAD = 30.0
 _LEAST_ROWS, _FOLDS = 3, 5
 
 
@@ -47,20 +48,25 @@ def refit_clocked(
         Class, formats, and software.
     """
     chosen = rows[kinds(rows, platform) == kernel + CLOCK].reset_index(drop=True)
-    part = parts(chosen) if len(chosen) else np.array([])
-    own, apart = np.flatnonzero(part == "fit"), np.flatnonzero(part == "calibration")
+    part = np.array([])
+    if len(chosen):  # folds tell the error, so that no row stays apart for it
+        part = np.where(parts(chosen) == "held_out", "held_out", "fit")
+    own = np.flatnonzero(part == "fit")
     if kernel not in _FREE or len(own) < _LEAST_ROWS:
         return None
     operator, measured = row_operator(chosen), chosen["time"].to_numpy(dtype=np.float64)
     prior = PRIOR[kernel]
-    free = [Parameter(n, float(getattr(prior, n)), *given) for n, given in _FREE[kernel].items()]
+    free = [
+        Parameter(name, float(getattr(prior, name)), *bounds, _FAINT_SPREAD)
+        for name, bounds in _FREE[kernel].items()
+    ]
 
     def time(values: Mapping[str, float]) -> FloatArray:
         table: dict[str, dict[str, Kernel]] = {kernel: {"bf16": prior.replace(**values)}}
         return kernel_time(platform.accelerator.replace(kernel=table, sources=()), operator)
 
     def fitted(at: IntArray) -> dict[str, float]:
-        return fit(lambda values: time(values)[own[at]], measured[own[at]], free)
+        return fit(lambda values: time(values)[own[at]], measured[own[at]], free, prior=False)
 
     number = np.arange(len(own))
     values = {n: float(f"{v:.3g}") for n, v in fitted(number).items()}
@@ -69,7 +75,6 @@ def refit_clocked(
     residual = np.log(measured / predicted)
     one = Refit(
         kernel, variant, software, prior.replace(**values), errors_of(measured, predicted, part),
-        np.concatenate([residual[apart], folds.residual]), np.concatenate([apart, own]),
-        residual[part == "held_out"], least=float(prior.error),
+        folds.residual, number, residual[part == "held_out"], least=float(prior.error),
     )  # fmt: skip
     return with_errors([one])[0]
