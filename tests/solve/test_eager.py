@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from genz.db import registry
+from genz.solve.calibrate import calibrate
 from genz.solve.calibrate.clock_fit import refit_clocked
+from genz.solve.calibrate.flags import LAUNCH
 from genz.solve.calibrate.refit import refit_kernels
 from genz.solve.calibrate.tables import groups
 from genz.solve.measured import read_table
@@ -118,6 +120,18 @@ def test_launches_are_in_no_constant(clocked):
     other = refit_clocked(spoilt, bare, "gemm", "bf16", "pytorch").constants
     assert other.compute_efficiency == one.compute_efficiency
     assert refit_clocked(rows.head(4), bare, "gemm", "bf16", "pytorch") is None
+
+
+def test_a_calibration_leaves_out_launches_too(clocked):
+    rows = clocked[clocked["op"] == "matmul"]
+    platform = registry.platform("mi210_8")
+    bare = platform.replace(accelerator=platform.accelerator.replace(kernel={}))
+    done = calibrate(rows, bare)
+    short = rows["latency_ms"] < 10.0 * rows["latency_ms"].min()
+    assert done.flagged["flag"].tolist() == [LAUNCH] * np.count_nonzero(short)
+    constants = done.accelerator.kernel["gemm"]["bf16"]
+    assert constants.overhead == 5e-6  # the prior's
+    assert constants.compute_efficiency == pytest.approx(0.6, rel=0.05)
 
 
 def test_the_clock_counts_only_where_a_class_has_no_other_times(clocked):

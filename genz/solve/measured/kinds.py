@@ -28,6 +28,7 @@ __all__ = [
     "kinds",
     "parts",
     "shape_columns",
+    "short_by_clock",
     "wide_heads",
 ]
 
@@ -144,14 +145,27 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
 
 def _apart_by_software(rows: pd.DataFrame, kernel: str, kind: Any) -> Any:
     """Return the kinds of rows, those of software that no engine runs apart."""
-    software = rows["engine"].astype(str).to_numpy() if "engine" in rows else ""
-    kind[software == np.array(VARLEN)] = kernel + _VARLEN
-    clocked = np.broadcast_to(software == CLOCKED, kind.shape)
-    if clocked.any():
-        time = rows["time"].to_numpy(dtype=np.float64)
-        long = time >= _LONG * time[clocked].min()
-        kind[clocked] = np.where(long, kernel + CLOCK, f"{kernel}_launched")[clocked]
+    kind[_of_software(rows, VARLEN)] = kernel + _VARLEN
+    kind[_of_software(rows, CLOCKED)] = kernel + CLOCK
+    kind[short_by_clock(rows)] = f"{kernel}_launched"
     return kind
+
+
+def _of_software(rows: pd.DataFrame, name: str) -> BoolArray:
+    own = rows["engine"] if "engine" in rows else pd.Series("", rows.index)
+    return np.asarray(own == name)
+
+
+def short_by_clock(rows: pd.DataFrame) -> BoolArray:
+    """Return which rows timed by the clock hold a launch of more than a tenth of their time.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Own columns, one kernel class.
+    """
+    time, own = rows["time"].to_numpy(dtype=np.float64), _of_software(rows, CLOCKED)
+    return np.asarray(own & (time < _LONG * np.min(time, initial=np.inf, where=own)))
 
 
 def fitted_on(rows: pd.DataFrame, platform: Platform) -> BoolArray:
