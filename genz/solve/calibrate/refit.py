@@ -24,6 +24,7 @@ from genz.db.paths import data_root
 from genz.ops.attention import HEADS, PAGED, WIDE
 from genz.perf.efficiency import PRIOR, RELATIVE
 from genz.solve.calibrate import carry
+from genz.solve.calibrate.clock_fit import refit_clocked
 from genz.solve.calibrate.collective_fit import (
     FittedCollective,
     fit_collective,
@@ -36,6 +37,7 @@ from genz.solve.calibrate.kernel_fit import Refit, refit, served_apart
 from genz.solve.calibrate.row_fit import CLASS, refit_rows
 from genz.solve.calibrate.stated import with_errors
 from genz.solve.calibrate.tables import Rows, groups
+from genz.solve.measured.eager import CLOCKED
 from genz.solve.measured.operators import COLLECTIVES
 from genz.solve.measured.predict import MIXED, library_of, version_key, version_of
 from genz.spec.hardware import Platform
@@ -52,10 +54,19 @@ _OTHER, _MARGIN = 1.5, 0.005
 def refit_kernels(rows: Rows, platform: Platform) -> list[Refit]:
     """Return the constants of the kernels of a device, each under the name that its table gets.
 
-    Those that the entry carries over from a relative stay its own: there are too few rows for better ones.
+    Those that the entry carries over from a relative stay its own: there are too few rows for better ones. Rows timed by the
+    clock count where a class has no others.
     """
+    clocked = {key: own for key, own in rows.items() if key[2] == CLOCKED}
+    rows = {key: own for key, own in rows.items() if key not in clocked}
     walked = {key: own for key, own in rows.items() if key[0] == CLASS and "_" in key[1]}
     found = [
+        one
+        for key, own in clocked.items()
+        if key[0] not in {kernel for kernel, _, _ in rows}
+        and (one := refit_clocked(own, platform, *key)) is not None
+    ]
+    found += [
         one
         for key, own in rows.items()
         if key[0] not in (*COLLECTIVES, MIXED) and key not in walked
@@ -177,6 +188,8 @@ _TITLES = {
     "vidur": "Vidur profiling data",
     "infersim": "InferSim bench_data",
     "transformers": _LAYERS,
+    "torch_xla": _LAYERS,
+    "pytorch": "LLMCompass measurements",
     "vllm0.19.0": _LAYERS,
 }
 

@@ -11,6 +11,7 @@ from genz.core.typing import BoolArray
 from genz.ops.attention import WIDE_HEAD
 from genz.ops.linear import NARROW
 from genz.perf.efficiency import PRIOR
+from genz.solve.measured.eager import CLOCKED, VARLEN
 from genz.solve.measured.operators import COLLECTIVES
 from genz.solve.measured.predict import cache_bytes, ideal_time
 from genz.solve.split import part_of
@@ -19,12 +20,15 @@ from genz.spec.hardware import Platform
 __all__ = [
     "APART",
     "BEYOND",
+    "CLOCK",
     "EAGER",
     "LAUNCHED",
     "SPLIT",
     "fitted_on",
     "kinds",
     "parts",
+    "shape_columns",
+    "short_by_clock",
     "wide_heads",
 ]
 
@@ -52,6 +56,12 @@ APART = (
 LAUNCHED = "gemm_launched"
 #: End of the name of a library whose collectives were launched one by one from the host.
 EAGER = " eager"
+#: End of the kinds of rows timed by the clock of the host, in which the launch is the least part.
+CLOCK = "_clock"
+#: End of the kinds of attention on caches in one piece, by kernels that do not cut them.
+_VARLEN = "_varlen"
+#: Times the floor of a table timed by the clock from which on the launch is at most a tenth.
+_LONG = 10.0
 _LOWEST, _NEAR, _SLOW, _MANY = 0.05, 2.0, 6.0, 1000  # share of rows, floors, fixed times, rows
 _CACHED, _VISIBLE = 2.0, 1e-6  # times the last level; time at the memory bandwidth [s]
 
@@ -59,14 +69,30 @@ _CACHED, _VISIBLE = 2.0, 1e-6  # times the last level; time at the memory bandwi
 def parts(rows: pd.DataFrame) -> Any:
     """Return the part of each row, ``fit``, ``calibration`` or ``held_out``, by whole shapes or whole models.
 
+    Which columns make a shape :func:`shape_columns` tells.
+
     Parameters
     ----------
     rows : DataFrame
         Own columns, one kernel class.
     """
-    columns = ("model",) if "model" in rows else SPLIT[str(rows["kernel"].iloc[0])]
-    names = {c.split(":")[0]: c.split(":")[-1] for c in columns}
+    names = {c.split(":")[0]: c.split(":")[-1] for c in shape_columns(rows)}
     return part_of(rows[list(names)].rename(columns=names), list(names.values()))
+
+
+def shape_columns(rows: pd.DataFrame) -> tuple[str, ...]:
+    """Return the columns that make a whole shape: the model, what the table names so, or those of :data:`SPLIT`.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Own columns, one kernel class.
+    """
+    if "model" in rows:
+        return ("model",)
+    if "shape" in rows and rows["shape"].notna().all():
+        return ("shape",)
+    return SPLIT[str(rows["kernel"].iloc[0])]
 
 
 def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
@@ -88,7 +114,8 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     memory allows), rows faster than the ideal bound, whose weights the last level holds (``…_beyond``), products timed
     with their launch from the host (``gemm_launched``: up to twice a floor of over 30 us, and narrow ones of the same
     tables, for which the host does more; collectives of libraries timed eagerly, ``…_launched``), and experts dealt to
-    several ranks (``experts_parallel``). Heads wider than 256 (``…_wide``) run other kernels, which have constants of
+    several ranks (``experts_parallel``). Rows that PyTorch's caller timed by the clock are ``…_clock``, or ``…_launched``
+    up to ten times their floor; attention without pages and cuts of the cache is ``…_varlen``. Heads wider than 256 (``…_wide``) run other kernels, which have constants of
     their own. Those of :data:`APART` state an error of their own.
     """
     kernel = str(rows["kernel"].iloc[0])
@@ -113,7 +140,32 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     if kernel not in COLLECTIVES:
         fast = rows["time"].to_numpy(dtype=np.float64) < ideal_time(rows, platform)
         kind[fast & (kind == kernel)] = f"{kernel}_{BEYOND}"
+    return _apart_by_software(rows, kernel, kind)
+
+
+def _apart_by_software(rows: pd.DataFrame, kernel: str, kind: Any) -> Any:
+    """Return the kinds of rows, those of software that no engine runs apart."""
+    kind[_of_software(rows, VARLEN)] = kernel + _VARLEN
+    kind[_of_software(rows, CLOCKED)] = kernel + CLOCK
+    kind[short_by_clock(rows)] = f"{kernel}_launched"
     return kind
+
+
+def _of_software(rows: pd.DataFrame, name: str) -> BoolArray:
+    own = rows["engine"] if "engine" in rows else pd.Series("", rows.index)
+    return np.asarray(own == name)
+
+
+def short_by_clock(rows: pd.DataFrame) -> BoolArray:
+    """Return which rows timed by the clock hold a launch of more than a tenth of their time.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Own columns, one kernel class.
+    """
+    time, own = rows["time"].to_numpy(dtype=np.float64), _of_software(rows, CLOCKED)
+    return np.asarray(own & (time < _LONG * np.min(time, initial=np.inf, where=own)))
 
 
 def fitted_on(rows: pd.DataFrame, platform: Platform) -> BoolArray:

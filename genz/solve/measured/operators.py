@@ -1,7 +1,8 @@
 """Timings of single operators: each known table layout in one set of columns.
 
 Own columns: ``kernel`` (class), ``format``, ``time`` [s] and the shape that :data:`SHAPES` lists for the class;
-``device`` and ``engine`` where known. Table layouts are recognised by their columns.
+``device`` and ``engine`` where known, and ``shape`` where that, not columns of the class, is what fits hold out as a whole.
+Table layouts are recognised by their columns.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from genz.core.errors import InputError, SchemaError
+from genz.solve.measured.eager import clocked_profile, eager_profile, varlen_profile
 from genz.solve.measured.profiles import (
     attention_profile,
-    eager_profile,
     elementwise_profile,
     expert_profile,
     infersim_profile,
@@ -292,6 +293,8 @@ _LAYOUTS: tuple[tuple[tuple[str, ...], Convert], ...] = (
     (("layer", "tokens", "time_us"), eager_profile),
     (("model", "tokens", "activated_experts", "time_us"), expert_profile),
     (("phase", "chunk", "kv_cache", "median_us"), attention_profile),
+    (("phase", "batch", "chunk", "kv_param", "time_us"), varlen_profile),
+    (("op", "m", "n", "k", "latency_ms", "value", "value_unit"), clocked_profile),
     (("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"), step_profile),
     (("file", "mfu", "kv_len", "kv_dtype", "latency_us"), infersim_profile),
     (("m", "n", "k", "dtype", "latency_us"), _gemm),
