@@ -142,6 +142,8 @@ def exchange_time(message: Message, network: Sequence[Network]) -> FloatArray:
     if routed is None:
         msg = f"message.routed must tell the tokens of a {message.collective}, got None"
         raise InputError(msg)
+    if not network:
+        return np.zeros_like(message.n_rank)
     parts = split_ranks(network, message.n_rank, message.stride)
     node = np.prod(np.broadcast_arrays(*parts[1:]), axis=0) if len(parts) > 1 else np.ones(1)
     time = _kernel_time(message, routed, network[:1], parts[:1], np.ones(1))

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 import genz
 from genz.core.errors import InputError
-from genz.ops.routing import reached
 
 MODEST = settings(max_examples=20, deadline=None)
 ENGINE = genz.engine("sglang")

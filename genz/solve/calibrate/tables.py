@@ -57,6 +57,9 @@ def _wanted(platform: str, devices: Sequence[str]) -> bool:
 
 
 def _grouped(rows: pd.DataFrame, engine: str) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:
+    if "core" in rows:  # kernels that exchange tokens
+        each = rows.groupby(["kernel", "library"], sort=False)
+        return [((str(k), "any", str(software)), own) for (k, software), own in each]
     if "library" in rows:  # collectives: bytes count, and what graphs replay
         fair = rows["format"].isin(_BYTES) & ~rows["library"].str.endswith(EAGER)
         each = rows[fair].groupby(["kernel", "library"], sort=False)

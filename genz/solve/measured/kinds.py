@@ -11,6 +11,7 @@ from genz.core.typing import BoolArray
 from genz.ops.attention import WIDE_HEAD
 from genz.ops.linear import NARROW
 from genz.perf.efficiency import PRIOR
+from genz.perf.exchange import EXCHANGES
 from genz.solve.measured.operators import COLLECTIVES
 from genz.solve.measured.predict import cache_bytes, ideal_time
 from genz.solve.split import part_of
@@ -31,16 +32,20 @@ __all__ = [
 _HEADS = ("n_head", "n_kv_head", "head_dim")
 #: Kernel class -> columns that make a shape; whole shapes are held out of fits. A split depends on the names that
 #: it hashes: those of a table's own columns follow a colon.
-SPLIT: dict[str, tuple[str, ...]] = {
-    "gemm": ("n", "k"),
-    "attention_prefill": _HEADS,
-    "attention_decode": _HEADS,
-    "attention_mixed": _HEADS,
-    "latent_prefill": ("batch", "new"),
-    "latent_decode": ("batch", "context"),
-    "elementwise": ("format", "width"),
-    "experts": ("n_expert", "n_active", "width", "inner"),
-} | dict.fromkeys(COLLECTIVES, ("size",))
+SPLIT: dict[str, tuple[str, ...]] = (
+    {
+        "gemm": ("n", "k"),
+        "attention_prefill": _HEADS,
+        "attention_decode": _HEADS,
+        "attention_mixed": _HEADS,
+        "latent_prefill": ("batch", "new"),
+        "latent_decode": ("batch", "context"),
+        "elementwise": ("format", "width"),
+        "experts": ("n_expert", "n_active", "width", "inner"),
+    }
+    | dict.fromkeys(COLLECTIVES, ("size",))
+    | dict.fromkeys(EXCHANGES, ("token", "width"))
+)
 
 #: Rows that no device with this memory can reach.
 BEYOND = "beyond"
@@ -53,6 +58,7 @@ LAUNCHED = "gemm_launched"
 #: End of the name of a library whose collectives were launched one by one from the host.
 EAGER = " eager"
 _LOWEST, _NEAR, _SLOW, _MANY = 0.05, 2.0, 6.0, 1000  # share of rows, floors, fixed times, rows
+_NODE = 8.0  # ranks
 _CACHED, _VISIBLE = 2.0, 1e-6  # times the last level; time at the memory bandwidth [s]
 
 
@@ -110,6 +116,8 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
             kind[(rows["window"].fillna(0.0) > 0.0).to_numpy()] = f"{kernel}_window"
     if kernel in COLLECTIVES and "library" in rows:
         kind[rows["library"].astype(str).str.endswith(EAGER).to_numpy()] = f"{kernel}_launched"
+    if kernel in EXCHANGES:
+        kind[_congested(rows)] = f"{kernel}_congested"
     if kernel not in COLLECTIVES:
         fast = rows["time"].to_numpy(dtype=np.float64) < ideal_time(rows, platform)
         kind[fast & (kind == kernel)] = f"{kernel}_{BEYOND}"
@@ -143,6 +151,12 @@ def fitted_on(rows: pd.DataFrame, platform: Platform) -> BoolArray:
 def wide_heads(rows: pd.DataFrame) -> BoolArray:
     """Return which rows of attention have heads for which libraries take other kernels."""
     return np.asarray(rows["head_dim"] > WIDE_HEAD)
+
+
+def _congested(rows: pd.DataFrame) -> BoolArray:
+    """Whether normal kernels ran over more nodes than a token may reach: there the tables' network gave a third."""
+    most = rows["most_node"].fillna(0.0) if "most_node" in rows else pd.Series(0.0, rows.index)
+    return ((most > 0.0) & (rows["n_rank"] > _NODE * most)).to_numpy()
 
 
 def _launched(rows: pd.DataFrame) -> BoolArray:
