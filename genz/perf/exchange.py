@@ -36,11 +36,11 @@ _LEAST = 1e-30
 #: B200 inside a node, with the share of the links that DeepEP [1] names for H800, 160 of 200 GB/s; those of H100 across.
 PRIOR: dict[tuple[str, str, bool], Exchange] = {
     ("normal", "dispatch", False): Exchange(
-        start=16.0, core=20, token_time=4e-7, copy_time=7.6e-8, core_bandwidth=2.66e10, fill=2e-5,
+        start=15.0, start_byte=3.4e-10, core=20, token_time=4e-7, copy_time=8e-8, core_bandwidth=2.7e10, fill=2e-5,
         efficiency=0.8, error=0.3,
     ),
     ("normal", "combine", False): Exchange(
-        start=21.0, core=20, token_time=8.3e-7, core_bandwidth=2.68e10, fill=3.8e-5,
+        start=12.0, start_byte=1.67e-9, core=20, token_time=8.9e-7, core_bandwidth=2.76e10, fill=2.5e-5,
         efficiency=0.8, error=0.3,
     ),
     ("normal", "dispatch", True): Exchange(
@@ -52,10 +52,10 @@ PRIOR: dict[tuple[str, str, bool], Exchange] = {
         efficiency=0.949, error=0.3,
     ),
     ("low_latency", "dispatch", False): Exchange(
-        start=5.5, start_expert=0.0103, core=132, token_time=2.9e-6, efficiency=0.55, error=0.3,
+        start=5.0, start_expert=0.0101, start_byte=1.9e-10, core=132, token_time=2.9e-6, efficiency=0.55, error=0.3,
     ),
     ("low_latency", "combine", False): Exchange(
-        start=5.0, start_expert=0.0063, core=132, token_time=4.8e-7, efficiency=0.6, error=0.3,
+        start=4.7, start_expert=0.006, start_byte=1.3e-10, core=132, token_time=4.8e-7, efficiency=0.6, error=0.3,
     ),
     ("low_latency", "dispatch", True): Exchange(
         start=0.911, start_doubling=0.769, start_expert=0.00538, core=132, efficiency=0.955, error=0.3,
@@ -113,7 +113,7 @@ def exchange_time(message: Message, network: Sequence[Network]) -> FloatArray:
     With T tokens of b bytes on each of N ranks, M nodes of n ranks, k experts per token and D(x) the expected number of x
     groups that hold any of these, :func:`genz.ops.routing.reached`:
 
-    .. math:: t = \alpha (s + s_M \log_2 M + s_E E) + w + \frac{f w}{w + 2 f}, \qquad
+    .. math:: t = \alpha (s + s_M \log_2 M + s_E E) + g b + w + \frac{f w}{w + 2 f}, \qquad
         w = \max\left(\frac{n-1}{n} \frac{T C b}{e \beta}, \frac{M-1}{M} \frac{T C_M b}{e_M \beta_M},
         \frac{T (a + C (c + b / r))}{P}\right)
 
@@ -123,10 +123,10 @@ def exchange_time(message: Message, network: Sequence[Network]) -> FloatArray:
     node, and of the next across nodes, whose fixed times count in its latencies. No link is ever faster than at its bound, as
     e is at most 1 and the normal kernels, too, send each node what it must have.
 
-    Mean error on sizes held out, dispatch and combine: low-latency kernels 3.3 and 5.9 % on B200, 3.3 and 6.5 on GB200, 1.7 and
-    2.9 on H100 (1 to 8 nodes); normal kernels 4.9 and 7.9, 4.9 and 8.4, and 5.8 and 5.1 (1 to 4 nodes). Over 8 nodes of H100
+    Mean error on sizes held out, dispatch and combine: low-latency kernels 3.2 and 5.8 % on B200, 3.3 and 6.2 on GB200, 1.7 and
+    2.9 on H100 (1 to 8 nodes); normal kernels 4.8 and 6.4, 4.8 and 6.5, and 5.8 and 5.1 (1 to 4 nodes). Over 8 nodes of H100
     the tables' normal kernels reach a third of the network's bandwidth, and these times are 37 and 39 % off; DeepEP's own
-    figures [1]_ for 8 nodes of H800, and the tables' low-latency kernels, reach nine tenths of it there.
+    figures [1]_ for 8 nodes of H800, which they meet within 3 %, and the tables' low-latency kernels reach nine tenths there.
 
     Examples
     --------
@@ -178,7 +178,8 @@ def _kernel_time(
         work = np.maximum(work, fastest_at("all_to_all", size, n, dimension, bandwidth))
     fixed = own.start + own.start_doubling * np.log2(node) + own.start_expert * routed.n_expert
     filling = own.fill * work / np.maximum(work + 2.0 * own.fill, _LEAST)
-    return np.asarray(fixed * network[level].latency + work + filling)
+    passage = own.start_byte * routed.width
+    return np.asarray(fixed * network[level].latency + passage + work + filling)
 
 
 def _copies(routed: Routed, rank: FloatArray, node: FloatArray) -> tuple[Num, Num]:

@@ -153,6 +153,12 @@ class Exchange(Record):
         "1", "the same for each doubling of the nodes", high=1e3, default=0.0
     )
     start_expert: Num = schema.quantity("1", "the same for each expert", high=10.0, default=0.0)
+    start_byte: Num = schema.quantity(
+        "s/B",
+        "the same for each byte of a token, which it passes on its way",
+        high=1e-6,
+        default=0.0,
+    )
     core: Num = schema.count(
         "streaming multiprocessors that the kernels take, at most where experts are dealt to them"
     )

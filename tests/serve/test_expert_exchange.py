@@ -117,7 +117,7 @@ def test_layouts_as_arrays_are_those_one_by_one():
 
 
 def test_stacked_platforms_are_those_one_by_one():
-    names = ["h100_sxm_8", "b200_8", "h800_sxm_8"]
+    names = ["h100_sxm_8", "b200_8", "gb200_nvl72", "h800_sxm_8"]
     asked = WIDE | {"batch": 1024, "context": 1024, "engine": ENGINE.replace(exchange="deepep")}
     together = genz.decode("deepseek_v3", genz.stack_platforms(names), **asked).time
     alone = [genz.decode("deepseek_v3", name, **asked).time for name in names]

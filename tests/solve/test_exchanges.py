@@ -134,7 +134,14 @@ def test_kernels_without_a_model_are_refused():
 # --- fitting --------------------------------------------------------------------------------------
 
 PLANTED = Exchange(
-    start=12.0, core=20, token_time=6e-7, copy_time=2e-7, core_bandwidth=3e10, fill=4e-5, error=0.1
+    start=12.0,
+    start_byte=1e-9,
+    core=20,
+    token_time=6e-7,
+    copy_time=2e-7,
+    core_bandwidth=3e10,
+    fill=4e-5,
+    error=0.1,
 )
 
 
@@ -279,17 +286,15 @@ def test_constants_of_the_entries_are_those_that_their_rows_give(tables):
 
 
 @needs_data
-@pytest.mark.parametrize(
-    ("engine", "most"), [("deepep_low_latency", 0.07), ("deepep_normal", 0.09)]
-)
-def test_sizes_held_out_are_foretold(tables, engine, most):
-    """No engine of collectives comes near: they are 20 to 80 % off on the same rows."""
+@pytest.mark.parametrize("engine", ["deepep_low_latency", "deepep_normal"])
+def test_sizes_held_out_are_foretold(tables, engine):
+    """Collectives of NCCL are 12 to 81 % off on the same rows."""
     frame = compare(tables).to_frame().query("split == 'held_out' and engine == @engine")
     own = frame[frame["class"].isin(["dispatch", "combine"])]
     assert len(own) == 8
-    assert (own["mape"] < most).all()
+    assert (own["mape"] < 0.07).all()
     assert (own["bias"].abs() < 0.05).all()
-    assert (own["coverage_90"] > 0.75).all()
+    assert (own["coverage_90"] > 0.85).all()
     assert (own["ideal_mape"] > 4 * own["mape"]).all()
 
 

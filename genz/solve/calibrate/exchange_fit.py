@@ -32,6 +32,7 @@ BOUNDS: dict[str, tuple[float, float, float]] = {
     "start": (5.0, 0.05, 500.0),
     "start_doubling": (2.0, 1e-2, 100.0),
     "start_expert": (1e-2, 1e-4, 1.0),
+    "start_byte": (1e-10, 1e-12, 1e-8),
     "token_time": (5e-7, 1e-9, 1e-4),
     "copy_time": (1e-7, 1e-9, 1e-4),
     "core_bandwidth": (2e10, 1e8, 1e12),
@@ -160,6 +161,7 @@ class _Problem:
         known = {
             "start_doubling": several["n_rank"],
             "start_expert": direct and several["n_expert"],
+            "start_byte": several["width"],
             "token_time": several["n_active"],
             "copy_time": not direct and several["n_active"] and several["width"],
             "core_bandwidth": not direct,

@@ -102,13 +102,12 @@ def refit_links(rows: Rows, platform: Platform) -> list[FittedCollective]:
 
 def refit_exchanges(rows: Rows, platform: Platform) -> list[FittedExchange]:
     """Return the constants of the kernels that exchange tokens between experts, inside a node and across nodes."""
-    found = [
+    return [
         one
         for (kernel, _, software), own in rows.items()
         if kernel in EXCHANGES
-        for one in fit_exchanges(own, platform, software)
+        for one in with_errors(fit_exchanges(own, platform, software))
     ]
-    return with_errors(found) if found else []
 
 
 def _named(found: Sequence[Refit]) -> list[Refit]:
