@@ -19,6 +19,7 @@ from genz.solve.calibrate.links import fit_links
 from genz.solve.calibrate.operators import fit_class, merged
 from genz.solve.calibrate.result import Calibration, class_row, engine_rows, joined, run_row
 from genz.solve.calibrate.runs import fit_runs
+from genz.solve.measured.exchanges import SKEWED
 from genz.solve.measured.files import platform_name, read_measurements
 from genz.solve.measured.operators import COLLECTIVES, SHAPES
 from genz.solve.measured.predict import MIXED
@@ -218,7 +219,13 @@ def _operators(rows: pd.DataFrame, place: Platform, *, prior: bool, n_fold: int)
     if mixed.all():
         msg = f"{MIXED} has no constants of its own, it takes those of attention_prefill and attention_decode"
         raise InputError(msg)
-    aside, rows = rows[mixed], rows[~mixed]
+    skewed = rows.get("library", pd.Series("", rows.index)).astype(str).str.endswith(SKEWED)
+    if skewed.all():
+        msg = f"ranks did not start together in any row of {', '.join(rows['library'].unique())}: no constant is told"
+        raise InputError(msg)
+    reason = np.where(skewed, "ranks did not start together", f"{MIXED} has no constants")
+    aside = rows.assign(predicted=np.nan, ideal=np.nan, flag=reason)[mixed | skewed]
+    rows = rows[~(mixed | skewed)]
     message = rows["kernel"].isin(COLLECTIVES)
     done, found = fit_links(rows[message], place, prior=prior) if message.any() else (place, [])
     between = rows["kernel"].isin(EXCHANGES)
@@ -234,5 +241,5 @@ def _operators(rows: pd.DataFrame, place: Platform, *, prior: bool, n_fold: int)
     target = "network" if message.any() or between.any() else "device"
     parts, classes = [one.rows for one in found], tuple(class_row(one) for one in found)
     if len(aside):
-        parts.append(aside.assign(predicted=np.nan, ideal=np.nan, flag=f"{MIXED} has no constants"))
+        parts.append(aside)
     return Calibration(done, None, target, joined(parts), classes)

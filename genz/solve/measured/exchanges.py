@@ -1,6 +1,6 @@
-"""Tables of kernels that exchange tokens between experts (DeepEP), as NVIDIA AIConfigurator collects them.
+"""Tables of what passes between ranks: DeepEP of NVIDIA AIConfigurator, and collectives that Vidur profiled.
 
-What the collector does (collector/deep_collector of ai-dynamo/aiconfigurator, commit 095f58a, Apache-2.0): each rank has
+What the collector of DeepEP does (collector/deep_collector of ai-dynamo/aiconfigurator, commit 095f58a, Apache-2.0): each rank has
 ``num_token`` tokens, whose experts are drawn evenly; tokens go out in fp8 with a scale for every 128 values, results come
 back in bf16. Normal kernels across nodes draw from the best 4 nodes at most, as DeepSeek-V3 does, and tell apart the time
 to transmit and the wait for the others (``notify``): both count. On one node they are timed with their launch.
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-__all__ = ["low_latency_exchange", "normal_exchange"]
+__all__ = ["SKEWED", "collective_profile", "low_latency_exchange", "normal_exchange"]
 
 _MICRO = 1e-6
 #: Nodes from which a token's experts are drawn at most (``--num-topk-groups`` of test_internode.py).
@@ -68,3 +68,32 @@ def _rows(
         for name, number_format in _FORMATS.items()
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+#: End of the name of a library whose ranks did not start together, so that small messages took their wait, too.
+SKEWED = " skewed"
+_OPERATIONS = {"all_reduce": "all_reduce", "send_recv": "send"}
+#: Nodes of Vidur's profiles that the database has.
+_PROFILED = {"a100_dgx": "a100_sxm", "h100_dgx": "h100_sxm"}
+
+
+def collective_profile(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return Vidur's timings of collectives (NCCL through torch.distributed) in the own columns.
+
+    Several nodes, and nodes that the database does not have, keep a name that it does not know.
+    """
+    worker = frame["num_workers"].to_numpy(dtype=np.float64)
+    node = frame["node"].astype(str)
+    across = np.where(worker > frame["devices_per_node"], " over several nodes", "")
+    rows = pd.DataFrame(
+        {
+            "kernel": frame["op"].map(_OPERATIONS).to_numpy(),
+            "format": "fp16",
+            "size": frame["bytes"].to_numpy(dtype=np.float64),
+            "n_rank": worker,
+            "library": f"nccl{SKEWED}",
+            "device": (node.where(across != "", node.replace(_PROFILED)) + across).to_numpy(),
+            "time": _MICRO * frame["median_us"].to_numpy(dtype=np.float64),
+        }
+    )
+    return rows[rows["kernel"].notna()]

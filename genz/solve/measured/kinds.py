@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 
 from genz.core.typing import BoolArray
+from genz.core.unit import MIB
 from genz.ops.attention import WIDE_HEAD
 from genz.ops.linear import NARROW
 from genz.perf.efficiency import PRIOR
 from genz.perf.exchange import EXCHANGES
+from genz.solve.measured.exchanges import SKEWED
 from genz.solve.measured.operators import COLLECTIVES
 from genz.solve.measured.predict import cache_bytes, ideal_time
 from genz.solve.split import part_of
@@ -58,7 +60,7 @@ LAUNCHED = "gemm_launched"
 #: End of the name of a library whose collectives were launched one by one from the host.
 EAGER = " eager"
 _LOWEST, _NEAR, _SLOW, _MANY = 0.05, 2.0, 6.0, 1000  # share of rows, floors, fixed times, rows
-_NODE = 8.0  # ranks
+_NODE, _BULK = 8.0, 16.0 * MIB  # ranks; bytes, from which on the bandwidth counts
 _CACHED, _VISIBLE = 2.0, 1e-6  # times the last level; time at the memory bandwidth [s]
 
 
@@ -93,7 +95,9 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     activations that it holds (``elementwise_warm``: the same of tables where a twentieth of the rows is faster than
     memory allows), rows faster than the ideal bound, whose weights the last level holds (``…_beyond``), products timed
     with their launch from the host (``gemm_launched``: up to twice a floor of over 30 us, and narrow ones of the same
-    tables, for which the host does more; collectives of libraries timed eagerly, ``…_launched``), and experts dealt to
+    tables, for which the host does more; collectives of libraries timed eagerly, ``…_launched``), collectives whose ranks
+    did not start together (``…_skewed``, and ``…_bulk`` from 16 MiB on, where that matters little), exchanges over more nodes
+    than a token may reach (``…_congested``: the network of the tables gave a third there), and experts dealt to
     several ranks (``experts_parallel``). Heads wider than 256 (``…_wide``) run other kernels, which have constants of
     their own. Those of :data:`APART` state an error of their own.
     """
@@ -115,7 +119,11 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
         if "window" in rows:
             kind[(rows["window"].fillna(0.0) > 0.0).to_numpy()] = f"{kernel}_window"
     if kernel in COLLECTIVES and "library" in rows:
-        kind[rows["library"].astype(str).str.endswith(EAGER).to_numpy()] = f"{kernel}_launched"
+        library = rows["library"].astype(str)
+        kind[library.str.endswith(EAGER).to_numpy()] = f"{kernel}_launched"
+        skewed = library.str.endswith(SKEWED).to_numpy()
+        bulk = (rows["size"] >= _BULK).to_numpy()
+        kind[skewed] = np.where(bulk[skewed], f"{kernel}_bulk", f"{kernel}_skewed")
     if kernel in EXCHANGES:
         kind[_congested(rows)] = f"{kernel}_congested"
     if kernel not in COLLECTIVES:

@@ -13,7 +13,11 @@ import pandas as pd
 
 from genz.core.errors import InputError, SchemaError
 from genz.perf.exchange import EXCHANGES
-from genz.solve.measured.exchanges import low_latency_exchange, normal_exchange
+from genz.solve.measured.exchanges import (
+    collective_profile,
+    low_latency_exchange,
+    normal_exchange,
+)
 from genz.solve.measured.profiles import (
     attention_profile,
     eager_profile,
@@ -307,6 +311,7 @@ _LAYOUTS: tuple[tuple[tuple[str, ...], Convert], ...] = (
     (("num_heads", "kv_heads", "kv_len", "attn_dtype", "latency_us"), _decode),
     (("num_tokens", "num_experts", "topk", "dtype", "latency_us"), _experts),
     (("num_gpus", "message_elems", "dtype", "latency_us"), _messages),
+    (("node", "num_workers", "devices_per_node", "bytes", "median_us"), collective_profile),
     (("node_num", "num_token", "dispatch_sms", "dispatch_transmit_us"), normal_exchange),
     (("node_num", "num_token", "dispatch_avg_t_us", "combine_avg_t_us"), low_latency_exchange),
 )
