@@ -339,6 +339,7 @@ def _work(at: Deployment, streams: tuple[Stream, ...], pipeline: Num, stage: Num
         joint_attention=at.engine.joint_attention,
         paged_attention=at.engine.paged_attention,
         narrow=at.engine.narrow_attention,
+        exchange=at.engine.exchange,
         bound=not at.calibrated,
     )
     work = forward(site)

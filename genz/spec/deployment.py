@@ -226,6 +226,13 @@ class Engine(Record):
         "software of kernels and collectives, where a device has constants by software",
         default="vllm",
     )
+    exchange: str = schema.choice(
+        ("nccl", "deepep", "deepep_normal", "deepep_low_latency"),
+        "how tokens of several attention groups reach their experts: by collectives; or by DeepEP, where each accelerator "
+        "has experts of its own: its normal kernels in steps with prompts and its low-latency kernels in others, or always "
+        "one of the two",
+        default="nccl",
+    )
     pads_vocabulary: bool = schema.flag(
         "the vocabulary is padded to whatever tensor degree; else to a multiple of 64, which the degree must divide",
         default=False,

@@ -24,6 +24,8 @@ _GROWING = {
     "latent_decode": ("batch", "context"),
     "experts": ("token",),
     "elementwise": ("value",),
+    "dispatch": ("token",),
+    "combine": ("token",),
 }
 #: Columns that are shown as they are.
 _EXACT = ("n_rank", "expert")

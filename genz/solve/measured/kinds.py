@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 
 from genz.core.typing import BoolArray
+from genz.core.unit import MIB
 from genz.ops.attention import WIDE_HEAD
 from genz.ops.linear import NARROW
 from genz.perf.efficiency import PRIOR
+from genz.perf.exchange import EXCHANGES
 from genz.solve.measured.eager import CLOCKED, VARLEN
+from genz.solve.measured.exchanges import SKEWED
 from genz.solve.measured.operators import COLLECTIVES
 from genz.solve.measured.predict import cache_bytes, ideal_time
 from genz.solve.split import part_of
@@ -35,16 +38,20 @@ __all__ = [
 _HEADS = ("n_head", "n_kv_head", "head_dim")
 #: Kernel class -> columns that make a shape; whole shapes are held out of fits. A split depends on the names that
 #: it hashes: those of a table's own columns follow a colon.
-SPLIT: dict[str, tuple[str, ...]] = {
-    "gemm": ("n", "k"),
-    "attention_prefill": _HEADS,
-    "attention_decode": _HEADS,
-    "attention_mixed": _HEADS,
-    "latent_prefill": ("batch", "new"),
-    "latent_decode": ("batch", "context"),
-    "elementwise": ("format", "width"),
-    "experts": ("n_expert", "n_active", "width", "inner"),
-} | dict.fromkeys(COLLECTIVES, ("size",))
+SPLIT: dict[str, tuple[str, ...]] = (
+    {
+        "gemm": ("n", "k"),
+        "attention_prefill": _HEADS,
+        "attention_decode": _HEADS,
+        "attention_mixed": _HEADS,
+        "latent_prefill": ("batch", "new"),
+        "latent_decode": ("batch", "context"),
+        "elementwise": ("format", "width"),
+        "experts": ("n_expert", "n_active", "width", "inner"),
+    }
+    | dict.fromkeys(COLLECTIVES, ("size",))
+    | dict.fromkeys(EXCHANGES, ("token", "width"))
+)
 
 #: Rows that no device with this memory can reach.
 BEYOND = "beyond"
@@ -63,6 +70,7 @@ _VARLEN = "_varlen"
 #: Times the floor of a table timed by the clock from which on the launch is at most a tenth.
 _LONG = 10.0
 _LOWEST, _NEAR, _SLOW, _MANY = 0.05, 2.0, 6.0, 1000  # share of rows, floors, fixed times, rows
+_NODE, _BULK = 8.0, 16.0 * MIB  # ranks; bytes, from which on the bandwidth counts
 _CACHED, _VISIBLE = 2.0, 1e-6  # times the last level; time at the memory bandwidth [s]
 
 
@@ -113,10 +121,12 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     activations that it holds (``elementwise_warm``: the same of tables where a twentieth of the rows is faster than
     memory allows), rows faster than the ideal bound, whose weights the last level holds (``…_beyond``), products timed
     with their launch from the host (``gemm_launched``: up to twice a floor of over 30 us, and narrow ones of the same
-    tables, for which the host does more; collectives of libraries timed eagerly, ``…_launched``), and experts dealt to
+    tables, for which the host does more; collectives of libraries timed eagerly, ``…_launched``), collectives whose ranks
+    did not start together (``…_skewed``, and ``…_bulk`` from 16 MiB on, where that matters little), exchanges over more nodes
+    than a token may reach (``…_congested``: the network of the tables gave a third there), and experts dealt to
     several ranks (``experts_parallel``). Rows that PyTorch's caller timed by the clock are ``…_clock``, or ``…_launched``
-    up to ten times their floor; attention without pages and cuts of the cache is ``…_varlen``. Heads wider than 256 (``…_wide``) run other kernels, which have constants of
-    their own. Those of :data:`APART` state an error of their own.
+    up to ten times their floor; attention without pages and cuts of the cache is ``…_varlen``. Heads wider than 256
+    (``…_wide``) run other kernels, which have constants of their own. Those of :data:`APART` state an error of their own.
     """
     kernel = str(rows["kernel"].iloc[0])
     kind = np.full(len(rows), kernel, dtype=object)
@@ -136,7 +146,13 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
         if "window" in rows:
             kind[(rows["window"].fillna(0.0) > 0.0).to_numpy()] = f"{kernel}_window"
     if kernel in COLLECTIVES and "library" in rows:
-        kind[rows["library"].astype(str).str.endswith(EAGER).to_numpy()] = f"{kernel}_launched"
+        library = rows["library"].astype(str)
+        kind[library.str.endswith(EAGER).to_numpy()] = f"{kernel}_launched"
+        skewed = library.str.endswith(SKEWED).to_numpy()
+        bulk = (rows["size"] >= _BULK).to_numpy()
+        kind[skewed] = np.where(bulk[skewed], f"{kernel}_bulk", f"{kernel}_skewed")
+    if kernel in EXCHANGES:
+        kind[_congested(rows)] = f"{kernel}_congested"
     if kernel not in COLLECTIVES:
         fast = rows["time"].to_numpy(dtype=np.float64) < ideal_time(rows, platform)
         kind[fast & (kind == kernel)] = f"{kernel}_{BEYOND}"
@@ -195,6 +211,12 @@ def fitted_on(rows: pd.DataFrame, platform: Platform) -> BoolArray:
 def wide_heads(rows: pd.DataFrame) -> BoolArray:
     """Return which rows of attention have heads for which libraries take other kernels."""
     return np.asarray(rows["head_dim"] > WIDE_HEAD)
+
+
+def _congested(rows: pd.DataFrame) -> BoolArray:
+    """Whether normal kernels ran over more nodes than a token may reach: there the tables' network gave a third."""
+    most = rows["most_node"].fillna(0.0) if "most_node" in rows else pd.Series(0.0, rows.index)
+    return ((most > 0.0) & (rows["n_rank"] > _NODE * most)).to_numpy()
 
 
 def _launched(rows: pd.DataFrame) -> BoolArray:

@@ -13,7 +13,13 @@ import numpy as np
 import pandas as pd
 
 from genz.core.errors import InputError, SchemaError
+from genz.perf.exchange import EXCHANGES
 from genz.solve.measured.eager import clocked_profile, eager_profile, varlen_profile
+from genz.solve.measured.exchanges import (
+    collective_profile,
+    low_latency_exchange,
+    normal_exchange,
+)
 from genz.solve.measured.profiles import (
     attention_profile,
     elementwise_profile,
@@ -49,9 +55,12 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "experts": (
         "token", "width", "inner", "n_expert", "n_active", "tensor", "expert", "skew", "gated",
     ),
-} | dict.fromkeys(COLLECTIVES, ("size", "n_rank"))  # fmt: skip
+} | dict.fromkeys(COLLECTIVES, ("size", "n_rank")) | dict.fromkeys(
+    EXCHANGES, ("token", "width", "n_active", "n_expert", "n_rank", "core", "most_node")
+)  # fmt: skip
 
-#: Column -> what stands in for it; window 0 is full attention, skew 0 uniform routing, width 0 no rows.
+#: Column -> what stands in for it; window 0 is full attention, skew 0 uniform routing, width 0 no rows, core 0 as many as
+#: usual, most_node 0 any.
 OPTIONAL: dict[str, float | str] = {
     "cached": 0.0,
     "window": 0.0,
@@ -61,6 +70,8 @@ OPTIONAL: dict[str, float | str] = {
     "skew": 0.0,
     "gated": 1.0,
     "width": 0.0,
+    "core": 0.0,
+    "most_node": 0.0,
 }
 
 #: Exponent of the power law from which a table drew its routing -> skew of Zipf's law that comes closest to the
@@ -303,4 +314,7 @@ _LAYOUTS: tuple[tuple[tuple[str, ...], Convert], ...] = (
     (("num_heads", "kv_heads", "kv_len", "attn_dtype", "latency_us"), _decode),
     (("num_tokens", "num_experts", "topk", "dtype", "latency_us"), _experts),
     (("num_gpus", "message_elems", "dtype", "latency_us"), _messages),
+    (("node", "num_workers", "devices_per_node", "bytes", "median_us"), collective_profile),
+    (("node_num", "num_token", "dispatch_sms", "dispatch_transmit_us"), normal_exchange),
+    (("node_num", "num_token", "dispatch_avg_t_us", "combine_avg_t_us"), low_latency_exchange),
 )
