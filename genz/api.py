@@ -11,13 +11,14 @@ import numpy as np
 from genz.core.errors import InputError
 from genz.db import registry
 from genz.perf.efficiency import LIBRARY, kernel_of
+from genz.perf.exchange import exchange_constants
 from genz.perf.offload import slow_tier
 from genz.serve import generate as _generate
 from genz.serve import memory as _memory
 from genz.serve import served as _served
 from genz.serve import step as _step
 from genz.spec.deployment import Engine
-from genz.spec.hardware import Accelerator, Collective, Kernel, Network, Platform
+from genz.spec.hardware import Accelerator, Collective, Exchange, Kernel, Network, Platform
 from genz.spec.model import Model
 
 __all__ = [
@@ -173,6 +174,7 @@ def _stacked_dimension(platforms: Sequence[Platform], index: int) -> Network:
     return Network(
         name=",".join(dict.fromkeys(d.name for d in known)),
         kernel=_stacked_collectives(rows),
+        exchange=_stacked_exchanges(rows, index),
         **{n: np.array([getattr(d, n) for d in rows]) for n in names},
     )
 
@@ -187,6 +189,18 @@ def _stacked_collectives(rows: Sequence[Network]) -> dict[str, dict[str, Collect
         names = Collective.__dataclass_fields__
         stacked = Collective(**{n: np.array([getattr(e, n) for e in each]) for n in names})
         out.setdefault(collective, {})[library] = stacked
+    return out
+
+
+def _stacked_exchanges(rows: Sequence[Network], level: int) -> dict[str, dict[str, Exchange]]:
+    """Constants of exchanges as arrays, with those of other devices for dimensions that have none."""
+    pairs = {(k, name): None for d in rows for k, table in d.exchange.items() for name in table}
+    out: dict[str, dict[str, Exchange]] = {}
+    for kernels, name in pairs:
+        each = [exchange_constants(d, kernels, name, across=level > 0) for d in rows]
+        names = Exchange.__dataclass_fields__
+        stacked = Exchange(**{n: np.array([getattr(e, n) for e in each]) for n in names})
+        out.setdefault(kernels, {})[name] = stacked
     return out
 
 

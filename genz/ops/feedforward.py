@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from genz.core.typing import FloatArray, Num
+from genz.core.typing import Num
 from genz.ops.linear import elementwise, gemm, lora
-from genz.ops.routing import distinct_experts, hot_share
+from genz.ops.routing import distinct_experts, hot_share, reached
 from genz.ops.site import Site, shard
-from genz.ops.work import Message, Operator
+from genz.ops.work import Message, Operator, Routed
 from genz.spec.model import Dense, Experts
 
 __all__ = ["dense", "experts", "routed_experts"]
@@ -127,8 +127,11 @@ def _expert_messages(site: Site, part: Experts, group: int, count: float) -> lis
     gathered = site.gathered(part.n_active)
     if gathered.any():
         messages += _to_all(site, group, np.where(gathered, count, 0.0))
-    if not gathered.all():
-        messages += _to_each(site, part, group, np.where(site.spread & ~gathered, count, 0.0))
+    taken = gathered | site.exchanged
+    if not taken.all():
+        messages += _to_each(site, part, group, np.where(site.spread & ~taken, count, 0.0))
+    if site.exchanged.any():
+        messages += _exchange(site, part, group, np.where(site.exchanged, count, 0.0))
     apart = np.where(site.spread, count, 0.0)
     return [*messages, Message("gather", "all_gather", group, apart, size, site.tensor)]
 
@@ -145,16 +148,42 @@ def _to_all(site: Site, group: int, count: Num) -> list[Message]:
 
 
 def _to_each(site: Site, part: Experts, group: int, count: Num) -> list[Message]:
-    """Tokens go out in the format of the experts' inputs, and come back summed."""
-    groups = _groups_reached(site.expert, part.n_active)
+    """Tokens go out in the format of the experts' inputs, and come back summed; at the bound once to each node."""
+    groups = reached(site.expert, part.n_active)
     sent = site.residual / site.tensor * groups * (site.stage / site.expert)
     out = sent * (site.precision.activation_width / site.carried)
+
+    def routed(width: float) -> Routed | None:
+        token, copy = site.row / site.tensor, width * site.model.width
+        least = Routed(token, copy, part.n_active, part.n_expert, site.expert)
+        return least if site.bound else None
+
+    narrow, wide = routed(site.precision.activation_width), routed(site.carried)
     return [
-        Message("dispatch", "all_to_all", group, count, out, site.stage),
-        Message("combine", "all_to_all", group, count, sent, site.stage),
+        Message("dispatch", "all_to_all", group, count, out, site.stage, routed=narrow),
+        Message("combine", "all_to_all", group, count, sent, site.stage, routed=wide),
     ]
 
 
-def _groups_reached(degree: Num, n_active: int) -> FloatArray:
-    """Return the expected expert groups that hold at least one of a token's experts."""
-    return np.asarray(degree * (1.0 - (1.0 - 1.0 / np.asarray(degree)) ** n_active))
+#: Bytes of scales per value of fewer than 16 bits: one of 4 bytes for 128 values, in DeepEP and what it is fed.
+_SCALE = 4.0 / 128.0
+
+
+def _exchange(site: Site, part: Experts, group: int, count: Num) -> list[Message]:
+    """Kernels of DeepEP take tokens to their experts, and results back, see :mod:`genz.perf.exchange`.
+
+    The low-latency kernels send one copy for each expert, the normal ones one for each rank that has any of them.
+    """
+    token, narrow = site.row / site.tensor, site.precision.activation_width
+    scale = _SCALE if narrow < site.carried else 0.0
+    widths = {"dispatch": narrow + scale, "combine": site.carried}
+    direct = site.kernels == "low_latency"
+    copies = float(part.n_active) if direct else reached(site.stage, part.n_active)
+    found = []
+    for name, width in widths.items():
+        routed = Routed(
+            token, width * site.model.width, part.n_active, part.n_expert, site.stage, site.kernels
+        )
+        size = token * copies * routed.width
+        found.append(Message(name, name, group, count, size, site.stage, routed=routed))
+    return found

@@ -9,7 +9,7 @@ import numpy as np
 from genz.core.typing import FloatArray, Num
 from genz.spec.deployment import Routing
 
-__all__ = ["distinct_experts", "hot_share", "inclusion"]
+__all__ = ["distinct_experts", "hot_share", "inclusion", "reached"]
 
 #: Powers at once: blocks that stay in the cache. [1]
 _BLOCK = 16384
@@ -143,3 +143,21 @@ def hot_share(n_expert: int, n_active: int, degree: Num, routing: Routing) -> Fl
     value, index = np.unique(degree, return_inverse=True)
     share = np.array([chosen[:: int(d)].sum() / n_active for d in value])
     return np.asarray(share[index].reshape(degree.shape))
+
+
+def reached(degree: Num, n_active: Num) -> FloatArray:
+    r"""Return the expected groups that hold at least one of a token's experts: :math:`D (1 - (1 - 1/D)^k)`.
+
+    Parameters
+    ----------
+    degree : array_like, shape (...)
+        Groups to which experts are dealt. [1]
+    n_active : array_like, shape (...)
+        Experts per token, each drawn by itself. [1]
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Groups. [1]
+    """
+    return np.asarray(degree * (1.0 - (1.0 - 1.0 / np.asarray(degree)) ** n_active))

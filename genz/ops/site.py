@@ -43,6 +43,8 @@ class Site:
     narrow : {"prompt", "none"}
         Which attention of engines multiplies in the format of products' inputs, if that and the cache's have fewer than 16
         bits: that of prompts to keys and values, or none.
+    exchange : str
+        How tokens reach their experts, see :class:`genz.spec.deployment.Engine`.
     bound : bool
         Whether work is the least that the formats and the layout ask for, whatever engines do: all attention multiplies in
         the format of products' inputs, and tokens go to their experts alone.
@@ -61,6 +63,7 @@ class Site:
     joint_attention: bool = False
     paged_attention: bool = False
     narrow: str = "none"
+    exchange: str = "nccl"
     bound: bool = True
 
     @cached_property
@@ -125,4 +128,23 @@ class Site:
         bound they do where each needs them all, as experts are cut over all ranks.
         """
         few = np.asarray(self.expert) <= (1.0 if self.bound else n_active)
-        return self.spread & few
+        return self.spread & few & ~self.exchanged
+
+    @cached_property
+    def kernels(self) -> str:
+        """Kernels of DeepEP that take tokens to their experts; empty: collectives do, and always at the bound.
+
+        By itself SGLang takes the normal ones for steps with prompts, the low-latency ones for others (``deepep_mode`` auto).
+        """
+        if self.bound or self.exchange == "nccl":
+            return ""
+        if self.exchange == "deepep":
+            alone = all(s.phase == "decode" for s in self.streams)
+            return "low_latency" if alone else "normal"
+        return self.exchange.removeprefix("deepep_")
+
+    @cached_property
+    def exchanged(self) -> BoolArray:
+        """Whether they do: each accelerator must have experts of its own, which DeepEP does not cut."""
+        own = np.equal(self.expert, self.stage)
+        return np.asarray(self.spread & own & bool(self.kernels))

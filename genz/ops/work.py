@@ -9,7 +9,7 @@ import numpy as np
 
 from genz.core.typing import FloatArray, Num
 
-__all__ = ["Message", "Operator", "Work", "stack"]
+__all__ = ["Message", "Operator", "Routed", "Work", "stack"]
 
 #: Pseudo-groups of the operators outside the layers, and of what passes between stages.
 FIRST, LAST, BETWEEN = -1, -2, -3
@@ -124,6 +124,38 @@ class Operator:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Routed:
+    """What a message between experts is made of: tokens, each of which goes to some ranks.
+
+    Attributes
+    ----------
+    token : array_like, shape (...)
+        Tokens that a rank sends, or gets the results of. [tokens]
+    width : array_like, shape (...)
+        Bytes of a copy of one. [B]
+    n_active, n_expert : int or array_like, shape (...)
+        Experts per token and in all. [1]
+    group : array_like, shape (...)
+        Groups of ranks to which the experts are dealt. [1]
+    kernels : {"", "normal", "low_latency"}
+        Those of DeepEP that do it; empty: a collective.
+    core : array_like, shape (...)
+        Streaming multiprocessors that they are given; 0: those of their constants. [1]
+    most_node : array_like, shape (...)
+        Nodes whose experts a token may choose at most: routing limited to groups of experts. [1]
+    """
+
+    token: Num
+    width: Num
+    n_active: Num
+    n_expert: Num
+    group: Num
+    kernels: str = ""
+    core: Num = 0.0
+    most_node: Num = np.inf
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Message:
     """One collective of a forward pass.
 
@@ -132,18 +164,20 @@ class Message:
     name : str
         What it carries, for example ``"out"``.
     collective : str
-        all_reduce, all_gather, reduce_scatter, all_to_all or send.
+        all_reduce, all_gather, reduce_scatter, all_to_all or send; dispatch or combine where kernels of their own do it.
     group : int
         As in :class:`Operator`, or ``BETWEEN`` (stages of a pipeline).
     count : array_like, shape (...)
         Times it happens in a forward pass. [1]
     size : array_like, shape (...)
         Buffer that every rank ends up with (all_reduce, all_gather), starts from (reduce_scatter), or
-        sends in all, to itself too (all_to_all, send). [B]
+        sends in all, to itself too (all_to_all, dispatch, combine, send). [B]
     n_rank : array_like, shape (...)
         Ranks that take part. [1]
     stride : array_like, shape (...)
         Distance of neighbours in the numbering of accelerators. [1]
+    routed : Routed, optional
+        Tokens of a message between experts, where more than its size counts.
     """
 
     name: str
@@ -153,6 +187,7 @@ class Message:
     size: Num
     n_rank: Num
     stride: Num = 1.0
+    routed: Routed | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from genz.core.typing import FloatArray, Num
-from genz.ops.work import Message
+from genz.ops.routing import reached
+from genz.ops.work import Message, Routed
 from genz.perf.efficiency import LIBRARY
 from genz.perf.protocols import common_constants, library_error, library_time, link_share
 from genz.perf.spread import late
@@ -22,9 +23,9 @@ __all__ = [
     "collective_time",
     "direct_all_gather_time",
     "direct_all_to_all_time",
+    "fastest_at",
     "in_switch_all_reduce_time",
     "link_share",
-    "message_error",
     "message_time",
     "one_shot_all_reduce_time",
     "ring_all_gather_time",
@@ -201,15 +202,42 @@ def collective_time(
             np.less(size, limit), time, collective_time(collective, size, n_rank, plain)
         )
     bandwidth = link_share(dimension, n_rank, ideal=ideal)
+    fastest = fastest_at(collective, size, n_rank, dimension, bandwidth)
+    if collective == "all_reduce" and np.any(dimension.reduction):
+        time = in_switch_all_reduce_time(size, n_rank, dimension.latency, bandwidth)
+        fastest = np.where(dimension.reduction, np.minimum(fastest, time), fastest)
+    return fastest
+
+
+def fastest_at(
+    collective: str, size: Num, n_rank: FloatArray, dimension: Network, bandwidth: Num
+) -> FloatArray:
+    """Return the time of the fastest algorithm that the topology of a dimension allows, at a given bandwidth [s].
+
+    Parameters
+    ----------
+    collective : {"all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send"}
+        What is done.
+    size : array_like, shape (...)
+        Buffer. [B]
+    n_rank : ndarray, shape (...)
+        Ranks that take part. [1]
+    dimension : Network
+        Topology and latency.
+    bandwidth : array_like, shape (...)
+        What a rank reaches in each direction. [B/s]
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Time. [s]
+    """
     fastest: Num = np.inf
     for model, topologies in ALGORITHMS[collective].values():
         runs = _is_one_of(dimension.topology, topologies)
         if runs is not False:
             time = model(size, n_rank, dimension.latency, bandwidth)
             fastest = np.minimum(fastest, time if runs is True else np.where(runs, time, np.inf))
-    if collective == "all_reduce" and np.any(dimension.reduction):
-        time = in_switch_all_reduce_time(size, n_rank, dimension.latency, bandwidth)
-        fastest = np.where(dimension.reduction, np.minimum(fastest, time), fastest)
     return np.asarray(fastest)
 
 
@@ -291,29 +319,8 @@ def message_time(
         halves = 2.0 * _nested("all_gather", message.size, parts, network, ideal=ideal)
         return np.asarray(np.minimum(whole, halves))
     if message.collective == "all_to_all":
-        return _overlapped(message.size, parts, network, ideal=ideal)
+        return _overlapped(message, parts, network, ideal=ideal)
     return _nested(message.collective, message.size, parts, network, ideal=ideal)
-
-
-def message_error(message: Message, network: Sequence[Network], library: str) -> FloatArray:
-    """Return the standard deviation of the log error of one message, the largest of the dimensions that it uses [1].
-
-    Parameters
-    ----------
-    message : Message
-        Collective, size and ranks.
-    network : sequence of Network
-        Dimensions, innermost first.
-    library : str
-        Software of the all-reduce inside a dimension, as in :func:`message_time`.
-    """
-    parts = split_ranks(network, message.n_rank, message.stride)
-    own = library if message.collective == "all_reduce" else LIBRARY
-    largest: Num = 0.0
-    for n, dimension in zip(parts, network, strict=True):
-        error = library_error(message.collective, message.size, dimension, own)
-        largest = np.maximum(largest, np.where(n > 1.0, error, 0.0))
-    return np.asarray(largest)
 
 
 def _nested(
@@ -334,17 +341,31 @@ def _nested(
 
 
 def _overlapped(
-    size: Num, parts: Sequence[FloatArray], network: Sequence[Network], *, ideal: bool
+    message: Message, parts: Sequence[FloatArray], network: Sequence[Network], *, ideal: bool
 ) -> FloatArray:
-    """Each dimension carries what goes to ranks that differ there first, all at the same time."""
+    """Each dimension carries what goes to ranks that differ there first, all at the same time.
+
+    A token that several ranks of a node want must come there once only, where its message says what it is made of.
+    """
     longest: Num = 0.0
     for index, (n, dimension) in enumerate(zip(parts, network, strict=True)):
         outer: Num = 1.0
         for m in parts[index + 1 :]:
             outer = outer * m
+        size = message.size
+        if index and message.routed is not None:
+            size = _leaving(message.routed, n * outer)
         time = collective_time("all_to_all", size / outer, n, dimension, ideal=ideal)
         longest = np.maximum(longest, time)
     return np.asarray(longest)
+
+
+def _leaving(routed: Routed, node: Num) -> FloatArray:
+    """Bytes that a rank sends at least to the nodes that hold its tokens' experts, its own too."""
+    near = np.minimum(node, routed.group)
+    spread = np.minimum(near, routed.most_node)
+    copies = reached(spread, routed.n_active) * node / near
+    return np.asarray(routed.token * routed.width * copies)
 
 
 def _neighbour_time(message: Message, network: Sequence[Network], *, ideal: bool) -> FloatArray:

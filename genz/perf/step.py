@@ -9,9 +9,11 @@ import numpy as np
 from genz.core.typing import FloatArray, Num
 from genz.ops.stages import stage_layers
 from genz.ops.work import BETWEEN, FIRST, LAST, Message, Work, stack
-from genz.perf.collectives import message_error, message_time
+from genz.perf.collectives import message_time
 from genz.perf.efficiency import LIBRARY, KernelConstants
+from genz.perf.exchange import EXCHANGES, exchange_time
 from genz.perf.launch import launch_time, peak_rates
+from genz.perf.network_error import message_error
 from genz.perf.offload import effective_bandwidth
 from genz.perf.roofline import OperatorTime
 from genz.perf.spread import kernel_spread
@@ -177,9 +179,12 @@ def _message_times(
         key = (m.collective, id(m.size), id(m.n_rank), id(m.stride))
         if key not in known:
             alone = not network or np.max(m.n_rank, initial=1.0) <= 1.0
-            known[key] = (
-                _NOTHING if alone else message_time(m, network, ideal=ideal, library=library)
-            )
+            if alone:
+                known[key] = _NOTHING
+            elif m.collective in EXCHANGES:
+                known[key] = exchange_time(m, network)
+            else:
+                known[key] = message_time(m, network, ideal=ideal, library=library)
         times.append(known[key])
     return tuple(times)
 

@@ -289,8 +289,7 @@ def _step(
     prompts = any(one.phase == "prefill" for one in loads)
     base = engine.overhead_step + (engine.overhead_prefill if prompts else 0.0)
     each = base + request * engine.overhead_request
-    n_expert = sum(g.count for g, _ in at.model.expert_groups())
-    layer = engine.overhead_layer + n_expert / at.model.n_layer * engine.overhead_expert
+    layer = engine.overhead_layer + _expert_overhead(at)
     fixed = at.model.n_layer * layer + pipeline * each
     passed = pass_time(
         work,
@@ -316,6 +315,15 @@ def _step(
     return step_result(at, shape, work, passed, factor)
 
 
+def _expert_overhead(at: Deployment) -> Num:
+    """Return the fixed time that the engine adds for experts, as a mean over layers [s]."""
+    engine, formats = at.engine, at.platform.accelerator.peak_flop_rate
+    time = engine.overhead_expert
+    if at.precision.is_widened("expert", formats):
+        time = time + engine.overhead_expert_widened
+    return sum(g.count for g, _ in at.model.expert_groups()) / at.model.n_layer * time
+
+
 def _work(at: Deployment, streams: tuple[Stream, ...], pipeline: Num, stage: Num) -> Work:
     site = Site(
         model=at.model,
@@ -331,6 +339,7 @@ def _work(at: Deployment, streams: tuple[Stream, ...], pipeline: Num, stage: Num
         joint_attention=at.engine.joint_attention,
         paged_attention=at.engine.paged_attention,
         narrow=at.engine.narrow_attention,
+        exchange=at.engine.exchange,
         bound=not at.calibrated,
     )
     work = forward(site)

@@ -197,6 +197,13 @@ class Engine(Record):
     overhead_expert: Num = schema.quantity(
         "s", "fixed time per layer with experts, beside overhead_layer", high=1.0, default=0.0
     )
+    overhead_expert_widened: Num = schema.quantity(
+        "s",
+        "the same where kernels widen the weights of experts before they multiply, such as 4 bits before Blackwell, beside "
+        "overhead_expert",
+        high=1.0,
+        default=0.0,
+    )
     run_ahead: bool = schema.flag(
         "the host launches kernels while earlier ones run: layers and steps take the longer of both, not the sum",
         default=False,
@@ -218,6 +225,13 @@ class Engine(Record):
         ("nccl", "vllm", "trtllm", "sglang"),
         "software of kernels and collectives, where a device has constants by software",
         default="vllm",
+    )
+    exchange: str = schema.choice(
+        ("nccl", "deepep", "deepep_normal", "deepep_low_latency"),
+        "how tokens of several attention groups reach their experts: by collectives; or by DeepEP, where each accelerator "
+        "has experts of its own: its normal kernels in steps with prompts and its low-latency kernels in others, or always "
+        "one of the two",
+        default="nccl",
     )
     pads_vocabulary: bool = schema.flag(
         "the vocabulary is padded to whatever tensor degree; else to a multiple of 64, which the degree must divide",

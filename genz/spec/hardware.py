@@ -16,10 +16,10 @@ from genz.core.errors import InputError, UnknownNameError, UnsupportedFormatErro
 from genz.core.schema import Record
 from genz.core.schema.fields import own_fields
 from genz.core.typing import Num
-from genz.spec.kernel import Collective, Kernel
+from genz.spec.kernel import Collective, Exchange, Kernel
 from genz.spec.source import Source
 
-__all__ = ["Accelerator", "Collective", "Kernel", "Network", "Platform", "Price"]
+__all__ = ["Accelerator", "Collective", "Exchange", "Kernel", "Network", "Platform", "Price"]
 
 _PEAK_FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp6", "fp4", "int4")
 
@@ -151,6 +151,11 @@ class Network(Record):
     kernel: Mapping[str, Mapping[str, Collective]] = schema.nested(
         Collective,
         "constants by collective and software library; absent: alpha-beta models with latency and efficiency",
+    )
+    exchange: Mapping[str, Mapping[str, Exchange]] = schema.nested(
+        Exchange,
+        "constants of the kernels that exchange tokens between experts, by kernels (normal, low_latency) and what is done "
+        "(dispatch, combine): of the innermost dimension inside it, of others across nodes; absent: those of other devices",
     )
 
 

@@ -12,7 +12,7 @@ from genz.core import schema
 from genz.core.schema import Record
 from genz.core.typing import Num
 
-__all__ = ["Collective", "Kernel"]
+__all__ = ["Collective", "Exchange", "Kernel"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,6 +138,43 @@ class Kernel(Record):
         "time per channel of a core that walks a row of activations while others walk theirs",
         high=1e-6,
         default=0.0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Exchange(Record):
+    """Constants of kernels that send tokens to the ranks of their experts, or take results back, over one dimension.
+
+    What they mean, and where they come from, is said in :mod:`genz.perf.exchange`.
+    """
+
+    start: Num = schema.quantity("1", "fixed time, in latencies of the link", low=0.0, high=1e3)
+    start_doubling: Num = schema.quantity(
+        "1", "the same for each doubling of the nodes", high=1e3, default=0.0
+    )
+    start_expert: Num = schema.quantity("1", "the same for each expert", high=10.0, default=0.0)
+    start_byte: Num = schema.quantity(
+        "s/B",
+        "the same for each byte of a token, which it passes on its way",
+        high=1e-6,
+        default=0.0,
+    )
+    core: Num = schema.count(
+        "streaming multiprocessors that the kernels take, at most where experts are dealt to them"
+    )
+    token_time: Num = schema.quantity("s", "time of one of these per token", high=1e-3, default=0.0)
+    copy_time: Num = schema.quantity("s", "the same per copy of a token", high=1e-3, default=0.0)
+    core_bandwidth: Num = schema.quantity(
+        "B/s", "what one of these moves of copies", low=1e6, default=float("inf")
+    )
+    fill: Num = schema.quantity(
+        "s", "time that a pipeline of many tokens takes to fill", high=1e-2, default=0.0
+    )
+    efficiency: Num = schema.quantity(
+        "1", "share of the bandwidth of the link that is reached", low=1e-3, high=1.0, default=1.0
+    )
+    error: Num = schema.quantity(
+        "1", "standard deviation of the log of measured over predicted time", low=0.0, high=5.0
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -176,6 +177,20 @@ class Precision(Record):
     def compute_format(self, kind: str) -> str:
         """Return the format in which matrix products with the weights of a kind of layer run."""
         return self._kinds[kind][1]
+
+    def is_widened(self, kind: str, formats: Container[str]) -> bool:
+        """Return whether kernels widen the weights of a kind of layer before they multiply.
+
+        Parameters
+        ----------
+        kind : {"mixer", "out", "dense", "expert", "embedding", "norm"}
+            Kind of layer.
+        formats : container of str
+            Formats that the matrix unit takes.
+        """
+        weight, unit = self.weight_format(kind), self.compute_format(kind)
+        stored = _PEAK_FORMAT.get(weight, weight)
+        return BITS[stored] < BITS[unit] and stored not in formats
 
     def variant(self, kind: str) -> str:
         """Return the formats by which constants of products with the weights of a kind of layer are known.

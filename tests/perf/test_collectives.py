@@ -1,5 +1,6 @@
 """Collectives by hand, and the fastest of all algorithms by trying them all."""
 
+import dataclasses
 import itertools
 from math import ceil, log2
 
@@ -9,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import genz
-from genz.ops.work import Message
+from genz.ops.work import Message, Routed
 from genz.perf import collectives
 from genz.perf.collectives import (
     collective_time,
     link_share,
-    message_error,
     message_time,
     split_ranks,
 )
+from genz.perf.network_error import message_error
 from genz.perf.protocols import NETWORK_ERROR, library_error
-from genz.spec.hardware import Collective, Network
+from genz.spec.hardware import Collective, Exchange, Network
 
 MODEST = settings(max_examples=50, deadline=None)
 SWITCH = Network(name="a", size=8, topology="switch", bandwidth=100e9, latency=1e-6)
@@ -297,6 +298,22 @@ def test_messages_over_several_dimensions_state_the_larger_error():
         NETWORK_ERROR,
         NETWORK_ERROR,
     ]
+
+
+def test_exchanges_state_the_error_of_their_kernels():
+    """Inside a node those there; across nodes the larger; as a collective that of one."""
+    own = Exchange(start=1.0, core=20, core_bandwidth=1e10, efficiency=0.9, error=0.06)
+    inner = SWITCH.replace(exchange={"normal": {"dispatch": own}})
+    outer = SWITCH.replace(exchange={"normal": {"dispatch": own.replace(error=0.09)}})
+    ranks = np.array([1.0, 8.0, 16.0])
+    tokens = Routed(128, 7168, 8, 256, 8, "normal")
+    message = Message("m", "dispatch", 0, 1.0, 1e6, ranks, routed=tokens)
+    assert message_error(message, (inner, outer), "vllm").tolist() == [0.0, 0.06, 0.09]
+    plain = Message(
+        "m", "all_to_all", 0, 1.0, 1e6, ranks, routed=dataclasses.replace(tokens, kernels="")
+    )
+    found = message_error(plain, (inner, outer), "vllm").tolist()
+    assert found == [0.0, NETWORK_ERROR, NETWORK_ERROR]
 
 
 def test_steps_take_the_error_of_their_collectives():

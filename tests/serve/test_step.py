@@ -190,6 +190,26 @@ def test_message_of_a_coverage_does_not_contradict_itself(zoo, cluster):
         decode(zoo["gqa"], cluster, context=9).interval(1.0)
 
 
+@pytest.mark.parametrize(
+    ("model", "platform", "n_layer"),
+    [
+        ("gpt_oss_20b", "h100_sxm_8", 24),  # mxfp4 experts in every layer, products in 16 bits
+        ("gpt_oss_20b", "b200_8", 0),
+        ("mixtral_8x7b", "h100_sxm_8", 0),  # experts of 16 bits
+        ("llama3_1_8b", "h100_sxm_8", 0),
+    ],
+)
+def test_engines_spend_time_on_experts_whose_weights_are_widened(model, platform, n_layer):
+    engine = genz.engine("ideal").replace(efficiency="calibrated")
+    slow = engine.replace(overhead_expert_widened=1e-3)
+    load = {"batch": np.array([1.0, 64.0]), "context": 1000, "precision": "native"}
+    times = [
+        genz.decode(model, platform, parallel=genz.Parallel(tensor=8), engine=e, **load).time
+        for e in (slow, engine)
+    ]
+    assert times[0] - times[1] == pytest.approx(1e-3 * n_layer, abs=1e-12)
+
+
 @pytest.mark.parametrize("name", ["prefill", "decode", "mixed", "generate", "memory"])
 def test_unknown_keyword_is_refused(zoo, cluster, name):
     for wrong in ({"precison": "fp8"}, {"contxt": 3}, {"sla": 0.1}):

@@ -77,6 +77,20 @@ def test_a_wait_of_experts_takes_several_deployments_of_either_kind(dense, exper
     assert ("wait_expert" in told(pd.concat(each))) == apart
 
 
+@pytest.mark.parametrize(
+    ("model", "device", "precision", "apart"),
+    [
+        ("gpt_oss_120b", "h100_sxm", "native", True),
+        ("gpt_oss_120b", "b200_sxm", "native/fp8", False),
+        ("mixtral_8x7b", "h100_sxm", "bf16", False),
+        ("llama3_1_8b", "h100_sxm", "w4a16", False),
+    ],
+)
+def test_experts_that_are_widened_take_runs_with_such(model, device, precision, apart):
+    rows = runs().iloc[[0]].assign(model=model, device=device, precision=precision)
+    assert ("overhead_expert_widened" in told(rows)) == apart
+
+
 def test_rows_that_break_physics_are_left_out():
     rows = runs()
     rows.loc[0, "tpot"] = 1e-5

@@ -142,7 +142,7 @@ def test_disaggregated_plans_state_the_error_of_the_engine(plans):
     assert plan.ttft_error == pytest.approx(float(engine.ttft_error), rel=1e-9)
     rest = (plan.latency - plan.ttft) * plan.tpot_error
     assert plan.latency_error * plan.latency == pytest.approx(plan.ttft * plan.ttft_error + rest)
-    assert plan.log_error == max(plan.ttft_error, plan.tpot_error)
+    assert plan.log_error == pytest.approx(max(plan.ttft_error, plan.tpot_error), rel=1e-12)
 
 
 def test_certainty_of_limits_met_by_nothing():

@@ -131,3 +131,19 @@ def test_entries_written(folder, monkeypatch, capsys):
     )
     assert own["wait_step"] == copied["wait_step"] != other["wait_step"] == 2
     assert (own["name"], copied["name"], other) == ("one", "two", tomllib.loads(ENTRY))
+
+
+def test_refits_begin_at_priors_and_not_at_what_they_replace(folder, monkeypatch, capsys):
+    begun = []
+
+    def fit_engine(rows, engine, *, prior, fields):
+        begun.append({n: getattr(engine, n) for n in fields})
+        return real(rows, engine, prior=prior, fields=["wait_step"])
+
+    real = refit_engines.fit_engine
+    monkeypatch.setattr(refit_engines, "fit_engine", fit_engine)
+    refit_engines.main(["--data", str(folder), "--dry"])
+    assert capsys.readouterr().out.count("fitted on ") == 2
+    assert begun[0] == {n: FITTED[n][0] for n in begun[0]}
+    entry = registry.engine("vllm_2023")  # no prior pulls there
+    assert begun[1] == {n: getattr(entry, n) for n in begun[1]}

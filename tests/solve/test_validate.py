@@ -118,6 +118,16 @@ def test_a_folder_of_tables(folder):
     )
 
 
+def test_files_that_hold_no_timings_are_said_to_be_what_they_are(folder):
+    write(folder, "MANIFEST", file=["a"], given=[1])
+    write(folder, "requests", service=["code"], t_s=[0.0], input_tokens=[8], output_tokens=[2])
+    assert compare(folder).skipped[:1] == ("MANIFEST.csv.gz: a list of files",)
+    assert (
+        "requests.csv.gz: a trace of requests, without times that they took"
+        in compare(folder).skipped
+    )
+
+
 def test_the_variable_names_the_folder(folder, monkeypatch):
     monkeypatch.setenv(DATA_VARIABLE, str(folder))
     assert validate()["n_row"].tolist() == [1]

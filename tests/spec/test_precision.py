@@ -172,3 +172,20 @@ def test_output_projections_have_the_format_of_mixers_unless_told_otherwise():
     own = plain.replace(out="fp8")
     assert [own.weight_format(k) for k in ("mixer", "out", "dense")] == ["bf16", "fp8", "fp8"]
     assert own.label == "fp8/bf16/bf16, mixer bf16, out fp8"
+
+
+@pytest.mark.parametrize(
+    ("fields", "formats", "widened"),
+    [
+        ({"expert": "mxfp4"}, ("bf16", "fp8"), True),  # Hopper has no unit for 4 bits
+        ({"expert": "mxfp4"}, ("bf16", "fp8", "fp4"), False),  # Blackwell has one, of its elements
+        ({"weight": "int4", "group": 128}, ("bf16", "fp8", "fp4"), True),
+        ({"weight": "fp8", "activation": "fp8"}, ("bf16", "fp8"), False),
+        ({}, ("bf16",), False),
+    ],
+)
+def test_weights_narrower_than_their_products_are_widened_where_no_unit_takes_them(
+    fields, formats, widened
+):
+    assert Precision(**fields).is_widened("expert", formats) is widened
+    assert not Precision(**fields).is_widened("norm", formats)

@@ -12,11 +12,14 @@ from genz.api import default_engine
 from genz.core.check import count
 from genz.core.errors import InputError, UnknownNameError
 from genz.db import registry
+from genz.perf.exchange import EXCHANGES
 from genz.solve.calibrate.engines import fit_engine
+from genz.solve.calibrate.exchange_fit import move_exchanges
 from genz.solve.calibrate.links import fit_links
 from genz.solve.calibrate.operators import fit_class, merged
 from genz.solve.calibrate.result import Calibration, class_row, engine_rows, joined, run_row
 from genz.solve.calibrate.runs import fit_runs
+from genz.solve.measured.exchanges import SKEWED
 from genz.solve.measured.files import platform_name, read_measurements
 from genz.solve.measured.operators import COLLECTIVES, SHAPES
 from genz.solve.measured.predict import MIXED
@@ -92,8 +95,9 @@ def calibrate(
     ``attention_prefill`` batch, new, cached, n_head, n_kv_head, head_dim, window; ``attention_decode`` batch, context
     (the new token included), n_head, n_kv_head, head_dim, window; ``experts`` token, width, inner, n_expert, n_active,
     tensor, expert, skew; ``scan`` batch, new, state (values of a layer and sequence), channel (values that a token reads
-    and writes), flop_per_state (of a value and token); ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all``, ``send`` size [B], n_rank
-    and, other than NCCL, library. Tables of NVIDIA AIConfigurator, Vidur, LLMServingSim
+    and writes), flop_per_state (of a value and token); ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all``,
+    ``send`` size [B], n_rank and, other than NCCL, library; ``dispatch`` and ``combine`` token, width, n_active, n_expert,
+    n_rank, core and library (deepep_normal or deepep_low_latency). Tables of NVIDIA AIConfigurator, Vidur, LLMServingSim
     and InferSim are recognised by their columns. ``attention_mixed`` has no constants of its own: its rows are flagged.
 
     A collective in a library gets the constants of the database's links, two or three protocols, from nine sizes on; what
@@ -216,17 +220,27 @@ def _operators(rows: pd.DataFrame, place: Platform, *, prior: bool, n_fold: int)
     if mixed.all():
         msg = f"{MIXED} has no constants of its own, it takes those of attention_prefill and attention_decode"
         raise InputError(msg)
-    aside, rows = rows[mixed], rows[~mixed]
+    skewed = rows.get("library", pd.Series("", rows.index)).astype(str).str.endswith(SKEWED)
+    if skewed.all():
+        msg = f"ranks did not start together in any row of {', '.join(rows['library'].unique())}: no constant is told"
+        raise InputError(msg)
+    reason = np.where(skewed, "ranks did not start together", f"{MIXED} has no constants")
+    aside = rows.assign(predicted=np.nan, ideal=np.nan, flag=reason)[mixed | skewed]
+    rows = rows[~(mixed | skewed)]
     message = rows["kernel"].isin(COLLECTIVES)
     done, found = fit_links(rows[message], place, prior=prior) if message.any() else (place, [])
-    rows = rows[~message]
+    between = rows["kernel"].isin(EXCHANGES)
+    if between.any():
+        done, more = move_exchanges(rows[between], done, prior=prior)
+        found += more
+    rows = rows[~(message | between)]
     cache = rows["cache_format"].fillna("") if "cache_format" in rows else pd.Series("", rows.index)
     for _, own in rows.groupby(["kernel", "format", cache], sort=False):
         one = fit_class(own, place, prior=prior, n_fold=n_fold)
         done = merged(one, done)
         found.append(one)
-    target = "network" if message.any() else "device"
+    target = "network" if message.any() or between.any() else "device"
     parts, classes = [one.rows for one in found], tuple(class_row(one) for one in found)
     if len(aside):
-        parts.append(aside.assign(predicted=np.nan, ideal=np.nan, flag=f"{MIXED} has no constants"))
+        parts.append(aside)
     return Calibration(done, None, target, joined(parts), classes)

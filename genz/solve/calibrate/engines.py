@@ -17,7 +17,7 @@ from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals, rounded
 from genz.solve.calibrate.flags import check_seconds, usable_runs
 from genz.solve.calibrate.runs import FittedRuns, long_table
 from genz.solve.measured.files import platform_name
-from genz.solve.measured.run_times import run_times
+from genz.solve.measured.run_times import precision_of, run_times
 from genz.solve.split import DEPLOYMENT
 from genz.spec.deployment import Engine
 
@@ -29,6 +29,7 @@ FITTED: dict[str, tuple[float, float, float, float]] = {
     "overhead_request": (5e-6, 1e-8, 1e-3, 1.5),
     "overhead_prefill": (5e-3, 1e-5, 1.0, 1.5),
     "overhead_expert": (1e-5, 1e-8, 1e-3, 1.5),
+    "overhead_expert_widened": (3e-5, 1e-8, 1e-3, 1.5),
     "overhead_prompt": (1e-2, 1e-4, 1.0, 1.5),
     "overhead_token": (3e-6, 1e-8, 1e-4, 1.5),
     "wait_step": (2.0, 0.1, 30.0, 1.0),
@@ -50,6 +51,7 @@ _PRECISION = 3e-3
 _MOST = 3.0
 #: Deployments of either kind that tell a wait of models with experts from that of others.
 _SEVERAL = 5
+_FORMATS = ("model", "device", "precision")
 
 
 def fit_engine(
@@ -177,12 +179,22 @@ def told(rows: pd.DataFrame) -> list[str]:
     routed = [registry.model(name).routed for name in deployment["model"]]
     silent = {
         "overhead_expert": not any(routed),
+        "overhead_expert_widened": not any(
+            map(_widens_experts, *(deployment[n] for n in _FORMATS))
+        ),
         "wait_expert": min(routed.count(True), routed.count(False)) < _SEVERAL,
         "stretch_bulk": True,  # on demand: most libraries have no such messages
         "wait_group": not (rows["data"] > 1).any(),
         "stretch_network": not (rows["tensor"] * rows["data"] > 1).any(),
     }
     return [name for name in FITTED if not silent.get(name, False)]
+
+
+def _widens_experts(name: str, device: str, precision: str) -> bool:
+    """Whether a model has experts whose weights a device widens before it multiplies."""
+    model, place = registry.model(name), registry.platform(platform_name(device))
+    formats = place.accelerator.peak_flop_rate
+    return model.routed and precision_of(precision, model).is_widened("expert", formats)
 
 
 def _placed(rows: pd.DataFrame, engine: Engine) -> Any:

@@ -9,9 +9,9 @@ from dataclasses import fields
 from itertools import pairwise
 from typing import Any
 
-from genz.spec.hardware import Collective, Kernel
+from genz.spec.hardware import Collective, Exchange, Kernel
 
-__all__ = ["changed", "plain", "replaced", "replaced_values", "rewritten"]
+__all__ = ["changed", "parted", "plain", "replaced", "replaced_values", "rewritten"]
 
 _HEAD = re.compile(r"^\[", re.MULTILINE)
 _RULE = (
@@ -50,6 +50,24 @@ def rewritten(
     blocks[place:place] = [_table(name, values) for name, values in tables.items()]
     blocks = _sorted(blocks)
     return "".join(_noted(b, sentences) for b in blocks)
+
+
+def parted(text: str, head: str, number: int) -> tuple[str, str, str]:
+    """Return the text of an entry in three: a table of an array with what belongs to it, what is before and what follows.
+
+    Parameters
+    ----------
+    text : str
+        TOML of an entry.
+    head : str
+        Head of the tables, such as ``[[network]]``.
+    number : int
+        Which of them, from 0; the first takes what is before it along, the last what follows.
+    """
+    places = [m.start() for m in re.finditer(rf"^{re.escape(head)}$", text, re.MULTILINE)]
+    first = places[number] if number else 0
+    last = places[number + 1] if number + 1 < len(places) else len(text)
+    return text[:first], text[first:last], text[last:]
 
 
 def changed(text: str, tables: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -114,7 +132,7 @@ def replaced_values(text: str, values: Mapping[str, float]) -> str:
     return "\n".join(lines) + first[len(first.rstrip("\n")) :] + "".join(rest)
 
 
-def plain(constants: Kernel | Collective) -> dict[str, Any]:
+def plain(constants: Kernel | Collective | Exchange) -> dict[str, Any]:
     """Return the values of constants that are not those that an absent key stands for."""
     absent = {field.name: field.default for field in fields(constants)}
     values = {n: getattr(constants, n) for n in absent}

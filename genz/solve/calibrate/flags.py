@@ -11,7 +11,7 @@ from genz.core.errors import InputError
 from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.ops.linear import NARROW
 from genz.perf.efficiency import PRIOR
-from genz.solve.measured.kinds import EAGER
+from genz.solve.measured.kinds import EAGER, short_by_clock
 
 __all__ = ["EAGERLY", "FASTER", "LAUNCH", "check_seconds", "flags", "plateau", "usable_runs"]
 
@@ -67,7 +67,8 @@ def flags(rows: pd.DataFrame, kernel: str, ideal: FloatArray) -> Any:
 
     Notes
     -----
-    Where products were launched from the host, so were narrow ones, for which it does more.
+    Where products were launched from the host, so were narrow ones, for which it does more. Of rows timed by the clock all
+    were, and short ones tell little else.
     """
     time = rows["time"].to_numpy(dtype=np.float64)
     fixed = PRIOR[kernel].overhead if kernel in PRIOR else np.inf
@@ -75,7 +76,7 @@ def flags(rows: pd.DataFrame, kernel: str, ideal: FloatArray) -> Any:
     launched = plateau(time, ideal, fixed)
     if kernel == "gemm" and launched.any():
         launched |= (rows[["n", "k"]].min(axis=1) < NARROW).to_numpy()
-    text[launched] = LAUNCH
+    text[launched | short_by_clock(rows)] = LAUNCH
     if "library" in rows:
         text[rows["library"].astype(str).str.endswith(EAGER).to_numpy()] = EAGERLY
     text[time < ideal] = FASTER

@@ -20,7 +20,15 @@ from genz.perf.split_kv import FLASH, FLASH_3, FLASH_4, MASKED, XQA, works_apart
 from genz.solve.accuracy import FEWEST
 from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals
 from genz.solve.calibrate.stated import Stated, errors_of, with_errors
-from genz.solve.measured.kinds import APART, LAUNCHED, SPLIT, fitted_on, kinds, parts, wide_heads
+from genz.solve.measured.kinds import (
+    APART,
+    LAUNCHED,
+    fitted_on,
+    kinds,
+    parts,
+    shape_columns,
+    wide_heads,
+)
 from genz.solve.measured.predict import library_of
 from genz.solve.measured.work import format_on, row_operator, unit_of_format
 from genz.spec.hardware import Accelerator, Kernel, Platform
@@ -143,8 +151,14 @@ def refit(
     aside, aside_shape = _aside(rows, platform, constants)
     one = Refit(
         kernel, variant, software, constants, errors, seen, shape[unseen], judged, aside, aside_shape,
+        _least_error(chosen, kernel),
     )  # fmt: skip
     return with_errors([one])[0]
+
+
+def _least_error(rows: pd.DataFrame, kernel: str) -> float:
+    """Return the least error to state: that of the prior where a table names its shapes, as its heads are one set."""
+    return float(PRIOR[kernel].error) if "shape" in shape_columns(rows) else 0.0
 
 
 def served_apart(
@@ -264,7 +278,7 @@ class _Problem:
 
 def _shapes(rows: pd.DataFrame, kernel: str) -> IntArray:
     """Return the number of the shape of each row: what the split keeps together."""
-    columns = ["model"] if "model" in rows else [c.split(":")[0] for c in SPLIT[kernel]]
+    columns = [c.split(":")[0] for c in shape_columns(rows)]
     return np.asarray(rows.groupby(columns, sort=False).ngroup(), dtype=np.int64)
 
 

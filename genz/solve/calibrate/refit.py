@@ -23,24 +23,28 @@ from genz.db.carried import kernel_relatives
 from genz.db.paths import data_root
 from genz.ops.attention import HEADS, PAGED, WIDE
 from genz.perf.efficiency import PRIOR, RELATIVE
+from genz.perf.exchange import EXCHANGES
 from genz.solve.calibrate import carry
+from genz.solve.calibrate.clock_fit import refit_clocked
 from genz.solve.calibrate.collective_fit import (
     FittedCollective,
     fit_collective,
     mean_error,
     with_constants,
 )
-from genz.solve.calibrate.entry import changed, plain, rewritten
+from genz.solve.calibrate.entry import changed, parted, plain, rewritten
+from genz.solve.calibrate.exchange_fit import FittedExchange, fit_exchanges
 from genz.solve.calibrate.handover import handover_size
 from genz.solve.calibrate.kernel_fit import Refit, refit, served_apart
 from genz.solve.calibrate.row_fit import CLASS, refit_rows
-from genz.solve.calibrate.stated import with_errors
+from genz.solve.calibrate.stated import Stated, with_errors
 from genz.solve.calibrate.tables import Rows, groups
+from genz.solve.measured.eager import CLOCKED
 from genz.solve.measured.operators import COLLECTIVES
 from genz.solve.measured.predict import MIXED, library_of, version_key, version_of
 from genz.spec.hardware import Platform
 
-__all__ = ["main", "refit_kernels", "refit_links"]
+__all__ = ["main", "refit_exchanges", "refit_kernels", "refit_links"]
 
 #: Libraries in the order in which one of them gives the constants that carry no library's name.
 _ORDER = ("vllm", "trtllm", "sglang", "vidur")
@@ -52,13 +56,22 @@ _OTHER, _MARGIN = 1.5, 0.005
 def refit_kernels(rows: Rows, platform: Platform) -> list[Refit]:
     """Return the constants of the kernels of a device, each under the name that its table gets.
 
-    Those that the entry carries over from a relative stay its own: there are too few rows for better ones.
+    Those that the entry carries over from a relative stay its own: there are too few rows for better ones. Rows timed by the
+    clock count where a class has no others.
     """
+    clocked = {key: own for key, own in rows.items() if key[2] == CLOCKED}
+    rows = {key: own for key, own in rows.items() if key not in clocked}
     walked = {key: own for key, own in rows.items() if key[0] == CLASS and "_" in key[1]}
     found = [
         one
+        for key, own in clocked.items()
+        if key[0] not in {kernel for kernel, _, _ in rows}
+        and (one := refit_clocked(own, platform, *key)) is not None
+    ]
+    found += [
+        one
         for key, own in rows.items()
-        if key[0] not in (*COLLECTIVES, MIXED) and key not in walked
+        if key[0] not in (*COLLECTIVES, *EXCHANGES, MIXED) and key not in walked
         for variant, part in served_apart(own, platform, *key)
         if (one := refit(part, platform, key[0], variant, key[2])) is not None
     ]
@@ -96,6 +109,16 @@ def refit_links(rows: Rows, platform: Platform) -> list[FittedCollective]:
         found.append(one)
         links = with_constants(links, one.kernel, one.key, one.constants)
     return with_errors(found)
+
+
+def refit_exchanges(rows: Rows, platform: Platform) -> list[FittedExchange]:
+    """Return the constants of the kernels that exchange tokens between experts, inside a node and across nodes."""
+    return [
+        one
+        for (kernel, _, software), own in rows.items()
+        if kernel in EXCHANGES
+        for one in with_errors(fit_exchanges(own, platform, software))
+    ]
 
 
 def _named(found: Sequence[Refit]) -> list[Refit]:
@@ -141,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("device", nargs="*", help="accelerators of the database; none: all")
     parser.add_argument("--data", required=True, help="folder of tables")
     parser.add_argument(
-        "--kernel", action="append", help="class to fit; default all", choices=[*PRIOR, *RELATIVE, *COLLECTIVES]
+        "--kernel", action="append", help="class to fit; default all", choices=[*PRIOR, *RELATIVE, *COLLECTIVES, *EXCHANGES]
     )  # fmt: skip
     parser.add_argument("--dry", action="store_true", help="print only")
     given = parser.parse_args(arguments)
@@ -153,15 +176,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         kernels, links = refit_kernels(rows, platform), refit_links(rows, platform)
         for one in kernels:
             _print(platform.accelerator.name, one.kernel, one.key, one)
-        for link in links:
+        exchanges = refit_exchanges(rows, platform)
+        for link in (*links, *exchanges):
             _print(name, link.kernel, link.key, link)
         _write_kernels(platform.accelerator.name, kernels, dry=given.dry)
         _write_links(name, links, dry=given.dry)
+        _write_exchanges(name, exchanges, dry=given.dry)
     if not given.dry:
         carry.main()
 
 
-def _print(place: str, kind: str, key: str, one: Refit | FittedCollective) -> None:
+def _print(place: str, kind: str, key: str, one: Stated) -> None:
     e = {k: v if k == "n_row" else 100.0 * v for k, v in one.errors.items()}
     sys.stdout.write(
         f"{place:19} {kind:18} {key:18} {one.software:17} n {e['n_row']:6.0f} fit {e['fit']:5.1f} "
@@ -171,12 +196,15 @@ def _print(place: str, kind: str, key: str, one: Refit | FittedCollective) -> No
 
 
 _TABLES, _LINKS = "NVIDIA AIConfigurator operator tables", "NVIDIA AIConfigurator collective tables"
+_DEEPEP = "NVIDIA AIConfigurator DeepEP tables"
 _LAYERS = "LLMServingSim profiler data"
 #: Software -> title of the source that has its tables.
 _TITLES = {
     "vidur": "Vidur profiling data",
     "infersim": "InferSim bench_data",
     "transformers": _LAYERS,
+    "torch_xla": _LAYERS,
+    "pytorch": "LLMCompass measurements",
     "vllm0.19.0": _LAYERS,
 }
 
@@ -195,23 +223,33 @@ def _write_links(platform: str, fitted: Sequence[FittedCollective], *, dry: bool
     _write(f"platforms/{platform}", tables, sentences, "[[network]]", dry=dry)
 
 
+def _write_exchanges(platform: str, fitted: Sequence[FittedExchange], *, dry: bool) -> None:
+    """Write constants of each dimension, which follow its head, and the sentences behind them."""
+    sentences = {_DEEPEP: [one.sentence() for one in fitted]}
+    for level in (1, 0):
+        tables = {one.table: plain(one.constants) for one in fitted if one.level == level}
+        _write(f"platforms/{platform}", tables, sentences, "[[network]]", level=level, dry=dry)
+
+
 def _write(
     entry: str,
     tables: Mapping[str, Mapping[str, float]],
     sentences: Mapping[str, Sequence[str]],
     after: str,
     *,
+    level: int = 0,
     dry: bool,
 ) -> None:
     if not tables:
         return
     path = Path(str(data_root("hardware_db"))) / f"{entry}.toml"
-    text = path.read_text(encoding="utf-8")
+    before, text, rest = parted(path.read_text(encoding="utf-8"), after, level)
     other = changed(text, tables)
     if other:
         sys.stdout.write(f"{entry} changes: {', '.join(other)}\n")
     if not dry:
-        path.write_text(rewritten(text, tables, sentences, after), encoding="utf-8")
+        done = rewritten(text, tables, sentences, after) + rewritten(rest, {}, sentences, after)
+        path.write_text(before + done, encoding="utf-8")
 
 
 if __name__ == "__main__":

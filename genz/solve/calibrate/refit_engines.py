@@ -81,7 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _fit(name: str, rows: pd.DataFrame, *, prior: bool) -> FittedRuns:
     engine, rows = registry.engine(name), rows[~rows["held_out"]]
-    return fit_engine(rows, engine, prior=prior, fields=_fields(engine, rows, prior=prior))
+    fields = _fields(engine, rows, prior=prior)
+    if prior:  # where the entry stands says nothing: what rows leave open stays where priors put it
+        engine = engine.replace(**{n: FITTED[n][0] for n in fields})
+    return fit_engine(rows, engine, prior=prior, fields=fields)
 
 
 def _write(one: FittedRuns, rows: pd.DataFrame, *, dry: bool) -> None:

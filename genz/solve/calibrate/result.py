@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from genz.core.errors import InputError
+from genz.perf.exchange import EXCHANGES
 from genz.solve.accuracy import accuracy, coverage
 from genz.solve.calibrate.fit import Folds
 from genz.solve.calibrate.operators import Fitted
@@ -111,7 +112,7 @@ def _sentence(row: dict[str, Any]) -> str:
 
 def class_row(one: Fitted) -> dict[str, Any]:
     """Return the row of a class in the table of a calibration."""
-    kind = "network" if one.kernel in COLLECTIVES else "device"
+    kind = "network" if one.kernel in (*COLLECTIVES, *EXCHANGES) else "device"
     row = _row(one.kernel, one.format, kind, one.rows, one.folds, one.error)
     return row | ({"form": one.form} if one.form else {}) | one.constants
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from genz.core.typing import FloatArray, IntArray
 from genz.solve.accuracy import accuracy, conformal_errors, coverage
+from genz.solve.split import PARTS
 
 __all__ = ["Stated", "errors_of", "with_errors"]
 
@@ -30,7 +31,7 @@ class Stated:
     constants : Kernel or Collective
         Fitted values, with the error that rows outside the fit gave.
     errors : dict
-        Rows and mean error of each part, median, bias and share inside the 90 % interval of those held out.
+        Rows, mean error of each part, median, bias and share inside the 90 % interval of those held out.
     residual : ndarray, shape (n_row,)
         Log of measured over predicted time of rows that the fit has not seen, other than those held out. [1]
     group : ndarray of int, shape (n_row,)
@@ -41,6 +42,8 @@ class Stated:
         The same of rows whose shapes are apart from those of the fit, held out ones left out. [1]
     aside_group : ndarray of int, shape (n_aside,)
         Number of the shape of each of them.
+    least : float
+        Least error to state: rows of few shapes do not tell that of others. [1]
     """
 
     kernel: str
@@ -53,13 +56,20 @@ class Stated:
     judged: FloatArray
     aside: FloatArray = field(default_factory=lambda: np.array([]))
     aside_group: IntArray = field(default_factory=lambda: np.array([], dtype=np.int64))
+    least: float = 0.0
 
     def sentence(self) -> str:
         """Return what a note says about it."""
         e = self.errors
         name = f"{self.kernel} {self.key.partition('-')[0]}: {self.software}, {e['n_row']:.0f} rows"
         if np.isnan(e["held_out"]):
-            return f"{name}, {e['fit']:.1%}, nothing held out"
+            apart = e["calibration"]
+            aside = (
+                ""
+                if np.isnan(apart)
+                else f", {apart:.1%} on the shapes that the stated error comes from"
+            )
+            return f"{name}, {e['fit']:.1%}, nothing held out{aside}"
         return (
             f"{name}, {100 * e['fit']:.1f} / {100 * e['held_out']:.1f} % (median {100 * e['median']:.1f} %, "
             f"mean bias {100 * e['bias']:+.0f} %)"
@@ -81,7 +91,7 @@ def with_errors(fitted: Sequence[F]) -> list[F]:
 
 
 def _with_error(one: F, error: float, apart: float) -> F:
-    stated = {"error": float(f"{error:.3g}")}
+    stated = {"error": float(f"{max(error, one.least):.3g}")}
     if len(one.aside):
         stated["error_apart"] = min(float(f"{apart:.3g}"), _MOST)
     inside = {"coverage": coverage(one.judged, stated["error"])}
@@ -89,7 +99,7 @@ def _with_error(one: F, error: float, apart: float) -> F:
 
 
 def errors_of(measured: FloatArray, predicted: FloatArray, part: Any) -> dict[str, float]:
-    """Return rows and mean error of rows fitted on, and mean, median and bias of those held out [1].
+    """Return rows, mean error of rows fitted on and of those for the stated error, and mean, median and bias of those held out [1].
 
     Parameters
     ----------
@@ -98,11 +108,12 @@ def errors_of(measured: FloatArray, predicted: FloatArray, part: Any) -> dict[st
     part : ndarray of str, shape (n_row,)
         Part of each row: fit, calibration or held_out, see :func:`genz.solve.measured.kinds.parts`.
     """
-    inside, out = part == "fit", part == "held_out"
+    inside, apart, out = (part == name for name in PARTS)
     judged = accuracy(measured[out], predicted[out])
     return {
         "n_row": float(len(measured)),
         "fit": accuracy(measured[inside], predicted[inside])["mape"],
+        "calibration": accuracy(measured[apart], predicted[apart])["mape"],
         "held_out": judged["mape"],
         "median": judged["median"],
         "bias": judged["bias"],

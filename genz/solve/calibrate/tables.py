@@ -10,6 +10,7 @@ import pandas as pd
 
 from genz.core.errors import GenzError
 from genz.db import registry
+from genz.solve.measured.exchanges import SKEWED
 from genz.solve.measured.files import platform_name, read_folder
 from genz.solve.measured.kinds import EAGER
 from genz.solve.measured.work import variant_of
@@ -57,8 +58,11 @@ def _wanted(platform: str, devices: Sequence[str]) -> bool:
 
 
 def _grouped(rows: pd.DataFrame, engine: str) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:
+    if "core" in rows:  # kernels that exchange tokens
+        each = rows.groupby(["kernel", "library"], sort=False)
+        return [((str(k), "any", str(software)), own) for (k, software), own in each]
     if "library" in rows:  # collectives: bytes count, and what graphs replay
-        fair = rows["format"].isin(_BYTES) & ~rows["library"].str.endswith(EAGER)
+        fair = rows["format"].isin(_BYTES) & ~rows["library"].str.endswith((EAGER, SKEWED))
         each = rows[fair].groupby(["kernel", "library"], sort=False)
         return [((str(k), "any", str(software)), own) for (k, software), own in each]
     cache = rows["cache_format"].fillna("") if "cache_format" in rows else pd.Series("", rows.index)

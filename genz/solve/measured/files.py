@@ -55,6 +55,8 @@ DEVICES = {
     "rtx4090": "rtx_4090_8",
     "rtxpro6000": "rtx_pro_6000_8",
     "rtx_pro_6000_server": "rtx_pro_6000_8",
+    "mi210": "mi210_8",
+    "tpu-v6e-1": "tpu_v6e_1",
 }
 
 
@@ -116,6 +118,23 @@ def read_table(path: Path) -> Table | None:
     return Table(path.name, device, engine, rows)
 
 
+#: Columns -> what a file is that holds no timings of operators or of runs.
+_OTHER = (
+    (("service", "t_s", "input_tokens", "output_tokens"), "a trace of requests, without times that they took"),
+    (("phase", "a_ms", "b", "c"), "coefficients that others fitted, not what they measured"),
+    (("prepare_inputs_e2e_mean", "ray_comm_time_mean"), "times of the host of an engine, none of kernels or of runs"),
+    (("memory_fraction", "weights_gib", "activation_gib"), "memory, no times"),
+    (("file", "given"), "a list of files"),
+)  # fmt: skip
+
+
+def _other(path: Path) -> str:
+    """Return what a file is that is not read."""
+    columns = set(_csv(path, rows=1).columns)
+    named = (what for needed, what in _OTHER if set(needed) <= columns)
+    return next(named, "layout not known")
+
+
 def _about(stem: str) -> tuple[str, str]:
     """Device and software of a file named ``<op>_<device>_<engine><version>``."""
     known = sorted(DEVICES, key=len, reverse=True)
@@ -152,7 +171,7 @@ def read_folder(folder: str | Path, unread: list[str] | None = None) -> Iterator
             found = True
             yield table
         elif unread is not None:
-            unread.append(f"{path.name}: layout not known")
+            unread.append(f"{path.name}: {_other(path)}")
     if not found:
         msg = f"no file in {place} has a known layout"
         raise InputError(msg)

@@ -25,6 +25,8 @@ _GROWING = {
     "experts": ("token",),
     "elementwise": ("value",),
     "scan": ("batch", "new"),
+    "dispatch": ("token",),
+    "combine": ("token",),
 }
 #: Columns that are shown as they are.
 _EXACT = ("n_rank", "expert")

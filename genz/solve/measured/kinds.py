@@ -8,9 +8,13 @@ import numpy as np
 import pandas as pd
 
 from genz.core.typing import BoolArray
+from genz.core.unit import MIB
 from genz.ops.attention import WIDE_HEAD
 from genz.ops.linear import NARROW
 from genz.perf.efficiency import PRIOR
+from genz.perf.exchange import EXCHANGES
+from genz.solve.measured.eager import CLOCKED, VARLEN
+from genz.solve.measured.exchanges import SKEWED
 from genz.solve.measured.operators import COLLECTIVES
 from genz.solve.measured.predict import cache_bytes, ideal_time
 from genz.solve.split import part_of
@@ -19,29 +23,36 @@ from genz.spec.hardware import Platform
 __all__ = [
     "APART",
     "BEYOND",
+    "CLOCK",
     "EAGER",
     "LAUNCHED",
     "SPLIT",
     "fitted_on",
     "kinds",
     "parts",
+    "shape_columns",
+    "short_by_clock",
     "wide_heads",
 ]
 
 _HEADS = ("n_head", "n_kv_head", "head_dim")
 #: Kernel class -> columns that make a shape; whole shapes are held out of fits. A split depends on the names that
 #: it hashes: those of a table's own columns follow a colon.
-SPLIT: dict[str, tuple[str, ...]] = {
-    "gemm": ("n", "k"),
-    "attention_prefill": _HEADS,
-    "attention_decode": _HEADS,
-    "attention_mixed": _HEADS,
-    "latent_prefill": ("batch", "new"),
-    "latent_decode": ("batch", "context"),
-    "elementwise": ("format", "width"),
-    "scan": ("state", "channel"),
-    "experts": ("n_expert", "n_active", "width", "inner"),
-} | dict.fromkeys(COLLECTIVES, ("size",))
+SPLIT: dict[str, tuple[str, ...]] = (
+    {
+        "gemm": ("n", "k"),
+        "attention_prefill": _HEADS,
+        "attention_decode": _HEADS,
+        "attention_mixed": _HEADS,
+        "latent_prefill": ("batch", "new"),
+        "latent_decode": ("batch", "context"),
+        "elementwise": ("format", "width"),
+        "scan": ("state", "channel"),
+        "experts": ("n_expert", "n_active", "width", "inner"),
+    }
+    | dict.fromkeys(COLLECTIVES, ("size",))
+    | dict.fromkeys(EXCHANGES, ("token", "width"))
+)
 
 #: Rows that no device with this memory can reach.
 BEYOND = "beyond"
@@ -53,27 +64,48 @@ APART = (
 LAUNCHED = "gemm_launched"
 #: End of the name of a library whose collectives were launched one by one from the host.
 EAGER = " eager"
-_LOWEST, _NEAR, _SLOW, _MANY, _FEW = (
-    0.05,
-    2.0,
-    6.0,
+#: End of the kinds of rows timed by the clock of the host, in which the launch is the least part.
+CLOCK = "_clock"
+#: End of the kinds of attention on caches in one piece, by kernels that do not cut them.
+_VARLEN = "_varlen"
+#: Times the floor of a table timed by the clock from which on the launch is at most a tenth.
+_LONG = 10.0
+_LOWEST, _NEAR, _SLOW = 0.05, 2.0, 6.0  # share of rows, floors, fixed times
+_MANY, _FEW = (
     1000,
     6,
-)  # share of rows, floors, fixed times, rows
+)  # rows of a table of products, and of scans, from which on it may have a floor
+_NODE, _BULK = 8.0, 16.0 * MIB  # ranks; bytes, from which on the bandwidth counts
 _CACHED, _VISIBLE = 2.0, 1e-6  # times the last level; time at the memory bandwidth [s]
 
 
 def parts(rows: pd.DataFrame) -> Any:
     """Return the part of each row, ``fit``, ``calibration`` or ``held_out``, by whole shapes or whole models.
 
+    Which columns make a shape :func:`shape_columns` tells.
+
     Parameters
     ----------
     rows : DataFrame
         Own columns, one kernel class.
     """
-    columns = ("model",) if "model" in rows else SPLIT[str(rows["kernel"].iloc[0])]
-    names = {c.split(":")[0]: c.split(":")[-1] for c in columns}
+    names = {c.split(":")[0]: c.split(":")[-1] for c in shape_columns(rows)}
     return part_of(rows[list(names)].rename(columns=names), list(names.values()))
+
+
+def shape_columns(rows: pd.DataFrame) -> tuple[str, ...]:
+    """Return the columns that make a whole shape: the model, what the table names so, or those of :data:`SPLIT`.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Own columns, one kernel class.
+    """
+    if "model" in rows:
+        return ("model",)
+    if "shape" in rows and rows["shape"].notna().all():
+        return ("shape",)
+    return SPLIT[str(rows["kernel"].iloc[0])]
 
 
 def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
@@ -94,9 +126,12 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     activations that it holds (``elementwise_warm``: the same of tables where a twentieth of the rows is faster than
     memory allows), rows faster than the ideal bound, whose weights the last level holds (``…_beyond``), products timed
     with their launch from the host (``gemm_launched``: up to twice a floor of over 30 us, and narrow ones of the same
-    tables, for which the host does more; ``scan_launched``, by the same rule; collectives of libraries timed eagerly, ``…_launched``), and experts dealt to
-    several ranks (``experts_parallel``). Heads wider than 256 (``…_wide``) run other kernels, which have constants of
-    their own. Those of :data:`APART` state an error of their own.
+    tables, for which the host does more; ``scan_launched`` by the same rule; collectives of libraries timed eagerly, ``…_launched``), collectives whose ranks
+    did not start together (``…_skewed``, and ``…_bulk`` from 16 MiB on, where that matters little), exchanges over more nodes
+    than a token may reach (``…_congested``: the network of the tables gave a third there), and experts dealt to
+    several ranks (``experts_parallel``). Rows that PyTorch's caller timed by the clock are ``…_clock``, or ``…_launched``
+    up to ten times their floor; attention without pages and cuts of the cache is ``…_varlen``. Heads wider than 256
+    (``…_wide``) run other kernels, which have constants of their own. Those of :data:`APART` state an error of their own.
     """
     kernel = str(rows["kernel"].iloc[0])
     kind = np.full(len(rows), kernel, dtype=object)
@@ -118,11 +153,42 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
         if "window" in rows:
             kind[(rows["window"].fillna(0.0) > 0.0).to_numpy()] = f"{kernel}_window"
     if kernel in COLLECTIVES and "library" in rows:
-        kind[rows["library"].astype(str).str.endswith(EAGER).to_numpy()] = f"{kernel}_launched"
+        library = rows["library"].astype(str)
+        kind[library.str.endswith(EAGER).to_numpy()] = f"{kernel}_launched"
+        skewed = library.str.endswith(SKEWED).to_numpy()
+        bulk = (rows["size"] >= _BULK).to_numpy()
+        kind[skewed] = np.where(bulk[skewed], f"{kernel}_bulk", f"{kernel}_skewed")
+    if kernel in EXCHANGES:
+        kind[_congested(rows)] = f"{kernel}_congested"
     if kernel not in COLLECTIVES:
         fast = rows["time"].to_numpy(dtype=np.float64) < ideal_time(rows, platform)
         kind[fast & (kind == kernel)] = f"{kernel}_{BEYOND}"
+    return _apart_by_software(rows, kernel, kind)
+
+
+def _apart_by_software(rows: pd.DataFrame, kernel: str, kind: Any) -> Any:
+    """Return the kinds of rows, those of software that no engine runs apart."""
+    kind[_of_software(rows, VARLEN)] = kernel + _VARLEN
+    kind[_of_software(rows, CLOCKED)] = kernel + CLOCK
+    kind[short_by_clock(rows)] = f"{kernel}_launched"
     return kind
+
+
+def _of_software(rows: pd.DataFrame, name: str) -> BoolArray:
+    own = rows["engine"] if "engine" in rows else pd.Series("", rows.index)
+    return np.asarray(own == name)
+
+
+def short_by_clock(rows: pd.DataFrame) -> BoolArray:
+    """Return which rows timed by the clock hold a launch of more than a tenth of their time.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Own columns, one kernel class.
+    """
+    time, own = rows["time"].to_numpy(dtype=np.float64), _of_software(rows, CLOCKED)
+    return np.asarray(own & (time < _LONG * np.min(time, initial=np.inf, where=own)))
 
 
 def fitted_on(rows: pd.DataFrame, platform: Platform) -> BoolArray:
@@ -154,8 +220,14 @@ def wide_heads(rows: pd.DataFrame) -> BoolArray:
     return np.asarray(rows["head_dim"] > WIDE_HEAD)
 
 
+def _congested(rows: pd.DataFrame) -> BoolArray:
+    """Whether normal kernels ran over more nodes than a token may reach: there the tables' network gave a third."""
+    most = rows["most_node"].fillna(0.0) if "most_node" in rows else pd.Series(0.0, rows.index)
+    return ((most > 0.0) & (rows["n_rank"] > _NODE * most)).to_numpy()
+
+
 def _launched(rows: pd.DataFrame, least: int) -> BoolArray:
-    """Whether the launch from the host may be what was measured: the floor of time is that of no kernel, in ``least`` rows."""
+    """Whether the launch from the host may be what was measured: the floor of so many rows at least is that of no kernel."""
     time = rows["time"].to_numpy(dtype=np.float64)
     floor = float(np.quantile(time, _LOWEST))
     return np.asarray(

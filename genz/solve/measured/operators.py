@@ -1,7 +1,8 @@
 """Timings of single operators: each known table layout in one set of columns.
 
 Own columns: ``kernel`` (class), ``format``, ``time`` [s] and the shape that :data:`SHAPES` lists for the class;
-``device`` and ``engine`` where known. Table layouts are recognised by their columns.
+``device`` and ``engine`` where known, and ``shape`` where that, not columns of the class, is what fits hold out as a whole.
+Table layouts are recognised by their columns.
 """
 
 from __future__ import annotations
@@ -12,9 +13,15 @@ import numpy as np
 import pandas as pd
 
 from genz.core.errors import InputError, SchemaError
+from genz.perf.exchange import EXCHANGES
+from genz.solve.measured.eager import clocked_profile, eager_profile, varlen_profile
+from genz.solve.measured.exchanges import (
+    collective_profile,
+    low_latency_exchange,
+    normal_exchange,
+)
 from genz.solve.measured.profiles import (
     attention_profile,
-    eager_profile,
     elementwise_profile,
     expert_profile,
     infersim_profile,
@@ -49,10 +56,12 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "experts": (
         "token", "width", "inner", "n_expert", "n_active", "tensor", "expert", "skew", "gated",
     ),
-} | dict.fromkeys(COLLECTIVES, ("size", "n_rank"))  # fmt: skip
+} | dict.fromkeys(COLLECTIVES, ("size", "n_rank")) | dict.fromkeys(
+    EXCHANGES, ("token", "width", "n_active", "n_expert", "n_rank", "core", "most_node")
+)  # fmt: skip
 
-#: Column -> what stands in for it; window 0 is full attention, skew 0 uniform routing, width 0 no rows; flop per value of the
-#: state and token are those of a selective scan.
+#: Column -> what stands in for it; window 0 is full attention, skew 0 uniform routing, width 0 no rows, flop_per_state that
+#: of a selective scan, core 0 as many as usual, most_node 0 any.
 OPTIONAL: dict[str, float | str] = {
     "cached": 0.0,
     "window": 0.0,
@@ -63,6 +72,8 @@ OPTIONAL: dict[str, float | str] = {
     "gated": 1.0,
     "width": 0.0,
     "flop_per_state": 6.0,
+    "core": 0.0,
+    "most_node": 0.0,
 }
 
 #: Exponent of the power law from which a table drew its routing -> skew of Zipf's law that comes closest to the
@@ -295,6 +306,8 @@ _LAYOUTS: tuple[tuple[tuple[str, ...], Convert], ...] = (
     (("layer", "tokens", "time_us"), eager_profile),
     (("model", "tokens", "activated_experts", "time_us"), expert_profile),
     (("phase", "chunk", "kv_cache", "median_us"), attention_profile),
+    (("phase", "batch", "chunk", "kv_param", "time_us"), varlen_profile),
+    (("op", "m", "n", "k", "latency_ms", "value", "value_unit"), clocked_profile),
     (("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"), step_profile),
     (("file", "mfu", "kv_len", "kv_dtype", "latency_us"), infersim_profile),
     (("m", "n", "k", "dtype", "latency_us"), _gemm),
@@ -303,4 +316,7 @@ _LAYOUTS: tuple[tuple[tuple[str, ...], Convert], ...] = (
     (("num_heads", "kv_heads", "kv_len", "attn_dtype", "latency_us"), _decode),
     (("num_tokens", "num_experts", "topk", "dtype", "latency_us"), _experts),
     (("num_gpus", "message_elems", "dtype", "latency_us"), _messages),
+    (("node", "num_workers", "devices_per_node", "bytes", "median_us"), collective_profile),
+    (("node_num", "num_token", "dispatch_sms", "dispatch_transmit_us"), normal_exchange),
+    (("node_num", "num_token", "dispatch_avg_t_us", "combine_avg_t_us"), low_latency_exchange),
 )

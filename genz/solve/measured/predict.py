@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
+from genz.core.errors import InputError
 from genz.core.numberformat import BITS, byte_width
 from genz.core.typing import FloatArray
-from genz.ops.routing import distinct_experts
-from genz.ops.work import Message
+from genz.ops.routing import distinct_experts, reached
+from genz.ops.work import Message, Routed
 from genz.perf.collectives import message_time
 from genz.perf.efficiency import LIBRARY, errors_of, kernel_of, kernels_of
+from genz.perf.exchange import EXCHANGES, exchange_constants, exchange_time
 from genz.perf.latent_kernels import DEEPSEEK
 from genz.perf.launch import kernel_time
 from genz.solve.measured.operators import COLLECTIVES
@@ -33,6 +36,7 @@ from genz.spec.hardware import Platform
 __all__ = [
     "MIXED",
     "cache_bytes",
+    "exchange_kernels",
     "ideal_time",
     "library_of",
     "log_error",
@@ -79,6 +83,8 @@ def log_error(
         library = _link_library(kernel, platform, software)
         stated = known.get(library) or known.get("nccl")
         return np.asarray(np.nan if stated is None else stated.error)
+    if kernel in EXCHANGES:
+        return _exchange_error(kernel, software, platform, rows)
     format_on(platform.accelerator, number_format)
     library = library_of(software)
     if rows is None:
@@ -135,6 +141,8 @@ def predicted_time(rows: pd.DataFrame, platform: Platform, software: str = "") -
     if kernel in COLLECTIVES:
         library = _link_library(kernel, platform, software)
         return _message_time(kernel, shape_of(rows), platform, ideal=False, library=library)
+    if kernel in EXCHANGES:
+        return exchange_time(_exchange(rows, software or "none"), platform.network)
     format_on(platform.accelerator, number_format)
     if kernel == MIXED:
         prompt = predicted_time(
@@ -154,6 +162,62 @@ def _message_time(
 ) -> FloatArray:
     message = Message(kernel, kernel, 0, 1.0, shape["size"], shape["n_rank"])
     return message_time(message, platform.network, ideal=ideal, library=library)
+
+
+#: Kernels as tables name them, and bytes of scales per value of 8 bits that they send.
+_DEEPEP, _SCALE = "deepep_", 4.0 / 128.0
+_KERNELS = ("deepep_normal", "deepep_low_latency")
+
+
+def exchange_kernels(kernel: str, software: str) -> str:
+    """Return the kernels that exchange tokens, as constants name them, such as normal for deepep_normal1.0.
+
+    Parameters
+    ----------
+    kernel : str
+        What they do.
+    software : str
+        Their name in tables, a version may follow.
+
+    Raises
+    ------
+    InputError
+        If there is no model of them.
+    """
+    library = library_of(software)
+    if library not in _KERNELS:
+        msg = f"library of {kernel} must be {' or '.join(_KERNELS)}, got {software!r:.60}"
+        raise InputError(msg)
+    return library.removeprefix(_DEEPEP)
+
+
+def _exchange(rows: pd.DataFrame, software: str) -> Message:
+    """Return the message of an exchange of tokens; without software that of a collective that sends least."""
+    s = shape_of(rows)
+    kernel, wide = str(rows["kernel"].iloc[0]), byte_width(str(rows["format"].iloc[0]))
+    width = (wide + (_SCALE if wide < _ACTIVATION else 0.0)) * s["width"]
+    most = np.where(s["most_node"] > 0.0, s["most_node"], np.inf)
+    kernels = exchange_kernels(kernel, software) if software else ""
+    routed = Routed(
+        s["token"], width, s["n_active"], s["n_expert"], s["n_rank"], kernels, s["core"], most
+    )
+    size = s["token"] * width * reached(s["n_rank"], s["n_active"])
+    return Message(kernel, kernel, 0, 1.0, size, s["n_rank"], routed=routed)
+
+
+def _exchange_error(
+    kernel: str, software: str, platform: Platform, rows: pd.DataFrame | None
+) -> FloatArray:
+    """Return the error that constants of kernels state inside a node, or, for rows of more ranks, across."""
+    network, kernels = platform.network, exchange_kernels(kernel, software)
+    known = [
+        exchange_constants(d, kernels, kernel, across=i > 0) for i, d in enumerate(network[:2])
+    ]
+    levels = [one.error for one in known]
+    if rows is None:
+        return np.asarray(levels[0])
+    far = (rows["n_rank"].to_numpy(dtype=np.float64) > network[0].size).astype(int)
+    return np.asarray(np.take(levels, far))
 
 
 # --- the bound ------------------------------------------------------------------------------------
@@ -178,6 +242,9 @@ def ideal_time(rows: pd.DataFrame, platform: Platform) -> FloatArray:
     shape = shape_of(rows)
     if kernel in COLLECTIVES:
         return _message_time(kernel, shape, platform, ideal=True)
+    if kernel in EXCHANGES:
+        least = replace(_exchange(rows, ""), collective="all_to_all")
+        return message_time(least, platform.network, ideal=True)
     accelerator = platform.accelerator
     unit = unit_of_format(format_on(accelerator, number_format))
     stored = canonical(number_format).partition("_")[2]

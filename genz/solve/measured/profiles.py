@@ -1,4 +1,4 @@
-"""Profiles of simulators as timings of operators: Vidur, LLMServingSim and InferSim; see :mod:`.operators`."""
+"""Profiles of simulators as timings of operators: Vidur, LLMServingSim and InferSim; see :mod:`.operators` and :mod:`.eager`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import pandas as pd
 from genz.core.typing import BoolArray, FloatArray
 
 __all__ = [
+    "MODELS",
     "attention_profile",
-    "eager_profile",
     "elementwise_profile",
     "expert_profile",
     "infersim_profile",
     "layer_profile",
+    "model_sizes",
+    "numbers",
+    "products",
     "step_profile",
 ]
 
 _MICRO = 1e-6
 #: Width, inner width, heads, key-value heads, width of a head and vocabulary of the profiled models.
-_MODELS = {
+MODELS = {
     "Llama-2-7b-hf": (4096, 11008, 32, 32, 128, 32000),
     "Llama-2-70b-hf": (8192, 28672, 64, 8, 128, 32000),
     "Meta-Llama-3-8B": (4096, 14336, 32, 8, 128, 128256),
@@ -35,13 +38,14 @@ _MODELS = {
 }
 
 
-def _sizes(rows: pd.DataFrame) -> FloatArray:
+def model_sizes(rows: pd.DataFrame) -> FloatArray:
     """Return the sizes of each row's model, shape (6, n_row)."""
-    found = np.array([_MODELS[m] for m in rows["model"]], dtype=np.float64)
+    found = np.array([MODELS[m] for m in rows["model"]], dtype=np.float64)
     return found.reshape(-1, 6).T
 
 
-def _numbers(rows: pd.DataFrame, column: str) -> FloatArray:
+def numbers(rows: pd.DataFrame, column: str) -> FloatArray:
+    """Return a column as numbers."""
     return rows[column].to_numpy(dtype=np.float64)
 
 
@@ -65,15 +69,13 @@ def elementwise_profile(frame: pd.DataFrame) -> pd.DataFrame:
     Norms are not fused with the addition. Phi-2 has an activation that is not gated, and adds two vectors to the
     residual stream, in two launches.
     """
-    rows = frame[frame["model"].isin(_MODELS) & frame["op"].isin(_OPERATIONS)]
+    rows = frame[frame["model"].isin(MODELS) & frame["op"].isin(_OPERATIONS)]
     op, plain = rows["op"].replace(_OPERATIONS).to_numpy(), (rows["model"] == "phi-2").to_numpy()
     moved = _moved(op, norm=2.0, activation=np.where(plain, 2.0, 3.0))
     flat = (op == "add") | (plain & (op == "activation"))
-    time = _numbers(rows, "median_us") / np.where(plain & (op == "add"), 2.0, 1.0)
+    time = numbers(rows, "median_us") / np.where(plain & (op == "add"), 2.0, 1.0)
     device = rows["device"].to_numpy()
-    return _elementwise(rows, op, moved * _numbers(rows, "tokens"), flat, time).assign(
-        device=device
-    )
+    return _elementwise(rows, op, moved * numbers(rows, "tokens"), flat, time).assign(device=device)
 
 
 def layer_profile(frame: pd.DataFrame) -> pd.DataFrame:
@@ -81,24 +83,15 @@ def layer_profile(frame: pd.DataFrame) -> pd.DataFrame:
 
     Norms add the residual.
     """
-    known = frame[frame["model"].isin(_MODELS)]
+    known = frame[frame["model"].isin(MODELS)]
     rows = known[known["layer"].isin(_OPERATIONS)]
     op = rows["layer"].replace(_OPERATIONS).to_numpy()
-    value = _moved(op, norm=4.0, activation=3.0) * _numbers(rows, "count")
+    value = _moved(op, norm=4.0, activation=3.0) * numbers(rows, "count")
     flat = np.zeros(len(rows), dtype=bool)
-    each = _elementwise(rows, op, value, flat, _numbers(rows, "time_us"))
+    each = _elementwise(rows, op, value, flat, numbers(rows, "time_us"))
     each["device"] = rows["device"].astype(str).str.lower().to_numpy()
-    products = _products(known, "count")
-    return pd.concat([each, products], ignore_index=True).assign(engine="vllm0.19.0")
-
-
-def eager_profile(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return products of layers that Hugging Face's library runs one by one, as LLMServingSim profiled them.
-
-    Its norms are not fused, and its experts run one by one: neither is what engines run.
-    """
-    rows = _products(frame[frame["model"].isin(_MODELS)], "tokens")
-    return rows.assign(engine="transformers")
+    layers = products(known, "count")
+    return pd.concat([each, layers], ignore_index=True).assign(engine="vllm0.19.0")
 
 
 #: Layers that are products, as tables call them.
@@ -107,11 +100,11 @@ _LAYERS = (
 )  # fmt: skip
 
 
-def _products(frame: pd.DataFrame, token: str) -> pd.DataFrame:
+def products(frame: pd.DataFrame, token: str) -> pd.DataFrame:
     """Return products of layers, of which each accelerator has a share."""
     rows = frame[frame["layer"].isin(_LAYERS)]
-    width, inner, head, kept, size, vocabulary = _sizes(rows)
-    query, kept, tensor = head * size, kept * size, _numbers(rows, "tp")
+    width, inner, head, kept, size, vocabulary = model_sizes(rows)
+    query, kept, tensor = head * size, kept * size, numbers(rows, "tp")
     sides = {
         "qkv_proj": ((query + 2.0 * kept) / tensor, width),
         "q_proj": (query / tensor, width),
@@ -131,32 +124,32 @@ def _products(frame: pd.DataFrame, token: str) -> pd.DataFrame:
             "kernel": "gemm",
             "format": "bf16",
             "device": rows["device"].astype(str).str.lower().to_numpy(),
-            "m": _numbers(rows, token),
+            "m": numbers(rows, token),
             "n": n,
             "k": k,
-            "time": _MICRO * _numbers(rows, "time_us"),
+            "time": _MICRO * numbers(rows, "time_us"),
         }
     )
 
 
 def expert_profile(frame: pd.DataFrame) -> pd.DataFrame:
     """Return experts of vLLM 0.19 as LLMServingSim profiled them: tokens share as many experts as the table says."""
-    width, inner = _sizes(frame)[:2]
+    width, inner = model_sizes(frame)[:2]
     return pd.DataFrame(
         {
             "kernel": "experts",
             "format": "bf16",
             "device": frame["device"].astype(str).str.lower(),
             "engine": "vllm0.19.0",
-            "token": _numbers(frame, "tokens"),
+            "token": numbers(frame, "tokens"),
             "width": width,
             "inner": inner,
-            "n_expert": _numbers(frame, "activated_experts"),
+            "n_expert": numbers(frame, "activated_experts"),
             "n_active": 8.0,
-            "tensor": _numbers(frame, "tp"),
+            "tensor": numbers(frame, "tp"),
             "expert": 1.0,
             "skew": 0.0,
-            "time": _MICRO * _numbers(frame, "time_us"),
+            "time": _MICRO * numbers(frame, "time_us"),
         }
     )
 
@@ -170,8 +163,8 @@ def _elementwise(
     rows: pd.DataFrame, op: Any, times: FloatArray, flat: BoolArray, micro: FloatArray
 ) -> pd.DataFrame:
     """Return kernels that read and write each channel of a model's rows some ``times``; ``flat`` ones know no rows."""
-    width, inner, head, kept, size, _ = _sizes(rows)
-    tensor = _numbers(rows, "tp")
+    width, inner, head, kept, size, _ = model_sizes(rows)
+    tensor = numbers(rows, "tp")
     turned = (head + np.maximum(kept, tensor)) * size / tensor
     channel = np.select([op == "rope", op == "activation"], [turned, inner / tensor], width)
     return pd.DataFrame(
@@ -188,29 +181,29 @@ def _elementwise(
 def attention_profile(frame: pd.DataFrame) -> pd.DataFrame:
     """Return attention of Llama-2-70B on two A100 as Vidur profiled it: 32 heads on 4 key-value heads each."""
     decode = (frame["phase"] == "decode").to_numpy()
-    cached = _numbers(frame, "kv_cache")
+    cached = numbers(frame, "kv_cache")
     return pd.DataFrame(
         {
             "kernel": np.where(decode, "attention_decode", "attention_prefill"),
             "format": "fp16",
             "device": "a100",
-            "batch": _numbers(frame, "batch"),
-            "new": np.where(decode, np.nan, _numbers(frame, "chunk")),
+            "batch": numbers(frame, "batch"),
+            "new": np.where(decode, np.nan, numbers(frame, "chunk")),
             "cached": np.where(decode, np.nan, cached),
             "context": np.where(decode, np.maximum(cached, 1.0), np.nan),
             "n_head": 32.0,
             "n_kv_head": 4.0,
             "head_dim": 128.0,
-            "time": _MICRO * _numbers(frame, "median_us"),
+            "time": _MICRO * numbers(frame, "median_us"),
         }
     )
 
 
 def step_profile(frame: pd.DataFrame) -> pd.DataFrame:
     """Return attention of whole steps of vLLM 0.19 as LLMServingSim profiled it: a prompt's chunk, requests, or both."""
-    rows = frame[frame["model"].isin(_MODELS)].reset_index(drop=True)
-    _, _, head, kept, size, _ = _sizes(rows)
-    tensor, new, batch = (_numbers(rows, c) for c in ("tp", "prefill_chunk", "n_decode"))
+    rows = frame[frame["model"].isin(MODELS)].reset_index(drop=True)
+    _, _, head, kept, size, _ = model_sizes(rows)
+    tensor, new, batch = (numbers(rows, c) for c in ("tp", "prefill_chunk", "n_decode"))
     both = (new > 0.0) & (batch > 0.0)
     kernel = np.where(new > 0.0, "attention_prefill", "attention_decode")
     return pd.DataFrame(
@@ -221,12 +214,12 @@ def step_profile(frame: pd.DataFrame) -> pd.DataFrame:
             "engine": "vllm0.19.0",
             "batch": np.where(batch > 0.0, batch, 1.0),
             "new": np.where(new > 0.0, new, np.nan),
-            "cached": np.where(new > 0.0, _numbers(rows, "kv_prefill"), np.nan),
-            "context": np.where(batch > 0.0, _numbers(rows, "kv_decode"), np.nan),
+            "cached": np.where(new > 0.0, numbers(rows, "kv_prefill"), np.nan),
+            "context": np.where(batch > 0.0, numbers(rows, "kv_decode"), np.nan),
             "n_head": head / tensor,
             "n_kv_head": np.maximum(kept / tensor, 1.0),
             "head_dim": size,
-            "time": _MICRO * _numbers(rows, "time_us"),
+            "time": _MICRO * numbers(rows, "time_us"),
         }
     )
 
@@ -252,24 +245,24 @@ def infersim_profile(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _infersim_products(frame: pd.DataFrame) -> pd.DataFrame:
     rows = frame[frame["op"] == "gemm"]
-    shape = {c: _numbers(rows, c) for c in ("m", "n", "k")}
-    return _infersim(rows, "gemm", "fp8_block", shape, _numbers(rows, "latency_us"))  # DeepGEMM
+    shape = {c: numbers(rows, c) for c in ("m", "n", "k")}
+    return _infersim(rows, "gemm", "fp8_block", shape, numbers(rows, "latency_us"))  # DeepGEMM
 
 
 def _infersim_experts(frame: pd.DataFrame) -> pd.DataFrame:
     rows = frame[(frame["op"] == "grouped_gemm") & (frame["tokens_per_expert"] >= _EACH)]
-    expert = _numbers(rows, "num_gpus")
+    expert = numbers(rows, "num_gpus")
     own = rows["batch_size_per_gpu"].fillna(rows["seq_len_per_gpu"]).to_numpy(dtype=np.float64)
     shape: dict[str, Any] = {
         "token": own * expert,
-        "width": _numbers(rows, "hidden_size"),
-        "inner": _numbers(rows, "intermediate_size"),
-        "n_expert": _numbers(rows, "num_experts"),
-        "n_active": _numbers(rows, "topk"),
+        "width": numbers(rows, "hidden_size"),
+        "inner": numbers(rows, "intermediate_size"),
+        "n_expert": numbers(rows, "num_experts"),
+        "n_active": numbers(rows, "topk"),
         "expert": expert,
         "skew": 0.0,
     }
-    micro = _numbers(rows, "up_proj_us") + _numbers(rows, "down_proj_us")
+    micro = numbers(rows, "up_proj_us") + numbers(rows, "down_proj_us")
     return _infersim(rows, "experts", "fp8_block", shape, micro)  # DeepGEMM
 
 
@@ -281,16 +274,16 @@ def _infersim_attention(frame: pd.DataFrame, phase: str) -> pd.DataFrame:
     shape: dict[str, Any] = {name: heads[i].to_numpy() for i, name in columns}
     if phase == "decode":
         narrow = rows["kv_dtype"].astype(str).str.contains("fp8").to_numpy()
-        shape |= {"batch": _numbers(rows, "batch_size"), "context": _numbers(rows, "kv_len")}
+        shape |= {"batch": numbers(rows, "batch_size"), "context": numbers(rows, "kv_len")}
         shape["cache_format"] = np.where(narrow, "fp8", "bf16")
     else:
         shape |= {
             "batch": 1.0,
-            "new": _numbers(rows, "seq_len"),
+            "new": numbers(rows, "seq_len"),
             "cached": 0.0,
             "cache_format": "bf16",
         }
-    return _infersim(rows, f"attention_{phase}", "bf16", shape, _numbers(rows, "latency_us"))
+    return _infersim(rows, f"attention_{phase}", "bf16", shape, numbers(rows, "latency_us"))
 
 
 #: Kernels of a prompt in chunks (SGLang's of flash-linear-attention), the convolution apart.

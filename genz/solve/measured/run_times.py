@@ -20,7 +20,7 @@ from genz.spec.hardware import Platform
 from genz.spec.model import Model
 from genz.spec.precision import Precision
 
-__all__ = ["ENGINES", "OPTIONS", "RunTimes", "bound_times", "run_times"]
+__all__ = ["ENGINES", "OPTIONS", "RunTimes", "bound_times", "precision_of", "run_times"]
 
 #: Software as tables name it -> engine of the database.
 ENGINES = {"vllm": "vllm_0_19", "sglang": "sglang", "trtllm": "tensorrt_llm"}
