@@ -18,7 +18,7 @@ from genz.perf.efficiency import (
 )
 from genz.perf.roofline import OperatorTime, ideal_time, operator_time
 from genz.perf.split_kv import FLASH, FLASH_3, FLASH_4, TILE, dealt_time
-from genz.perf.waves import wave_factor
+from genz.perf.waves import query_factor, wave_factor
 from genz.spec.hardware import Accelerator, Kernel
 
 __all__ = ["kernel_time", "launch_time", "peak_rates", "timed"]
@@ -80,8 +80,8 @@ def launch_time(
     :math:`c = (W F + 2 k_0 O) / (e_c P) + \tau_r R` and :math:`m = (Q + g\,G) / (e_m B)`; G is ``padding``, S ``side``,
     V ``stray``, K ``written``, X ``exponential``, D ``depth``, O ``output`` and R ``row`` of the operator, T its
     ``shared_tile`` up to ``shared_queries`` queries and ``tile`` beyond, :math:`k_0` is ``tile_depth``, W
-    :func:`genz.perf.waves.wave_factor` where the kernel works in waves, else 1 (in decode
-    :func:`genz.perf.split_kv.dealt_time` takes the place of :math:`\tau_d D`), and grows by
+    :func:`genz.perf.waves.wave_factor` where the kernel works in waves (:func:`genz.perf.waves.query_factor` for
+    prompts), else 1 (in decode :func:`genz.perf.split_kv.dealt_time` takes the place of :math:`\tau_d D`), and grows by
     :math:`h\,t/(t + 1\,\mathrm{ms})` with ``throttle`` h and :math:`t = F/(e_c P)`. The walk of a row takes part in the
     knee, since other rows are read meanwhile. No term is negative and the shares are at most 1, so that it never falls
     below the ideal bound.
@@ -141,6 +141,8 @@ def _further(
             rows["idle"].append((i, _empty(o, k)))
         if not terms:
             continue
+        if "wave_core" in terms and counts(o.tile):
+            rows["idle"].append((i, _part_empty(o, k)))
         if "tile_depth" in terms and counts(o.output):
             rows["idle"].append((i, 2.0 * k.tile_depth * o.output))
         if "padding" in terms and counts(o.padding):
@@ -173,6 +175,13 @@ def _empty(operator: Operator, kernel: Kernel) -> Num:
     each = np.equal(kernel.split, FLASH) & np.greater(operator.idle, 0.0)
     own = kernel.compute_efficiency * (TILE - 1.0) * operator.flop
     return np.where(np.isin(kernel.split, _JOINT), np.where(each, own, operator.idle), 0.0)
+
+
+def _part_empty(o: Operator, k: Kernel) -> Num:
+    """Return arithmetic on empty rows of tiles of queries, and that cores without a tile could have done [flop]."""
+    dealt = np.greater(o.query, k.shared_queries) & np.greater(k.wave_core, 0.0)
+    factor = query_factor(o.query, o.tile, np.maximum(k.wave_core, 1.0))
+    return np.where(dealt, (factor - 1.0) * o.flop, 0.0)
 
 
 def _prompt(o: Operator, k: Kernel, terms: frozenset[str], bandwidth: Num) -> list[Num]:

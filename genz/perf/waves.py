@@ -1,13 +1,16 @@
-"""Whole waves of output tiles: what a product loses when its tiles do not divide among the cores."""
+"""Whole waves of tiles: what products and prompts lose when their tiles are not full, or do not divide among the cores."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from genz.core.typing import FloatArray, Num
+from genz.ops.attention_parts import QUERY_TILE
 
-__all__ = ["TILE", "wave_factor"]
+__all__ = ["QUERIES", "TILE", "query_factor", "wave_factor"]
 
+#: Queries of a tile of FlashAttention 2 on caches in pages (``run_mha_fwd_splitkv_dispatch``: kBlockM). [1]
+QUERIES = 64.0
 #: Outputs of a tile of 128 x 128. [1]
 TILE = 128.0 * 128.0
 #: Channels below which libraries do not split a sum among cores. [1]
@@ -51,3 +54,33 @@ def wave_factor(output: Num, depth: Num, core: Num) -> FloatArray:
 
 
 _PIECES, _PRICE = np.array([1.0, 2.0, 4.0, 8.0]), np.array([1.0, 1.1, 1.2, 1.3])
+
+
+def query_factor(query: Num, tile: Num, core: Num) -> FloatArray:
+    r"""Return the factor by which empty rows and part-empty waves lengthen the attention of prompts.
+
+    Parameters
+    ----------
+    query : array_like, shape (...)
+        Queries of a request and head. [1]
+    tile : array_like, shape (...)
+        Tiles of 128 queries, those of each head apart. [1]
+    core : array_like, shape (...)
+        Cores that take a tile each. [1]
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Factor of 1 or more. [1]
+
+    Notes
+    -----
+    :math:`T = \lceil q/64 \rceil` tiles of 64 queries of each of :math:`n` requests and heads take the time of full ones,
+    in :math:`\lceil n T / C \rceil` waves on :math:`C` cores: the factor is
+    :math:`\lceil n T / C \rceil \, 64\,C / (n q)`. No core helps another, since FlashAttention 2 cuts the keys of a prompt
+    for none. The time never falls with more queries.
+    """
+    count = np.maximum(query, 1.0)
+    pair = np.maximum(tile / np.ceil(count / QUERY_TILE), 1.0)  # a share of a step has a whole one
+    waves = np.ceil(pair * np.ceil(count / QUERIES) / core)
+    return np.asarray(np.maximum(waves * QUERIES * core / (pair * count), 1.0))

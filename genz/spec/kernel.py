@@ -72,8 +72,8 @@ class Kernel(Record):
     )
     wave_core: Num = schema.quantity(
         "1",
-        "cores to which output tiles of a product are dealt in waves that may stay part empty, or parts of the cache "
-        "in decode; 0: no waves",
+        "cores to which output tiles of a product or tiles of the queries of prompts are dealt in waves that may stay part "
+        "empty, or parts of the cache in decode; 0: no waves",
         high=1e6,
         default=0.0,
     )

@@ -18,7 +18,7 @@ from genz.perf.kernels import (
 )
 from genz.perf.launch import kernel_time
 from genz.perf.step import row_sum
-from genz.perf.waves import wave_factor
+from genz.perf.waves import query_factor, wave_factor
 from genz.spec.deployment import Routing
 from genz.spec.hardware import Collective, Kernel
 
@@ -194,6 +194,39 @@ def test_pass_that_writes_the_cache_by_hand(chip):
         chip, *shape, **cache
     )
     assert gap == pytest.approx(2 * 200 * 8 * 128 * 2 * (2 + 1) / 1e12)
+
+
+@pytest.mark.parametrize(
+    ("new", "wave"),
+    [(16, 1), (256, 1), (273, 1), (410, 2), (615, 2), (1024, 3), (1384, 4), (2048, 6)],
+)
+def test_waves_of_query_tiles_by_hand(chip, new, wave):
+    """32 heads x tiles of 64 queries on 188 cores, each tile through all keys: waves of 64 x 188 queries x 4 x 128 flop."""
+    dealt = with_terms(chip, "attention_prefill", wave_core=188.0)
+    keys = 100_000 + (new + 1) / 2  # on the mean of the queries
+    time = prefill_attention_time(dealt, 1, new, 100_000, 32, 4, 128)
+    assert time == pytest.approx(wave * 188 * 64 * keys * 4 * 128 / 1e15, rel=1e-3)
+
+
+def test_a_query_that_heads_share_and_kernels_without_waves_know_no_waves(chip):
+    dealt = with_terms(chip, "attention_prefill", wave_core=188.0, shared_queries=1.0)
+    shape = (4, [1, 64], 5000, 32, 1, 128)
+    plain, slow = prefill_attention_time(chip, *shape), prefill_attention_time(dealt, *shape)
+    assert slow[0] == plain[0]
+    assert slow[1] > plain[1]
+    both = with_terms(chip, "attention_prefill", wave_core=np.array([0.0, 188.0]))
+    time = prefill_attention_time(both, 4, 64, 5000, 32, 1, 128)
+    np.testing.assert_allclose(time, [plain[1], slow[1]])
+
+
+def test_waves_of_prompts_never_make_more_queries_faster():
+    query = np.arange(1.0, 3000.0)
+    for core in (58.0, 142.0):
+        for pair in (1.0, 8.0, 96.0):
+            tile = pair * np.ceil(query / 128.0)
+            assert (np.diff(query * query_factor(query, tile, core)) >= -1e-6).all()
+            assert (query_factor(query, tile, core) >= 1.0).all()
+    assert query_factor(0.0, 0.0, 142.0) == query_factor(1.0, 1.0, 142.0)  # of no prompt, nothing
 
 
 @pytest.mark.parametrize("shared_queries", [0.0, 1.0, np.inf])
