@@ -18,7 +18,7 @@ from genz.perf.efficiency import (
 )
 from genz.perf.roofline import OperatorTime, ideal_time, operator_time
 from genz.perf.split_kv import FLASH, FLASH_3, FLASH_4, TILE, dealt_time
-from genz.perf.waves import query_factor, wave_factor
+from genz.perf.waves import filled_rows, query_factor, wave_factor
 from genz.spec.hardware import Accelerator, Kernel
 
 __all__ = ["kernel_time", "launch_time", "peak_rates", "timed"]
@@ -82,9 +82,10 @@ def launch_time(
     ``shared_tile`` up to ``shared_queries`` queries and ``tile`` beyond, :math:`k_0` is ``tile_depth``, W
     :func:`genz.perf.waves.wave_factor` where the kernel works in waves (:func:`genz.perf.waves.query_factor` for
     prompts), else 1 (in decode :func:`genz.perf.split_kv.dealt_time` takes the place of :math:`\tau_d D`), and grows by
-    :math:`h\,t/(t + 1\,\mathrm{ms})` with ``throttle`` h and :math:`t = F/(e_c P)`. The walk of a row takes part in the
-    knee, since other rows are read meanwhile. No term is negative and the shares are at most 1, so that it never falls
-    below the ideal bound.
+    :math:`h\,t/(t + 1\,\mathrm{ms})` with ``throttle`` h and :math:`t = F/(e_c P)`. With ``row_tile`` F is that of
+    :func:`genz.perf.waves.filled_rows`, with ``serial_depth`` D of a product all channels up to so many. The walk of a
+    row takes part in the knee, since other rows are read meanwhile. No term is negative and the shares are at most 1, so
+    that it never falls below the ideal bound.
     """
     if not calibrated:
         return ideal_time(flop, traffic, peak, bandwidth), None
@@ -110,14 +111,17 @@ def launch_time(
 Rows = list[tuple[int, Num]]
 _AMOUNTS = (
     "flop", "traffic", "padding", "side", "stray", "exponential", "depth", "output", "idle", "row", "head", "keys",
-    "walk", "swap", "tile", "shared_tile", "query", "written", "apart",
+    "walk", "swap", "tile", "shared_tile", "query", "written", "token", "apart",
 )  # fmt: skip
 #: Rules of kernels that hold the prompts of a step and its requests that generate.
 _JOINT = FLASH, FLASH_3, FLASH_4
+_NONE = 1e-300  # fewer rows than any
+#: Share of the last tile of an expert that is empty on the mean, as chance says how many rows it has. [1]
+_SPARE = 0.5
 _LASTING = 1e-3  # half of the throttling is reached [s]
 _TERMS = (
     "tile_depth", "padding", "side_cost", "stray_cost", "exponential_time", "depth_time", "wave_core", "split",
-    "tile_time", "write_cost",
+    "tile_time", "write_cost", "row_tile",
 )  # fmt: skip
 
 
@@ -143,6 +147,8 @@ def _further(
             continue
         if "wave_core" in terms and counts(o.tile):
             rows["idle"].append((i, _part_empty(o, k)))
+        if "row_tile" in terms and (counts(o.token) or counts(o.head)):
+            rows["idle"].append((i, _unfilled(o, k)))
         if "tile_depth" in terms and counts(o.output):
             rows["idle"].append((i, 2.0 * k.tile_depth * o.output))
         if "padding" in terms and counts(o.padding):
@@ -157,7 +163,7 @@ def _further(
         if "split" in terms and counts(o.head):
             beside.append(dealt_time(o, k))
         elif "depth_time" in terms and counts(o.depth):
-            beside.append(k.depth_time * o.depth)
+            beside.append(k.depth_time * _serial(o, k))
         beside += _prompt(o, k, terms, bandwidth)
         rows["beside"] += [(i, time) for time in beside]
     return rows
@@ -182,6 +188,25 @@ def _part_empty(o: Operator, k: Kernel) -> Num:
     dealt = np.greater(o.query, k.shared_queries) & np.greater(k.wave_core, 0.0)
     factor = query_factor(o.query, o.tile, np.maximum(k.wave_core, 1.0))
     return np.where(dealt, (factor - 1.0) * o.flop, 0.0)
+
+
+def _unfilled(o: Operator, k: Kernel) -> Num:
+    """Return arithmetic on empty rows of the tiles of a product, or of the query heads of key-value heads [flop]."""
+    row, matrix, spare = o.token, 1.0, 0.0
+    if o.kernel == "attention_decode":
+        row, matrix = o.head, o.depth
+    elif o.kernel == "experts":
+        matrix, spare = o.depth, _SPARE
+    full = filled_rows(row, matrix, k.row_tile, spare)
+    return (full - row) * o.flop / np.maximum(row, _NONE)
+
+
+def _serial(o: Operator, k: Kernel) -> Num:
+    """Return the steps that do not overlap, of products as many as the kernel leaves together [1]."""
+    if not (counts(k.serial_depth) and counts(o.output)):
+        return o.depth
+    inner = o.flop / np.maximum(2.0 * np.asarray(o.output), _NONE)
+    return np.where(np.greater(k.serial_depth, 0.0), np.minimum(inner, k.serial_depth), o.depth)
 
 
 def _prompt(o: Operator, k: Kernel, terms: frozenset[str], bandwidth: Num) -> list[Num]:

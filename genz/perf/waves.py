@@ -6,11 +6,10 @@ import numpy as np
 
 from genz.core.typing import FloatArray, Num
 from genz.ops.attention_parts import QUERY_TILE
+from genz.perf.split_kv import TILE as QUERIES
 
-__all__ = ["QUERIES", "TILE", "query_factor", "wave_factor"]
+__all__ = ["TILE", "filled_rows", "query_factor", "wave_factor"]
 
-#: Queries of a tile of FlashAttention 2 on caches in pages (``run_mha_fwd_splitkv_dispatch``: kBlockM). [1]
-QUERIES = 64.0
 #: Outputs of a tile of 128 x 128. [1]
 TILE = 128.0 * 128.0
 #: Channels below which libraries do not split a sum among cores. [1]
@@ -84,3 +83,31 @@ def query_factor(query: Num, tile: Num, core: Num) -> FloatArray:
     pair = np.maximum(tile / np.ceil(count / QUERY_TILE), 1.0)  # a share of a step has a whole one
     waves = np.ceil(pair * np.ceil(count / QUERIES) / core)
     return np.asarray(np.maximum(waves * QUERIES * core / (pair * count), 1.0))
+
+
+def filled_rows(row: Num, matrix: Num, tile: Num, spare: float) -> FloatArray:
+    r"""Return the rows in whose time a product goes through those that it has.
+
+    Parameters
+    ----------
+    row : array_like, shape (...)
+        Rows, of all matrices together. [1]
+    matrix : array_like, shape (...)
+        Matrices that they are dealt to. [1]
+    tile : array_like, shape (...)
+        Rows of a tile; 0: as many as need be. [1]
+    spare : float
+        Share of a tile that is empty in the last one of a matrix. [1]
+
+    Returns
+    -------
+    ndarray, shape (...)
+        :math:`\max(r + s n t, n t)` for n matrices, at least ``row``. [1]
+
+    Notes
+    -----
+    DeepGEMM on Hopper has tiles of 64 rows or more, as its matrix unit takes 64 at a time (PTX ISA, ``wgmma.mma_async``:
+    m64nNk32), and splits no sum among cores. FlashInfer puts the query heads of a key-value head in tiles of 16 or more
+    (``FA2DetermineCtaTileQ`` of flashinfer-ai/flashinfer).
+    """
+    return np.asarray(np.maximum(row + spare * tile * matrix, tile * matrix))

@@ -64,6 +64,18 @@ class Kernel(Record):
         high=1e5,
         default=0.0,
     )
+    row_tile: Num = schema.quantity(
+        "1",
+        "rows to which a product fills up its tiles, however few it has: activations, or query heads of a key-value head in "
+        "decode; 0: tiles as small as need be",
+        high=1e4,
+        default=0.0,
+    )
+    serial_depth: Num = schema.quantity(
+        "1",
+        "channels that a product sums up one after the other before it splits them among cores; 0: 4096",
+        default=0.0,
+    )
     throttle: Num = schema.quantity(
         "1",
         "share by which arithmetic that lasts slows under the power limit; half of it after 1 ms; 0: none",

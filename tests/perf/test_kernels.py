@@ -245,6 +245,46 @@ def test_padding_and_tiles_of_decode_by_hand(chip):
     assert gap == pytest.approx(4 * 126 * 8 * 128 * 2 * 2 / 1e12 + 4 * 8 * 1e-9)
 
 
+@pytest.mark.parametrize(("m", "full"), [(1, 64), (16, 64), (64, 64), (100, 100)])
+def test_products_fill_up_the_rows_of_their_tiles(chip, m, full):
+    filled = with_terms(chip, "gemm", row_tile=64.0)
+    time = gemm_time(filled.replace(memory_bandwidth=1e18), m, 4096, 8192)
+    assert time == pytest.approx(2 * full * 4096 * 8192 / 1e15)
+
+
+@pytest.mark.parametrize(("token", "full"), [(8, 8 * 64), (128, 8 * 64), (512, 1024 + 8 * 32)])
+def test_tiles_of_experts_fill_up_by_hand(chip, token, full):
+    """8 experts that all get tokens, two for each token: a tile of 64 rows, or half a tile more than they have."""
+    chip = chip.replace(memory_bandwidth=1e18)
+    filled = with_terms(chip, "experts", row_tile=64.0)
+    time = experts_time(filled, token, 4096, 1536, 8, 2, routing=Routing(case="balanced"))
+    assert time == pytest.approx(6 * full * 4096 * 1536 / 1e15)
+
+
+@pytest.mark.parametrize(("n_kv_head", "full"), [(32, 16), (8, 4), (2, 1), (1, 1)])
+def test_query_heads_of_a_group_fill_up_the_rows_of_a_tile(chip, n_kv_head, full):
+    """Groups of 1, 4, 16 and 32 query heads in tiles of 16 rows."""
+    filled = with_terms(chip, "attention_decode", row_tile=16.0).replace(memory_bandwidth=1e18)
+    time = decode_attention_time(filled, 3, 5000, 32, n_kv_head, 128)
+    assert time == pytest.approx(full * 3 * 5000 * 32 * 4 * 128 / 1e15)
+
+
+def test_sums_that_a_kernel_does_not_split_by_hand(chip):
+    """Beyond 4096 channels libraries split a sum, some only beyond more, or never."""
+    depth = {0.0: 4096, 10_000.0: 10_000, np.inf: 65_536}
+    whole = with_terms(chip, "gemm", depth_time=1e-9, serial_depth=np.array([*depth]))
+    gap = gemm_time(whole, 64, 128, 65_536) - gemm_time(chip, 64, 128, 65_536)
+    np.testing.assert_allclose(gap, [1e-9 * d for d in depth.values()])
+    few = gemm_time(whole, 64, 128, 2048) - gemm_time(chip, 64, 128, 2048)
+    np.testing.assert_allclose(few, 2048e-9)
+
+
+def test_arrays_of_tiles_are_many_devices(chip):
+    filled = with_terms(chip, "gemm", row_tile=np.array([0.0, 64.0]))
+    time = gemm_time(filled.replace(memory_bandwidth=1e18), 16, 4096, 8192)
+    np.testing.assert_allclose(time, [2 * n * 4096 * 8192 / 1e15 for n in (16, 64)])
+
+
 def test_routing_pass_by_hand(chip):
     """100 tokens x 4 experts x 1000 channels x 2 bytes, at thrice the time of 1e12 B/s."""
     slow = with_terms(chip, "experts", side_cost=3.0)

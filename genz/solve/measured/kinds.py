@@ -14,6 +14,7 @@ from genz.perf.efficiency import PRIOR
 from genz.solve.measured.eager import CLOCKED, VARLEN
 from genz.solve.measured.operators import COLLECTIVES
 from genz.solve.measured.predict import cache_bytes, ideal_time
+from genz.solve.measured.profiles import INFERSIM
 from genz.solve.split import part_of
 from genz.spec.hardware import Platform
 
@@ -115,7 +116,9 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     with their launch from the host (``gemm_launched``: up to twice a floor of over 30 us, and narrow ones of the same
     tables, for which the host does more; collectives of libraries timed eagerly, ``…_launched``), and experts dealt to
     several ranks (``experts_parallel``). Rows that PyTorch's caller timed by the clock are ``…_clock``, or ``…_launched``
-    up to ten times their floor; attention without pages and cuts of the cache is ``…_varlen``. Heads wider than 256 (``…_wide``) run other kernels, which have constants of
+    up to ten times their floor; attention without pages and cuts of the cache is ``…_varlen``. InferSim's decode
+    is ``…_uncut`` where one request with a long cache takes ten times the ideal: the table of 64 heads on 2 of the H20
+    has the same time from 1 to 32 requests. Heads wider than 256 (``…_wide``) run other kernels, which have constants of
     their own. Those of :data:`APART` state an error of their own.
     """
     kernel = str(rows["kernel"].iloc[0])
@@ -140,7 +143,17 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     if kernel not in COLLECTIVES:
         fast = rows["time"].to_numpy(dtype=np.float64) < ideal_time(rows, platform)
         kind[fast & (kind == kernel)] = f"{kernel}_{BEYOND}"
+    if kernel == "attention_decode" and _of_software(rows, INFERSIM).any():
+        kind[_uncut(rows, platform)] = f"{kernel}_uncut"
     return _apart_by_software(rows, kernel, kind)
+
+
+def _uncut(rows: pd.DataFrame, platform: Platform) -> BoolArray:
+    """Whether InferSim ran the heads with a kernel that leaves a long cache to one core, as no engine does."""
+    time, least = rows["time"].to_numpy(dtype=np.float64), ideal_time(rows, platform)
+    slow = pd.Series((time > _LONG * least) & (least > _LONG * _VISIBLE), rows.index)
+    whole = slow.groupby([rows[c] for c in _HEADS]).transform("any").to_numpy(dtype=bool)
+    return np.asarray(_of_software(rows, INFERSIM) & whole)
 
 
 def _apart_by_software(rows: pd.DataFrame, kernel: str, kind: Any) -> Any:

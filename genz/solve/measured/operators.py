@@ -33,7 +33,7 @@ OWN = {"kernel", "time"}
 
 #: Kernel class -> columns that describe a shape; those of ``OPTIONAL`` may be absent.
 SHAPES: dict[str, tuple[str, ...]] = {
-    "gemm": ("m", "n", "k"),
+    "gemm": ("m", "n", "k", "quantised"),
     "attention_prefill": (
         "batch", "new", "cached", "n_head", "n_kv_head", "head_dim", "window", "cache_format",
     ),
@@ -47,11 +47,12 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "latent_decode": ("batch", "context", "n_head", "cache_format"),
     "elementwise": ("value", "width"),
     "experts": (
-        "token", "width", "inner", "n_expert", "n_active", "tensor", "expert", "skew", "gated",
+        "token", "width", "inner", "n_expert", "n_active", "tensor", "expert", "skew", "gated", "quantised",
     ),
 } | dict.fromkeys(COLLECTIVES, ("size", "n_rank"))  # fmt: skip
 
-#: Column -> what stands in for it; window 0 is full attention, skew 0 uniform routing, width 0 no rows.
+#: Column -> what stands in for it; window 0 is full attention, skew 0 uniform routing, width 0 no rows, quantised 1 a product
+#: alone: activations are narrow before it, and neither that pass nor the routing of tokens is part of the time.
 OPTIONAL: dict[str, float | str] = {
     "cached": 0.0,
     "window": 0.0,
@@ -60,6 +61,7 @@ OPTIONAL: dict[str, float | str] = {
     "expert": 1.0,
     "skew": 0.0,
     "gated": 1.0,
+    "quantised": 0.0,
     "width": 0.0,
 }
 

@@ -192,7 +192,8 @@ _ACTIVATION = 2.0  # bytes: quantised tables start from 16-bit activations and e
 
 
 def _gemm_work(s: Shape, width: float) -> Pair:
-    traffic = width * s["n"] * s["k"] + _ACTIVATION * s["m"] * (s["n"] + s["k"])
+    taken = np.where(s["quantised"] > 0.0, width, _ACTIVATION) * s["m"] * s["k"]
+    traffic = width * s["n"] * s["k"] + taken + _ACTIVATION * s["m"] * s["n"]
     return 2.0 * s["m"] * s["n"] * s["k"], traffic
 
 
@@ -264,7 +265,8 @@ def _experts_work(s: Shape, width: float) -> Pair:
     pairs = s["token"] * s["n_active"] / s["expert"]
     weight = used * matrices * s["width"] * inner * width
     flop = 2.0 * pairs * matrices * s["width"] * inner
-    return flop, weight + 2.0 * _ACTIVATION * np.minimum(s["token"], pairs) * s["width"]
+    each = np.where(s["quantised"] > 0.0, width, _ACTIVATION) + _ACTIVATION  # in and out
+    return flop, weight + each * np.minimum(s["token"], pairs) * s["width"]
 
 
 def _distinct(part: Shape) -> FloatArray:
