@@ -85,7 +85,8 @@ def launch_time(
     :math:`h\,t/(t + 1\,\mathrm{ms})` with ``throttle`` h and :math:`t = F/(e_c P)`. With ``row_tile`` F is that of
     :func:`genz.perf.waves.filled_rows`, with ``serial_depth`` D of a product all channels up to so many. The walk of a
     row takes part in the knee, since other rows are read meanwhile. No term is negative and the shares are at most 1, so
-    that it never falls below the ideal bound.
+    that it never falls below the ideal bound. Cores that the waves of a prompt leave idle serve requests that generate
+    where one kernel holds both: the prompt then takes as much less time as they would, down to that of full waves.
     """
     if not calibrated:
         return ideal_time(flop, traffic, peak, bandwidth), None
@@ -95,17 +96,37 @@ def launch_time(
     if any(counts(k.throttle) for k in kernels):
         rows["idle"] += _throttled(kernels, flop, peak)
     rows["idle"] += _walked(operators, kernels, peak)
-    time = operator_time(
-        _with_rows(flop, rows["idle"]),
-        _with_rows(traffic, rows["padding"]),
-        peak,
-        bandwidth,
-        compute_efficiency=constants.compute_efficiency,
-        memory_efficiency=constants.memory_efficiency,
-        sharpness=constants.sharpness,
-    )
+    moved = _with_rows(traffic, rows["padding"])
+
+    def timed_with(idle: Rows) -> OperatorTime:
+        return operator_time(
+            _with_rows(flop, idle),
+            moved,
+            peak,
+            bandwidth,
+            compute_efficiency=constants.compute_efficiency,
+            memory_efficiency=constants.memory_efficiency,
+            sharpness=constants.sharpness,
+        )
+
+    time = timed_with(rows["idle"] + rows["waves"])
     roof = _with_rows(time.roof, rows["beside"])
+    if rows["waves"]:
+        spare = time.roof - timed_with(rows["idle"]).roof
+        served = [(i, _beside(i, operators, kernels, roof)) for i, _ in rows["waves"]]
+        roof = _with_rows(roof, [(i, -np.minimum(spare[i], own)) for i, own in served])
     return OperatorTime(time.compute, time.memory, roof), constants
+
+
+def _beside(
+    place: int, operators: Sequence[Operator], kernels: Sequence[Kernel], roof: FloatArray
+) -> Num:
+    """Return the time of requests that generate in the kernel of a prompt, which fill the cores that it leaves idle [s]."""
+    total: Num = 0.0
+    for o, k, time in zip(operators, kernels, roof, strict=True):
+        if o.kernel == "attention_decode" and o.group == operators[place].group and counts(k.split):
+            total = total + np.where(np.isin(k.split, _JOINT), time, 0.0)
+    return total
 
 
 Rows = list[tuple[int, Num]]
@@ -137,7 +158,7 @@ def _further(
         i for i, (o, k) in enumerate(zip(operators, kernels, strict=True))
         if "wave_core" in present[id(k)] and counts(o.output) and not counts(o.head)
     ]  # fmt: skip
-    rows: dict[str, Rows] = {"padding": [], "beside": []}
+    rows: dict[str, Rows] = {"padding": [], "beside": [], "waves": []}
     rows["idle"] = _idle(waves, operators, kernels) if waves else []
     for i, (o, k) in enumerate(zip(operators, kernels, strict=True)):
         terms = present[id(k)]
@@ -146,7 +167,9 @@ def _further(
         if not terms:
             continue
         if "wave_core" in terms and counts(o.tile):
-            rows["idle"].append((i, _part_empty(o, k)))
+            full, idle = _part_empty(o, k)
+            rows["idle"].append((i, full))
+            rows["waves"].append((i, idle))
         if "row_tile" in terms and (counts(o.token) or counts(o.head)):
             rows["idle"].append((i, _unfilled(o, k)))
         if "tile_depth" in terms and counts(o.output):
@@ -183,11 +206,12 @@ def _empty(operator: Operator, kernel: Kernel) -> Num:
     return np.where(np.isin(kernel.split, _JOINT), np.where(each, own, operator.idle), 0.0)
 
 
-def _part_empty(o: Operator, k: Kernel) -> Num:
+def _part_empty(o: Operator, k: Kernel) -> tuple[Num, Num]:
     """Return arithmetic on empty rows of tiles of queries, and that cores without a tile could have done [flop]."""
     dealt = np.greater(o.query, k.shared_queries) & np.greater(k.wave_core, 0.0)
-    factor = query_factor(o.query, o.tile, np.maximum(k.wave_core, 1.0))
-    return np.where(dealt, (factor - 1.0) * o.flop, 0.0)
+    filled, factor = query_factor(o.query, o.tile, np.maximum(k.wave_core, 1.0))
+    flop = np.where(dealt, o.flop, 0.0)
+    return (filled - 1.0) * flop, (factor - filled) * flop
 
 
 def _unfilled(o: Operator, k: Kernel) -> Num:
@@ -270,15 +294,15 @@ def _with_rows(values: FloatArray, rows: Rows) -> FloatArray:
 
 
 def kernel_time(
-    accelerator: Accelerator, operator: Operator, *, ideal: bool = False, library: str = LIBRARY
+    accelerator: Accelerator, *operator: Operator, ideal: bool = False, library: str = LIBRARY
 ) -> FloatArray:
-    """Return the time of one launch of an operator, its fixed time included.
+    """Return the time of one launch of an operator, or of several of a step together, fixed times included.
 
     Parameters
     ----------
     accelerator : Accelerator
         Device; numeric fields may be arrays.
-    operator : Operator
+    *operator : Operator
         Work.
     ideal : bool, default False
         Whether the kernel reaches the roofline itself.
@@ -290,22 +314,22 @@ def kernel_time(
     ndarray, shape (...)
         Time. [s]
     """
-    amounts = (getattr(operator, n) for n in _AMOUNTS)
+    amounts = (getattr(o, n) for o in operator for n in _AMOUNTS)
     shape = np.broadcast_shapes(*{np.shape(v) for v in amounts}, *accelerator.shapes)
     ndim = len(shape)
     time, constants = launch_time(
-        [operator],
+        operator,
         accelerator,
-        stack([operator.flop], shape),
-        stack([operator.traffic], shape),
-        peak=peak_rates([operator], accelerator, ndim),
+        stack([o.flop for o in operator], shape),
+        stack([o.traffic for o in operator], shape),
+        peak=peak_rates(operator, accelerator, ndim),
         bandwidth=accelerator.memory_bandwidth,
         calibrated=not ideal,
         ndim=ndim,
         library=library,
     )
     total = time.roof if constants is None else time.roof + constants.overhead
-    return np.asarray(total[0])
+    return np.asarray(total.sum(axis=0))
 
 
 def timed(

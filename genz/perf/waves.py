@@ -55,8 +55,8 @@ def wave_factor(output: Num, depth: Num, core: Num) -> FloatArray:
 _PIECES, _PRICE = np.array([1.0, 2.0, 4.0, 8.0]), np.array([1.0, 1.1, 1.2, 1.3])
 
 
-def query_factor(query: Num, tile: Num, core: Num) -> FloatArray:
-    r"""Return the factor by which empty rows and part-empty waves lengthen the attention of prompts.
+def query_factor(query: Num, tile: Num, core: Num) -> tuple[FloatArray, FloatArray]:
+    r"""Return the factors by which empty rows, and part-empty waves too, lengthen the attention of prompts.
 
     Parameters
     ----------
@@ -69,20 +69,22 @@ def query_factor(query: Num, tile: Num, core: Num) -> FloatArray:
 
     Returns
     -------
-    ndarray, shape (...)
-        Factor of 1 or more. [1]
+    filled, factor : ndarray, shape (...)
+        Of full tiles, and of full waves of them: 1 or more, the second no less. [1]
 
     Notes
     -----
     :math:`T = \lceil q/64 \rceil` tiles of 64 queries of each of :math:`n` requests and heads take the time of full ones,
-    in :math:`\lceil n T / C \rceil` waves on :math:`C` cores: the factor is
+    in :math:`\lceil n T / C \rceil` waves on :math:`C` cores: the factors are :math:`64\,T / q` and
     :math:`\lceil n T / C \rceil \, 64\,C / (n q)`. No core helps another, since FlashAttention 2 cuts the keys of a prompt
     for none. The time never falls with more queries.
     """
     count = np.maximum(query, 1.0)
     pair = np.maximum(tile / np.ceil(count / QUERY_TILE), 1.0)  # a share of a step has a whole one
-    waves = np.ceil(pair * np.ceil(count / QUERIES) / core)
-    return np.asarray(np.maximum(waves * QUERIES * core / (pair * count), 1.0))
+    row = np.ceil(count / QUERIES) * QUERIES
+    wave = pair * row / (QUERIES * core)
+    filled = np.asarray(row / count)
+    return filled, np.asarray(filled * np.ceil(wave) / wave)
 
 
 def filled_rows(row: Num, matrix: Num, tile: Num, spare: float) -> FloatArray:

@@ -224,9 +224,32 @@ def test_waves_of_prompts_never_make_more_queries_faster():
     for core in (58.0, 142.0):
         for pair in (1.0, 8.0, 96.0):
             tile = pair * np.ceil(query / 128.0)
-            assert (np.diff(query * query_factor(query, tile, core)) >= -1e-6).all()
-            assert (query_factor(query, tile, core) >= 1.0).all()
+            filled, factor = query_factor(query, tile, core)
+            assert (np.diff(query * factor) >= -1e-6).all()
+            assert (factor >= filled).all()
+            assert (filled >= 1.0).all()
     assert query_factor(0.0, 0.0, 142.0) == query_factor(1.0, 1.0, 142.0)  # of no prompt, nothing
+
+
+def test_requests_that_generate_fill_the_cores_that_waves_leave_idle(chip):
+    """64 tiles of a prompt leave 124 of 188 cores idle: few requests cost nothing, many what exceeds full waves."""
+    options = {"window": None, "number_format": "bf16", "cache_format": "bf16"}
+    prompt = attention_operator("prefill", 1, 128, 10_000, 32, 8, 128, **options)
+    batch = np.array([1.0, 4.0, 64.0, 512.0])
+    decode = attention_operator("decode", batch, 1, 4000, 32, 8, 128, mixed=True, **options)
+    terms = {"split": 1.0, "wave_core": 188.0}
+    chip = with_terms(chip, "attention_prefill", wave_core=188.0).replace(memory_bandwidth=1e14)
+    chip = with_terms(chip, "attention_decode", **terms)
+    alone, beside = kernel_time(chip, prompt), kernel_time(chip, decode)
+    full = alone * 64 / 188
+    together = kernel_time(chip, prompt, decode)
+    np.testing.assert_allclose(together, np.maximum(alone, full + beside), rtol=1e-3)
+    assert together[0] == pytest.approx(alone[0])
+    assert together[-1] > 2.0 * alone[0]
+    apart = with_terms(chip, "attention_decode", split=2.0, wave_core=188.0)  # another kernel
+    np.testing.assert_allclose(
+        kernel_time(apart, prompt, decode), alone + kernel_time(apart, decode)
+    )
 
 
 @pytest.mark.parametrize("shared_queries", [0.0, 1.0, np.inf])

@@ -111,8 +111,8 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     Rows that a class's constants are not fitted on are a kind of their own, so that nothing is dropped unseen:
     products narrower than 256 (``gemm_narrow``), windows (``…_window``), caches that the last level holds because the
     benchmark repeats itself (``attention_decode_warm``; twice the level, and reading them takes more than 1 us),
-    activations that it holds (``elementwise_warm``: the same of tables where a twentieth of the rows is faster than
-    memory allows), rows faster than the ideal bound, whose weights the last level holds (``…_beyond``), products timed
+    activations that it holds (``elementwise_warm``, ``gemm_narrow_warm``: the same of tables where a twentieth of such
+    rows is faster than memory allows), rows faster than the ideal bound, whose weights the last level holds (``…_beyond``), products timed
     with their launch from the host (``gemm_launched``: up to twice a floor of over 30 us, and narrow ones of the same
     tables, for which the host does more; collectives of libraries timed eagerly, ``…_launched``), and experts dealt to
     several ranks (``experts_parallel``). Rows that PyTorch's caller timed by the clock are ``…_clock``, or ``…_launched``
@@ -127,13 +127,14 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
         narrow = ((rows["n"] < NARROW) | (rows["k"] < NARROW)).to_numpy()
         launched = _launched(rows)
         kind[narrow] = LAUNCHED if launched.any() else "gemm_narrow"
+        kind[_on_chip(rows, platform, kind == "gemm_narrow")] = "gemm_narrow_warm"
         kind[launched] = LAUNCHED
     if kernel == "experts":
         kind[(rows["expert"].fillna(1.0) > 1.0).to_numpy()] = "experts_parallel"
     if kernel == "attention_decode":
         kind[_warm(rows, platform)] = "attention_decode_warm"
     if kernel == "elementwise":
-        kind[_on_chip(rows, platform)] = "elementwise_warm"
+        kind[_on_chip(rows, platform, np.ones(len(rows), dtype=bool))] = "elementwise_warm"
     if kernel.startswith("attention"):
         kind[wide_heads(rows) & (kind == kernel)] = f"{kernel}_wide"
         if "window" in rows:
@@ -219,14 +220,14 @@ def _launched(rows: pd.DataFrame) -> BoolArray:
     )
 
 
-def _on_chip(rows: pd.DataFrame, platform: Platform) -> BoolArray:
-    """Whether the last level may serve activations, in tables where many rows are faster than the memory allows."""
+def _on_chip(rows: pd.DataFrame, platform: Platform, among: BoolArray) -> BoolArray:
+    """Whether the last level may serve activations, where many ``among`` the rows are faster than the memory allows."""
     time, least = rows["time"].to_numpy(dtype=np.float64), ideal_time(rows, platform)
     held = platform.accelerator.on_chip_capacity
-    if held is None or np.mean(time < least) < _LOWEST:
+    if held is None or np.sum(among & (time < least)) < max(_LOWEST * np.sum(among), 1.0):
         return np.zeros(len(rows), dtype=bool)
-    visible = least > _VISIBLE
-    return np.asarray(visible & (least * platform.accelerator.memory_bandwidth < _CACHED * held))
+    seen = among & (least > _VISIBLE)
+    return np.asarray(seen & (least * platform.accelerator.memory_bandwidth < _CACHED * held))
 
 
 def _warm(rows: pd.DataFrame, platform: Platform) -> BoolArray:

@@ -137,10 +137,8 @@ def predicted_time(rows: pd.DataFrame, platform: Platform, software: str = "") -
         return _message_time(kernel, shape_of(rows), platform, ideal=False, library=library)
     format_on(platform.accelerator, number_format)
     if kernel == MIXED:
-        prompt = predicted_time(
-            rows.assign(kernel="attention_prefill", batch=1.0), platform, software
-        )
-        return prompt + kernel_time(platform.accelerator, row_operator(rows), library=library)
+        prompt = row_operator(rows.assign(kernel="attention_prefill", batch=1.0))
+        return kernel_time(platform.accelerator, prompt, row_operator(rows), library=library)
     return kernel_time(platform.accelerator, row_operator(rows), library=library)
 
 
