@@ -106,6 +106,7 @@ def routed_experts(
         side=site.carried * pairs * width,
         stray=site.carried * np.maximum(others, 0.0) * width,
         depth=used,
+        token=pairs,
         apart=np.asarray(site.expert) > 1.0,
         variant=site.precision.variant("expert"),
     )

@@ -49,6 +49,7 @@ def gemm(
         side=side * row * inner if side else 0.0,
         depth=np.minimum(inner, SERIAL_DEPTH),
         output=row * outer,
+        token=row,
         apart=np.minimum(inner, outer) < NARROW,
         variant=site.precision.variant(kind),
     )

@@ -50,6 +50,8 @@ class Operator:
         query tile walks, pairs of request and key-value head in decode, experts in use. [1]
     output : array_like, shape (...)
         Outputs of a product, rows times columns, which tiles are cut from. [1]
+    token : array_like, shape (...)
+        Rows of activations that a product takes, those of all experts together. [1]
     idle : array_like, shape (...)
         Arithmetic on empty rows of tiles: queries of requests that generate, in one kernel with a prompt. [flop]
     joint : array_like, shape (...)
@@ -101,6 +103,7 @@ class Operator:
     exponential: Num = 0.0
     depth: Num = 0.0
     output: Num = 0.0
+    token: Num = 0.0
     idle: Num = 0.0
     joint: Num = 0.0
     head: Num = 0.0

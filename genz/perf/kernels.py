@@ -164,10 +164,11 @@ def prefill_attention_time(
     With :math:`A = \sum_i \min(\text{cached} + i, \text{window})` pairs of query and key: :math:`F = 4 b A h d`,
     :math:`X = b A h` exponentials, which the special-function units take, D the keys that the last query tile walks, T
     tiles of 128 queries, a query head's or shared by those of a key-value head, and a pass before that rotates queries or
-    writes the cache.
+    writes the cache. Where FlashAttention 2 serves, F is that of whole waves of tiles of 64 queries
+    (:func:`genz.perf.waves.query_factor`).
 
-    Error in bf16 of vLLM, window excepted: A100 8.1 %, H100 8.4, H200 8.6, B200 7.8, B300 7.8, GB200 7.8, L40S 14.4, RTX
-    PRO 6000 10.3; on an fp8 cache H100 11.9 %, H200 11.6, B200 11.0, B300 11.9, GB200 10.4, L40S 18.5, RTX PRO 6000 15.0;
+    Error in bf16 of vLLM, window excepted: A100 8.1 %, H100 8.4, H200 8.6, B200 7.8, B300 7.8, GB200 7.8, L40S 14.3, RTX
+    PRO 6000 10.0, carried over to RTX 4090 7.4; on an fp8 cache H100 11.9 %, H200 11.6, B200 11.0, B300 11.9, GB200 10.4, L40S 18.5, RTX PRO 6000 15.0;
     TensorRT-LLM in bf16 A100 3.7 %, H100 7.2, H200 7.1, B200 5.5, L40S 17.3, in fp8 H100 4.5 %, H200 4.2, B200 4.6, L40S
     38.0. Heads wider than 256, fitted on one of them and tried on two, vLLM: H100 16.4 %, H200 17.8, B200 16.6.
 

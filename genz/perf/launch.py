@@ -19,7 +19,7 @@ from genz.perf.efficiency import (
 from genz.perf.roofline import OperatorTime, ideal_time, operator_time
 from genz.perf.split_kv import FLASH, JOINT, TILE, dealt_time
 from genz.perf.spread import late
-from genz.perf.waves import wave_factor
+from genz.perf.waves import filled_rows, query_factor, wave_factor
 from genz.spec.hardware import Accelerator, Kernel
 
 __all__ = ["kernel_time", "launch_time", "peak_rates", "timed"]
@@ -81,11 +81,13 @@ def launch_time(
     :math:`c = (W F + 2 k_0 O) / (e_c P) + \tau_r R` and :math:`m = (Q + g\,G) / (e_m B)`; G is ``padding``, S ``side``,
     V ``stray``, K ``written``, X ``exponential``, D ``depth``, O ``output`` and R ``row`` of the operator, T its
     ``shared_tile`` up to ``shared_queries`` queries and ``tile`` beyond, :math:`k_0` is ``tile_depth``, W
-    :func:`genz.perf.waves.wave_factor` where the kernel works in waves, else 1 (in decode
-    :func:`genz.perf.split_kv.dealt_time` takes the place of :math:`\tau_d D`), and grows by
-    :math:`h\,t/(t + 1\,\mathrm{ms})` with ``throttle`` h and :math:`t = F/(e_c P)`. The walk of a row takes part in the
-    knee, since other rows are read meanwhile. No term is negative and the shares are at most 1, so that it never falls
-    below the ideal bound.
+    :func:`genz.perf.waves.wave_factor` where the kernel works in waves (:func:`genz.perf.waves.query_factor` for
+    prompts), else 1 (in decode :func:`genz.perf.split_kv.dealt_time` takes the place of :math:`\tau_d D`), and grows by
+    :math:`h\,t/(t + 1\,\mathrm{ms})` with ``throttle`` h and :math:`t = F/(e_c P)`. With ``row_tile`` F is that of
+    :func:`genz.perf.waves.filled_rows`, with ``serial_depth`` D of a product all channels up to so many. The walk of a
+    row takes part in the knee, since other rows are read meanwhile. No term is negative and the shares are at most 1, so
+    that it never falls below the ideal bound. Cores that the waves of a prompt leave idle serve requests that generate
+    where one kernel holds both: the prompt then takes as much less time as they would, down to that of full waves.
     """
     if not calibrated:
         return ideal_time(flop, traffic, peak, bandwidth), None
@@ -95,28 +97,51 @@ def launch_time(
     if any(counts(k.throttle) for k in kernels):
         rows["idle"] += _throttled(kernels, flop, peak)
     rows["idle"] += _walked(operators, kernels, peak)
-    time = operator_time(
-        _with_rows(flop, rows["idle"]),
-        _with_rows(traffic, rows["padding"]),
-        peak,
-        bandwidth,
-        compute_efficiency=constants.compute_efficiency,
-        memory_efficiency=constants.memory_efficiency,
-        sharpness=constants.sharpness,
-    )
+    moved = _with_rows(traffic, rows["padding"])
+
+    def timed_with(idle: Rows) -> OperatorTime:
+        return operator_time(
+            _with_rows(flop, idle),
+            moved,
+            peak,
+            bandwidth,
+            compute_efficiency=constants.compute_efficiency,
+            memory_efficiency=constants.memory_efficiency,
+            sharpness=constants.sharpness,
+        )
+
+    time = timed_with(rows["idle"] + rows["waves"])
     roof = _with_rows(time.roof, rows["beside"])
+    if rows["waves"]:
+        spare = time.roof - timed_with(rows["idle"]).roof
+        served = [(i, _beside(i, operators, kernels, roof)) for i, _ in rows["waves"]]
+        roof = _with_rows(roof, [(i, -np.minimum(spare[i], own)) for i, own in served])
     return OperatorTime(time.compute, time.memory, roof), constants
+
+
+def _beside(
+    place: int, operators: Sequence[Operator], kernels: Sequence[Kernel], roof: FloatArray
+) -> Num:
+    """Return the time of requests that generate in the kernel of a prompt, which fill the cores that it leaves idle [s]."""
+    total: Num = 0.0
+    for o, k, time in zip(operators, kernels, roof, strict=True):
+        if o.kernel == "attention_decode" and o.group == operators[place].group and counts(k.split):
+            total = total + np.where(np.isin(k.split, JOINT), time, 0.0)
+    return total
 
 
 Rows = list[tuple[int, Num]]
 _AMOUNTS = (
     "flop", "traffic", "padding", "side", "stray", "exponential", "depth", "output", "idle", "row", "head", "keys",
-    "walk", "swap", "tile", "shared_tile", "query", "written", "apart",
+    "walk", "swap", "tile", "shared_tile", "query", "written", "token", "apart",
 )  # fmt: skip
+_NONE = 1e-300  # fewer rows than any
+#: Share of the last tile of an expert that is empty on the mean, as chance says how many rows it has. [1]
+_SPARE = 0.5
 _LASTING = 1e-3  # half of the throttling is reached [s]
 _TERMS = (
     "tile_depth", "padding", "side_cost", "stray_cost", "exponential_time", "depth_time", "wave_core", "split",
-    "tile_time", "write_cost",
+    "tile_time", "write_cost", "row_tile",
 )  # fmt: skip
 
 
@@ -132,7 +157,7 @@ def _further(
         i for i, (o, k) in enumerate(zip(operators, kernels, strict=True))
         if "wave_core" in present[id(k)] and counts(o.output) and not counts(o.head)
     ]  # fmt: skip
-    rows: dict[str, Rows] = {"padding": [], "beside": []}
+    rows: dict[str, Rows] = {"padding": [], "beside": [], "waves": []}
     rows["idle"] = _idle(waves, operators, kernels) if waves else []
     for i, (o, k) in enumerate(zip(operators, kernels, strict=True)):
         terms = present[id(k)]
@@ -140,6 +165,12 @@ def _further(
             rows["idle"].append((i, _empty(o, k)))
         if not terms:
             continue
+        if "wave_core" in terms and counts(o.tile):
+            full, idle = _part_empty(o, k)
+            rows["idle"].append((i, full))
+            rows["waves"].append((i, idle))
+        if "row_tile" in terms and (counts(o.token) or counts(o.head)):
+            rows["idle"].append((i, _unfilled(o, k)))
         if "tile_depth" in terms and counts(o.output):
             rows["idle"].append((i, 2.0 * k.tile_depth * o.output))
         if "padding" in terms and counts(o.padding):
@@ -154,7 +185,7 @@ def _further(
         if "split" in terms and counts(o.head):
             beside.append(dealt_time(o, k))
         elif "depth_time" in terms and counts(o.depth):
-            beside.append(k.depth_time * o.depth)
+            beside.append(k.depth_time * _serial(o, k))
         beside += _prompt(o, k, terms, bandwidth)
         rows["beside"] += [(i, time) for time in beside]
     return rows
@@ -172,6 +203,33 @@ def _empty(operator: Operator, kernel: Kernel) -> Num:
     each = np.equal(kernel.split, FLASH) & np.greater(operator.idle, 0.0)
     own = kernel.compute_efficiency * (TILE - 1.0) * operator.flop
     return np.where(np.isin(kernel.split, JOINT), np.where(each, own, operator.idle), 0.0)
+
+
+def _part_empty(o: Operator, k: Kernel) -> tuple[Num, Num]:
+    """Return arithmetic on empty rows of tiles of queries, and that cores without a tile could have done [flop]."""
+    dealt = np.greater(o.query, k.shared_queries) & np.greater(k.wave_core, 0.0)
+    filled, factor = query_factor(o.query, o.tile, np.maximum(k.wave_core, 1.0))
+    flop = np.where(dealt, o.flop, 0.0)
+    return (filled - 1.0) * flop, (factor - filled) * flop
+
+
+def _unfilled(o: Operator, k: Kernel) -> Num:
+    """Return arithmetic on empty rows of the tiles of a product, or of the query heads of key-value heads [flop]."""
+    row, matrix, spare = o.token, 1.0, 0.0
+    if o.kernel == "attention_decode":
+        row, matrix = o.head, o.depth
+    elif o.kernel == "experts":
+        matrix, spare = o.depth, _SPARE
+    full = filled_rows(row, matrix, k.row_tile, spare)
+    return (full - row) * o.flop / np.maximum(row, _NONE)
+
+
+def _serial(o: Operator, k: Kernel) -> Num:
+    """Return the steps that do not overlap, of products as many as the kernel leaves together [1]."""
+    if not (counts(k.serial_depth) and counts(o.output)):
+        return o.depth
+    inner = o.flop / np.maximum(2.0 * np.asarray(o.output), _NONE)
+    return np.where(np.greater(k.serial_depth, 0.0), np.minimum(inner, k.serial_depth), o.depth)
 
 
 def _prompt(o: Operator, k: Kernel, terms: frozenset[str], bandwidth: Num) -> list[Num]:
@@ -236,19 +294,18 @@ def _with_rows(values: FloatArray, rows: Rows) -> FloatArray:
 
 def kernel_time(
     accelerator: Accelerator,
-    operator: Operator,
-    *,
+    *operator: Operator,
     ideal: bool = False,
     library: str = LIBRARY,
     quantile: float | None = None,
 ) -> FloatArray:
-    """Return the time of one launch of an operator, its fixed time included.
+    """Return the time of one launch of an operator, or of several of a step together, fixed times included.
 
     Parameters
     ----------
     accelerator : Accelerator
         Device; numeric fields may be arrays.
-    operator : Operator
+    *operator : Operator
         Work.
     ideal : bool, default False
         Whether the kernel reaches the roofline itself.
@@ -267,15 +324,15 @@ def kernel_time(
     InputError
         If ``quantile`` is not in (0, 1).
     """
-    amounts = (getattr(operator, n) for n in _AMOUNTS)
+    amounts = (getattr(o, n) for o in operator for n in _AMOUNTS)
     shape = np.broadcast_shapes(*{np.shape(v) for v in amounts}, *accelerator.shapes)
     ndim = len(shape)
     time, constants = launch_time(
-        [operator],
+        operator,
         accelerator,
-        stack([operator.flop], shape),
-        stack([operator.traffic], shape),
-        peak=peak_rates([operator], accelerator, ndim),
+        stack([o.flop for o in operator], shape),
+        stack([o.traffic for o in operator], shape),
+        peak=peak_rates(operator, accelerator, ndim),
         bandwidth=accelerator.memory_bandwidth,
         calibrated=not ideal,
         ndim=ndim,
@@ -284,7 +341,7 @@ def kernel_time(
     total = time.roof if constants is None else time.roof + constants.overhead
     if quantile is not None:
         total = total * late(0.0 if constants is None else constants.error, quantile)
-    return np.asarray(total[0])
+    return np.asarray(total.sum(axis=0))
 
 
 def timed(

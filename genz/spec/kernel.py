@@ -64,6 +64,18 @@ class Kernel(Record):
         high=1e5,
         default=0.0,
     )
+    row_tile: Num = schema.quantity(
+        "1",
+        "rows to which a product fills up its tiles, however few it has: activations, or query heads of a key-value head in "
+        "decode; 0: tiles as small as need be",
+        high=1e4,
+        default=0.0,
+    )
+    serial_depth: Num = schema.quantity(
+        "1",
+        "channels that a product sums up one after the other before it splits them among cores; 0: 4096",
+        default=0.0,
+    )
     throttle: Num = schema.quantity(
         "1",
         "share by which arithmetic that lasts slows under the power limit; half of it after 1 ms; 0: none",
@@ -72,8 +84,8 @@ class Kernel(Record):
     )
     wave_core: Num = schema.quantity(
         "1",
-        "cores to which output tiles of a product are dealt in waves that may stay part empty, or parts of the cache "
-        "in decode; 0: no waves",
+        "cores to which output tiles of a product or tiles of the queries of prompts are dealt in waves that may stay part "
+        "empty, or parts of the cache in decode; 0: no waves",
         high=1e6,
         default=0.0,
     )

@@ -20,7 +20,7 @@ from genz.perf.kernels import (
 )
 from genz.perf.launch import kernel_time
 from genz.perf.step import row_sum
-from genz.perf.waves import wave_factor
+from genz.perf.waves import query_factor, wave_factor
 from genz.spec.deployment import Routing
 from genz.spec.hardware import Collective, Kernel
 
@@ -202,6 +202,62 @@ def test_pass_that_writes_the_cache_by_hand(chip):
     assert gap == pytest.approx(2 * 200 * 8 * 128 * 2 * (2 + 1) / 1e12)
 
 
+@pytest.mark.parametrize(
+    ("new", "wave"),
+    [(16, 1), (256, 1), (273, 1), (410, 2), (615, 2), (1024, 3), (1384, 4), (2048, 6)],
+)
+def test_waves_of_query_tiles_by_hand(chip, new, wave):
+    """32 heads x tiles of 64 queries on 188 cores, each tile through all keys: waves of 64 x 188 queries x 4 x 128 flop."""
+    dealt = with_terms(chip, "attention_prefill", wave_core=188.0)
+    keys = 100_000 + (new + 1) / 2  # on the mean of the queries
+    time = prefill_attention_time(dealt, 1, new, 100_000, 32, 4, 128)
+    assert time == pytest.approx(wave * 188 * 64 * keys * 4 * 128 / 1e15, rel=1e-3)
+
+
+def test_a_query_that_heads_share_and_kernels_without_waves_know_no_waves(chip):
+    dealt = with_terms(chip, "attention_prefill", wave_core=188.0, shared_queries=1.0)
+    shape = (4, [1, 64], 5000, 32, 1, 128)
+    plain, slow = prefill_attention_time(chip, *shape), prefill_attention_time(dealt, *shape)
+    assert slow[0] == plain[0]
+    assert slow[1] > plain[1]
+    both = with_terms(chip, "attention_prefill", wave_core=np.array([0.0, 188.0]))
+    time = prefill_attention_time(both, 4, 64, 5000, 32, 1, 128)
+    np.testing.assert_allclose(time, [plain[1], slow[1]])
+
+
+def test_waves_of_prompts_never_make_more_queries_faster():
+    query = np.arange(1.0, 3000.0)
+    for core in (58.0, 142.0):
+        for pair in (1.0, 8.0, 96.0):
+            tile = pair * np.ceil(query / 128.0)
+            filled, factor = query_factor(query, tile, core)
+            assert (np.diff(query * factor) >= -1e-6).all()
+            assert (factor >= filled).all()
+            assert (filled >= 1.0).all()
+    assert query_factor(0.0, 0.0, 142.0) == query_factor(1.0, 1.0, 142.0)  # of no prompt, nothing
+
+
+def test_requests_that_generate_fill_the_cores_that_waves_leave_idle(chip):
+    """64 tiles of a prompt leave 124 of 188 cores idle: few requests cost nothing, many what exceeds full waves."""
+    options = {"window": None, "number_format": "bf16", "cache_format": "bf16"}
+    prompt = attention_operator("prefill", 1, 128, 10_000, 32, 8, 128, **options)
+    batch = np.array([1.0, 4.0, 64.0, 512.0])
+    decode = attention_operator("decode", batch, 1, 4000, 32, 8, 128, mixed=True, **options)
+    terms = {"split": 1.0, "wave_core": 188.0}
+    chip = with_terms(chip, "attention_prefill", wave_core=188.0).replace(memory_bandwidth=1e14)
+    chip = with_terms(chip, "attention_decode", **terms)
+    alone, beside = kernel_time(chip, prompt), kernel_time(chip, decode)
+    full = alone * 64 / 188
+    together = kernel_time(chip, prompt, decode)
+    np.testing.assert_allclose(together, np.maximum(alone, full + beside), rtol=1e-3)
+    assert together[0] == pytest.approx(alone[0])
+    assert together[-1] > 2.0 * alone[0]
+    apart = with_terms(chip, "attention_decode", split=2.0, wave_core=188.0)  # another kernel
+    np.testing.assert_allclose(
+        kernel_time(apart, prompt, decode), alone + kernel_time(apart, decode)
+    )
+
+
 @pytest.mark.parametrize("shared_queries", [0.0, 1.0, np.inf])
 def test_more_queries_never_take_fewer_tiles(chip, shared_queries):
     tiled = with_terms(chip, "attention_prefill", tile_time=1e-6, shared_queries=shared_queries)
@@ -216,6 +272,46 @@ def test_padding_and_tiles_of_decode_by_hand(chip):
     shape = (4, 130, 32, 8, 128)
     gap = decode_attention_time(padded, *shape) - decode_attention_time(chip, *shape)
     assert gap == pytest.approx(4 * 126 * 8 * 128 * 2 * 2 / 1e12 + 4 * 8 * 1e-9)
+
+
+@pytest.mark.parametrize(("m", "full"), [(1, 64), (16, 64), (64, 64), (100, 100)])
+def test_products_fill_up_the_rows_of_their_tiles(chip, m, full):
+    filled = with_terms(chip, "gemm", row_tile=64.0)
+    time = gemm_time(filled.replace(memory_bandwidth=1e18), m, 4096, 8192)
+    assert time == pytest.approx(2 * full * 4096 * 8192 / 1e15)
+
+
+@pytest.mark.parametrize(("token", "full"), [(8, 8 * 64), (128, 8 * 64), (512, 1024 + 8 * 32)])
+def test_tiles_of_experts_fill_up_by_hand(chip, token, full):
+    """8 experts that all get tokens, two for each token: a tile of 64 rows, or half a tile more than they have."""
+    chip = chip.replace(memory_bandwidth=1e18)
+    filled = with_terms(chip, "experts", row_tile=64.0)
+    time = experts_time(filled, token, 4096, 1536, 8, 2, routing=Routing(case="balanced"))
+    assert time == pytest.approx(6 * full * 4096 * 1536 / 1e15)
+
+
+@pytest.mark.parametrize(("n_kv_head", "full"), [(32, 16), (8, 4), (2, 1), (1, 1)])
+def test_query_heads_of_a_group_fill_up_the_rows_of_a_tile(chip, n_kv_head, full):
+    """Groups of 1, 4, 16 and 32 query heads in tiles of 16 rows."""
+    filled = with_terms(chip, "attention_decode", row_tile=16.0).replace(memory_bandwidth=1e18)
+    time = decode_attention_time(filled, 3, 5000, 32, n_kv_head, 128)
+    assert time == pytest.approx(full * 3 * 5000 * 32 * 4 * 128 / 1e15)
+
+
+def test_sums_that_a_kernel_does_not_split_by_hand(chip):
+    """Beyond 4096 channels libraries split a sum, some only beyond more, or never."""
+    depth = {0.0: 4096, 10_000.0: 10_000, np.inf: 65_536}
+    whole = with_terms(chip, "gemm", depth_time=1e-9, serial_depth=np.array([*depth]))
+    gap = gemm_time(whole, 64, 128, 65_536) - gemm_time(chip, 64, 128, 65_536)
+    np.testing.assert_allclose(gap, [1e-9 * d for d in depth.values()])
+    few = gemm_time(whole, 64, 128, 2048) - gemm_time(chip, 64, 128, 2048)
+    np.testing.assert_allclose(few, 2048e-9)
+
+
+def test_arrays_of_tiles_are_many_devices(chip):
+    filled = with_terms(chip, "gemm", row_tile=np.array([0.0, 64.0]))
+    time = gemm_time(filled.replace(memory_bandwidth=1e18), 16, 4096, 8192)
+    np.testing.assert_allclose(time, [2 * n * 4096 * 8192 / 1e15 for n in (16, 64)])
 
 
 def test_routing_pass_by_hand(chip):

@@ -194,6 +194,20 @@ def test_tables_faster_than_memory_were_served_by_the_last_level(platform):
     assert set(kinds(rows.assign(time=1e-3), platform)) == {"elementwise"}
 
 
+def test_activations_of_narrow_products_that_the_last_level_serves_are_a_kind_of_their_own(
+    platform,
+):
+    """At 3.35 TB/s 4000 x 4096 activations of two bytes take 10 us, the weights next to nothing; wide products stay."""
+    rows = pd.DataFrame(
+        {"kernel": "gemm", "format": "bf16", "m": [1.0, 4e3, 4e3, 1e6, 4e3], "n": [64.0] * 4 + [4096.0],
+         "k": 4096.0, "time": [4e-6, 5e-6, 1.2e-5, 3e-3, 2e-4]}
+    )  # fmt: skip
+    warm = ["gemm_narrow", "gemm_narrow_warm", "gemm_narrow_warm", "gemm_narrow", "gemm"]
+    assert kinds(rows, platform).tolist() == warm
+    slow = kinds(rows.assign(time=1e-2), platform).tolist()
+    assert slow == ["gemm_narrow"] * 4 + ["gemm"]
+
+
 @pytest.fixture(scope="module")
 def planted(platform):
     """Rows of known constants, with 3 % of noise; rates of the variants differ, the row does not."""

@@ -9,7 +9,7 @@ import pytest
 from genz.db import registry
 from genz.solve.calibrate.refit import main, refit_kernels
 from genz.solve.calibrate.tables import groups
-from genz.solve.measured.kinds import fitted_on
+from genz.solve.measured.kinds import fitted_on, parts
 from genz.solve.measured.predict import MIXED, predicted_time
 
 pytestmark = pytest.mark.skipif(
@@ -45,6 +45,18 @@ def test_constants_of_an_entry_are_those_that_its_rows_give(device, measured):
         if len(own):
             time = predicted_time(own, platform, software)
             np.testing.assert_allclose(predicted_time(own, anew, software), time, rtol=0.01)
+
+
+def test_chunks_of_prompts_after_long_caches_take_whole_waves_of_tiles():
+    """vLLM 0.19 runs FlashAttention 2 where 0.24 does, whose rows have no cache before them, so that both get its constants."""
+    name, kernel = "rtx_pro_6000_8", "attention_prefill"
+    rows = groups(os.environ["GENZ_DATA"], ["nvidia_rtx_pro_6000"])[name][
+        kernel, "bf16", "vllm0.19.0"
+    ]
+    known = rows[(parts(rows) != "held_out") & (rows["cached"] > 1000.0)]
+    time = predicted_time(known, registry.platform(name), "vllm0.19.0")
+    assert len(known) > 100
+    assert np.mean(np.abs(time / known["time"] - 1.0)) < 0.1  # 0.27 without waves
 
 
 def test_a_dry_run_prints_errors_and_writes_nothing(capsys, monkeypatch, measured):

@@ -5,12 +5,14 @@ import pandas as pd
 import pytest
 
 import genz
+from genz.db import registry
 from genz.perf.efficiency import kernel_of
 from genz.perf.kernels import scan_time
 from genz.solve.measured import read_table
 from genz.solve.measured.kinds import kinds
 from genz.solve.measured.operators import operator_rows
 from genz.solve.measured.predict import ideal_time, predicted_time
+from genz.solve.measured.work import row_operator
 
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -101,6 +103,45 @@ def test_scans_launched_from_the_host_are_a_kind_of_their_own():
     low = rows.assign(time=1e-6 * np.maximum(2.0 * batch, 29.0))
     assert set(kinds(low, platform)) == {"scan"}
     assert set(kinds(rows[:5], platform)) == {"scan"}
+
+
+def test_products_of_infersim_have_narrow_activations_and_no_passes(infersim):
+    """16 x 7168 activations of a byte come in, 16 x 1536 of two go out; experts the same, twice."""
+    rows = operator_rows(infersim)
+    assert rows["quantised"].tolist()[:3] == [1.0] * 3
+    product, whole = (row_operator(r) for r in (rows[:1], rows[:1].assign(quantised=0.0)))
+    assert product.activation == pytest.approx(16 * (7168 + 2 * 1536))
+    assert whole.activation == pytest.approx(2 * 16 * (7168 + 1536))
+    assert product.side == 0.0
+    assert whole.side == pytest.approx(3 * 16 * 7168)
+    pairs = 512  # of 64 tokens on each of eight with eight experts each, on one of them
+    experts, routed = (row_operator(r) for r in (rows[1:2], rows[1:2].assign(quantised=0.0)))
+    assert experts.activation == pytest.approx(pairs * (7168 + 2 * 2 * 2048 + 2048 + 2 * 7168))
+    assert (experts.side, experts.stray) == (0.0, 0.0)
+    assert routed.side == pytest.approx(2 * pairs * 7168)
+    assert routed.stray > 0.0
+
+
+def test_bound_of_a_product_alone(infersim):
+    """30,000 rows of 32 channels into 4: the activations are all that counts."""
+    rows = operator_rows(infersim)[:1].assign(m=30_000.0, n=4.0, k=32.0)
+    h20 = registry.platform("h20_8")
+    assert ideal_time(rows, h20) == pytest.approx((30_000 * (32 + 2 * 4) + 4 * 32) / 4e12)
+    whole = ideal_time(rows.assign(quantised=0.0), h20)
+    assert whole == pytest.approx((30_000 * 2 * (32 + 4) + 4 * 32) / 4e12)
+
+
+@pytest.mark.parametrize(
+    ("alone", "kind"), [(70e-6, "attention_decode"), (2500e-6, "attention_decode_uncut")]
+)
+def test_heads_whose_long_cache_one_core_walks_are_a_kind_of_their_own(infersim, alone, kind):
+    """One request of 131072 tokens on two heads takes 34 us at the bandwidth; other heads stay what they are."""
+    decode = operator_rows(infersim).iloc[[3] * 3].assign(cache_format="bf16", n_head=64.0)
+    rows = decode.assign(n_kv_head=[2.0, 2.0, 4.0], batch=[1.0, 32.0, 32.0], context=131072.0)
+    rows = rows.assign(time=[alone, 2500e-6, 3000e-6])
+    h20 = registry.platform("h20_8")
+    assert kinds(rows, h20).tolist() == [kind, kind, "attention_decode"]
+    assert set(kinds(rows.assign(engine="vllm0.19.0"), h20)) == {"attention_decode"}
 
 
 def test_rows_that_name_software_are_not_of_a_device_in_the_name_of_their_file(infersim, tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 
 from genz.core.errors import InputError
 from genz.db import registry
-from genz.db.carried import KERNELS
+from genz.db.carried import KERNELS, kernel_relatives
 from genz.db.paths import data_root
 from genz.solve.calibrate.entry import plain, replaced
 from genz.spec.hardware import Accelerator, Kernel, Platform
@@ -37,7 +37,10 @@ def carried_over(path: Path) -> str:
 
     Notes
     -----
-    Shares of peaks and fixed times stay as they are. Times that all cores share (per exponential; per cache tile in
+    Shares of peaks and fixed times stay as they are, but that of the arithmetic of prompts: to that of products it is as on
+    the relative, where both have products measured. So much less or more of the peak a board reaches under its power limit,
+    or one like the RTX 4090, whose matrix units add in 32 bits at half their rate, which they reach (165 Tflop/s; with
+    FlashAttention 2 151 of them at 128 channels and 2048 tokens: apache/tvm, tl_doc/flash_perf.md). Times that all cores share (per exponential; per cache tile in
     decode; per tile of queries) take longer with fewer or slower ones.
     """
     own = registry.load(path)
@@ -68,6 +71,9 @@ def _kernels(own: Accelerator, other: Accelerator, least: float, kinds: str) -> 
 def _scaled(constants: Kernel, kernel: str, own: Accelerator, other: Accelerator) -> Kernel:
     """Return constants for other cores, where their number and clock are known."""
     changed: dict[str, Any] = {}
+    if kernel == "attention_prefill":
+        share = constants.compute_efficiency * _reached(own, other)
+        changed["compute_efficiency"] = float(f"{min(share, 1.0):.3g}")
     cores = [n for a in (other, own) for n in (a.n_core, a.clock)]
     if None not in cores:
         slower = cores[0] * cores[1] / (cores[2] * cores[3])  # type: ignore[operator]
@@ -79,6 +85,18 @@ def _scaled(constants: Kernel, kernel: str, own: Accelerator, other: Accelerator
         changed["wave_core"] = own.n_core
         changed["block_least"] = constants.block_least * own.n_core / constants.wave_core
     return constants.replace(**changed)
+
+
+def _reached(own: Accelerator, other: Accelerator) -> float:
+    """Return what products reach of the peak over what they reach on the relative, 1 where not both were measured."""
+    measured = [
+        "bf16" in a.kernel.get("gemm", {}) and ("gemm", "bf16") not in kernel_relatives(a)
+        for a in (own, other)
+    ]
+    if not all(measured):
+        return 1.0
+    first, second = (float(a.kernel["gemm"]["bf16"].compute_efficiency) for a in (own, other))
+    return first / second
 
 
 def _links(own: Platform, other: Platform, least: float) -> dict[str, Any]:

@@ -85,6 +85,10 @@ _OF_WIDE = {
     "attention_decode": ("memory_efficiency", "overhead", "depth_time"),
 }
 _QUANTISED = {"side_cost": (1.0, 1e-3, 50.0)}
+#: Rules that are set by hand, which refits keep.
+_RULES = ("row_tile", "serial_depth")
+#: Class -> passes that rows of products alone cannot tell. estimate: they take the time of their bytes.
+_UNSEEN = {"gemm": ("side_cost",), "experts": ("side_cost", "stray_cost")}
 _BASE: dict[str, tuple[float, float]] = {
     "compute_efficiency": (0.001, 1.0),
     "memory_efficiency": (0.01, 1.0),
@@ -315,6 +319,9 @@ def _problem(
         fixed |= {"split": rule}
         if rule == XQA:
             fixed |= {"block_least": float(base.block_least)}
+    fixed |= {n: float(getattr(base, n)) for n in _RULES if getattr(base, n)}
+    if "quantised" in chosen and (chosen["quantised"] > 0.0).all():
+        fixed |= dict.fromkeys(_UNSEEN[kernel], 1.0)
     if launched:
         fixed |= {n: float(getattr(base, n)) for n in ("overhead", "depth_time")}
     prior = PRIOR[RELATIVE.get(kernel, kernel)]

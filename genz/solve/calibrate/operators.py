@@ -280,7 +280,9 @@ _HIGHEST = {"sharpness": 30.0}
 #: Share of itself that a further constant keeps at least; some are 1e-13 s, so that no bound in seconds holds for all. [1]
 _LEAST = 1e-3
 #: What software does, and the cores that it deals work to: rules and counts, which no fit changes.
-_RULES = frozenset({"split", "wave_core", "block_least", "shared_queries"})
+_RULES = frozenset(
+    {"split", "wave_core", "block_least", "shared_queries", "row_tile", "serial_depth"}
+)
 
 
 def merged(one: Fitted, platform: Platform) -> Platform:

@@ -17,6 +17,7 @@ from genz.solve.measured.eager import CLOCKED, VARLEN
 from genz.solve.measured.exchanges import SKEWED
 from genz.solve.measured.operators import COLLECTIVES
 from genz.solve.measured.predict import cache_bytes, ideal_time
+from genz.solve.measured.profiles import INFERSIM
 from genz.solve.split import part_of
 from genz.spec.hardware import Platform
 
@@ -123,15 +124,17 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     Rows that a class's constants are not fitted on are a kind of their own, so that nothing is dropped unseen:
     products narrower than 256 (``gemm_narrow``), windows (``…_window``), caches that the last level holds because the
     benchmark repeats itself (``attention_decode_warm``; twice the level, and reading them takes more than 1 us),
-    activations that it holds (``elementwise_warm``: the same of tables where a twentieth of the rows is faster than
-    memory allows), rows faster than the ideal bound, whose weights the last level holds (``…_beyond``), products timed
+    activations that it holds (``elementwise_warm``, ``gemm_narrow_warm``: the same of tables where a twentieth of such
+    rows is faster than memory allows), rows faster than the ideal bound, whose weights the last level holds (``…_beyond``), products timed
     with their launch from the host (``gemm_launched``: up to twice a floor of over 30 us, and narrow ones of the same
     tables, for which the host does more; ``scan_launched`` by the same rule; collectives of libraries timed eagerly, ``…_launched``), collectives whose ranks
     did not start together (``…_skewed``, and ``…_bulk`` from 16 MiB on, where that matters little), exchanges over more nodes
     than a token may reach (``…_congested``: the network of the tables gave a third there), and experts dealt to
     several ranks (``experts_parallel``). Rows that PyTorch's caller timed by the clock are ``…_clock``, or ``…_launched``
-    up to ten times their floor; attention without pages and cuts of the cache is ``…_varlen``. Heads wider than 256
-    (``…_wide``) run other kernels, which have constants of their own. Those of :data:`APART` state an error of their own.
+    up to ten times their floor; attention without pages and cuts of the cache is ``…_varlen``. InferSim's decode
+    is ``…_uncut`` where one request with a long cache takes ten times the ideal: the table of 64 heads on 2 of the H20
+    has the same time from 1 to 32 requests. Heads wider than 256 (``…_wide``) run other kernels, which have constants of
+    their own. Those of :data:`APART` state an error of their own.
     """
     kernel = str(rows["kernel"].iloc[0])
     kind = np.full(len(rows), kernel, dtype=object)
@@ -139,6 +142,7 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
         narrow = ((rows["n"] < NARROW) | (rows["k"] < NARROW)).to_numpy()
         launched = _launched(rows, _MANY)
         kind[narrow] = LAUNCHED if launched.any() else "gemm_narrow"
+        kind[_on_chip(rows, platform, kind == "gemm_narrow")] = "gemm_narrow_warm"
         kind[launched] = LAUNCHED
     if kernel == "scan":
         kind[_launched(rows, _FEW)] = "scan_launched"
@@ -147,7 +151,7 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     if kernel == "attention_decode":
         kind[_warm(rows, platform)] = "attention_decode_warm"
     if kernel == "elementwise":
-        kind[_on_chip(rows, platform)] = "elementwise_warm"
+        kind[_on_chip(rows, platform, np.ones(len(rows), dtype=bool))] = "elementwise_warm"
     if kernel.startswith("attention"):
         kind[wide_heads(rows) & (kind == kernel)] = f"{kernel}_wide"
         if "window" in rows:
@@ -163,7 +167,17 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     if kernel not in COLLECTIVES:
         fast = rows["time"].to_numpy(dtype=np.float64) < ideal_time(rows, platform)
         kind[fast & (kind == kernel)] = f"{kernel}_{BEYOND}"
+    if kernel == "attention_decode" and _of_software(rows, INFERSIM).any():
+        kind[_uncut(rows, platform)] = f"{kernel}_uncut"
     return _apart_by_software(rows, kernel, kind)
+
+
+def _uncut(rows: pd.DataFrame, platform: Platform) -> BoolArray:
+    """Whether InferSim ran the heads with a kernel that leaves a long cache to one core, as no engine does."""
+    time, least = rows["time"].to_numpy(dtype=np.float64), ideal_time(rows, platform)
+    slow = pd.Series((time > _LONG * least) & (least > _LONG * _VISIBLE), rows.index)
+    whole = slow.groupby([rows[c] for c in _HEADS]).transform("any").to_numpy(dtype=bool)
+    return np.asarray(_of_software(rows, INFERSIM) & whole)
 
 
 def _apart_by_software(rows: pd.DataFrame, kernel: str, kind: Any) -> Any:
@@ -235,14 +249,14 @@ def _launched(rows: pd.DataFrame, least: int) -> BoolArray:
     )
 
 
-def _on_chip(rows: pd.DataFrame, platform: Platform) -> BoolArray:
-    """Whether the last level may serve activations, in tables where many rows are faster than the memory allows."""
+def _on_chip(rows: pd.DataFrame, platform: Platform, among: BoolArray) -> BoolArray:
+    """Whether the last level may serve activations, where many ``among`` the rows are faster than the memory allows."""
     time, least = rows["time"].to_numpy(dtype=np.float64), ideal_time(rows, platform)
     held = platform.accelerator.on_chip_capacity
-    if held is None or np.mean(time < least) < _LOWEST:
+    if held is None or np.sum(among & (time < least)) < max(_LOWEST * np.sum(among), 1.0):
         return np.zeros(len(rows), dtype=bool)
-    visible = least > _VISIBLE
-    return np.asarray(visible & (least * platform.accelerator.memory_bandwidth < _CACHED * held))
+    seen = among & (least > _VISIBLE)
+    return np.asarray(seen & (least * platform.accelerator.memory_bandwidth < _CACHED * held))
 
 
 def _warm(rows: pd.DataFrame, platform: Platform) -> BoolArray:

@@ -39,7 +39,7 @@ OWN = {"kernel", "time"}
 
 #: Kernel class -> columns that describe a shape; those of ``OPTIONAL`` may be absent.
 SHAPES: dict[str, tuple[str, ...]] = {
-    "gemm": ("m", "n", "k"),
+    "gemm": ("m", "n", "k", "quantised"),
     "attention_prefill": (
         "batch", "new", "cached", "n_head", "n_kv_head", "head_dim", "window", "cache_format",
     ),
@@ -54,14 +54,15 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "elementwise": ("value", "width"),
     "scan": ("batch", "new", "state", "channel", "flop_per_state"),
     "experts": (
-        "token", "width", "inner", "n_expert", "n_active", "tensor", "expert", "skew", "gated",
+        "token", "width", "inner", "n_expert", "n_active", "tensor", "expert", "skew", "gated", "quantised",
     ),
 } | dict.fromkeys(COLLECTIVES, ("size", "n_rank")) | dict.fromkeys(
     EXCHANGES, ("token", "width", "n_active", "n_expert", "n_rank", "core", "most_node")
 )  # fmt: skip
 
-#: Column -> what stands in for it; window 0 is full attention, skew 0 uniform routing, width 0 no rows, flop_per_state that
-#: of a selective scan, core 0 as many as usual, most_node 0 any.
+#: Column -> what stands in for it; window 0 is full attention, skew 0 uniform routing, width 0 no rows, quantised 1 a product
+#: alone: activations are narrow before it, and neither that pass nor the routing of tokens is part of the time;
+#: flop_per_state that of a selective scan, core 0 as many as usual, most_node 0 any.
 OPTIONAL: dict[str, float | str] = {
     "cached": 0.0,
     "window": 0.0,
@@ -70,6 +71,7 @@ OPTIONAL: dict[str, float | str] = {
     "expert": 1.0,
     "skew": 0.0,
     "gated": 1.0,
+    "quantised": 0.0,
     "width": 0.0,
     "flop_per_state": 6.0,
     "core": 0.0,

@@ -145,10 +145,8 @@ def predicted_time(rows: pd.DataFrame, platform: Platform, software: str = "") -
         return exchange_time(_exchange(rows, software or "none"), platform.network)
     format_on(platform.accelerator, number_format)
     if kernel == MIXED:
-        prompt = predicted_time(
-            rows.assign(kernel="attention_prefill", batch=1.0), platform, software
-        )
-        return prompt + kernel_time(platform.accelerator, row_operator(rows), library=library)
+        prompt = row_operator(rows.assign(kernel="attention_prefill", batch=1.0))
+        return kernel_time(platform.accelerator, prompt, row_operator(rows), library=library)
     return kernel_time(platform.accelerator, row_operator(rows), library=library)
 
 
@@ -260,7 +258,8 @@ _ACTIVATION = 2.0  # bytes: quantised tables start from 16-bit activations and e
 
 
 def _gemm_work(s: Shape, width: float) -> Pair:
-    traffic = width * s["n"] * s["k"] + _ACTIVATION * s["m"] * (s["n"] + s["k"])
+    taken = np.where(s["quantised"] > 0.0, width, _ACTIVATION) * s["m"] * s["k"]
+    traffic = width * s["n"] * s["k"] + taken + _ACTIVATION * s["m"] * s["n"]
     return 2.0 * s["m"] * s["n"] * s["k"], traffic
 
 
@@ -337,7 +336,8 @@ def _experts_work(s: Shape, width: float) -> Pair:
     pairs = s["token"] * s["n_active"] / s["expert"]
     weight = used * matrices * s["width"] * inner * width
     flop = 2.0 * pairs * matrices * s["width"] * inner
-    return flop, weight + 2.0 * _ACTIVATION * np.minimum(s["token"], pairs) * s["width"]
+    each = np.where(s["quantised"] > 0.0, width, _ACTIVATION) + _ACTIVATION  # in and out
+    return flop, weight + each * np.minimum(s["token"], pairs) * s["width"]
 
 
 def _distinct(part: Shape) -> FloatArray:

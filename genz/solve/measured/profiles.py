@@ -10,6 +10,7 @@ import pandas as pd
 from genz.core.typing import BoolArray, FloatArray
 
 __all__ = [
+    "INFERSIM",
     "MODELS",
     "attention_profile",
     "elementwise_profile",
@@ -22,6 +23,8 @@ __all__ = [
     "step_profile",
 ]
 
+#: Software of kernels that InferSim ran by themselves: DeepGEMM, FlashAttention 3 and FlashInfer.
+INFERSIM = "infersim"
 _MICRO = 1e-6
 #: Width, inner width, heads, key-value heads, width of a head and vocabulary of the profiled models.
 MODELS = {
@@ -233,19 +236,20 @@ _EACH = 2.0
 def infersim_profile(frame: pd.DataFrame) -> pd.DataFrame:
     """Return products, grouped products of experts, attention and gated delta rules of InferSim on H20 and H800.
 
-    Experts are the two grouped products without routing, dealt evenly to as many accelerators as the table says.
+    Products are DeepGEMM's kernels alone, on activations of 8 bits (``bench_kineto`` of "fp8_gemm" in its
+    kernel_benchmark). Experts are the two grouped ones without routing, dealt evenly to as many accelerators as the table says.
     """
     timed = frame[frame["latency_us"].notna()]
     found = [_infersim_products(timed), _infersim_experts(frame)]
     found += [_infersim_attention(timed, phase) for phase in ("decode", "prefill")]
     delta = frame[frame["op"] == "gdn"]
     found += [_infersim_scans(delta)] if len(delta) else []
-    return pd.concat(found, ignore_index=True).assign(engine="infersim")
+    return pd.concat(found, ignore_index=True).assign(engine=INFERSIM)
 
 
 def _infersim_products(frame: pd.DataFrame) -> pd.DataFrame:
     rows = frame[frame["op"] == "gemm"]
-    shape = {c: numbers(rows, c) for c in ("m", "n", "k")}
+    shape: dict[str, Any] = {c: numbers(rows, c) for c in ("m", "n", "k")} | {"quantised": 1.0}
     return _infersim(rows, "gemm", "fp8_block", shape, numbers(rows, "latency_us"))  # DeepGEMM
 
 
@@ -261,6 +265,7 @@ def _infersim_experts(frame: pd.DataFrame) -> pd.DataFrame:
         "n_active": numbers(rows, "topk"),
         "expert": expert,
         "skew": 0.0,
+        "quantised": 1.0,
     }
     micro = numbers(rows, "up_proj_us") + numbers(rows, "down_proj_us")
     return _infersim(rows, "experts", "fp8_block", shape, micro)  # DeepGEMM

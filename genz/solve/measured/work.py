@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from genz.core.errors import UnsupportedFormatError
-from genz.core.numberformat import BITS
+from genz.core.numberformat import BITS, byte_width
 from genz.core.typing import FloatArray
 from genz.ops import single
 from genz.ops.work import Operator
@@ -43,9 +43,12 @@ _NAMES = {
     "w4a8_nvfp4": "fp8_nvfp4",
 }
 _AMOUNTS = (
-    "flop", "weight", "cache", "activation", "padding", "side", "stray", "exponential", "depth", "output", "idle", "joint", "row",
+    "flop", "weight", "cache", "activation", "padding", "side", "stray", "exponential", "depth", "output", "token", "idle", "joint",
+    "row",
     "head", "keys", "walk", "replayed", "swap", "tile", "shared_tile", "query", "written", "apart", "wide",
 )  # fmt: skip
+
+_ACTIVATION = 2.0  # of 16 bits [B]
 
 Shape = dict[str, Any]
 
@@ -155,7 +158,18 @@ def _joined(shape: Shape, columns: tuple[str, ...], build: Callable[[Shape], Ope
 
 
 def _gemm(name: str, shape: Shape) -> Operator:
-    return single.gemm_operator(shape["m"], shape["n"], shape["k"], name)
+    one = single.gemm_operator(shape["m"], shape["n"], shape["k"], name)
+    return _alone(one, shape, shape["m"] * shape["k"], shape["m"] * shape["n"])
+
+
+def _alone(one: Operator, shape: Shape, taken: FloatArray, given: FloatArray) -> Operator:
+    """Return the work of products, some by themselves: they take narrow activations, give wide ones, and that is all."""
+    alone = shape["quantised"] > 0.0
+    if not alone.any():
+        return one
+    moved = byte_width(one.number_format) * taken + _ACTIVATION * given
+    side, stray = (np.where(alone, 0.0, v) for v in (one.side, one.stray))
+    return replace(one, activation=np.where(alone, moved, one.activation), side=side, stray=stray)
 
 
 def _attention(name: str, shape: Shape, phase: str, *, mixed: bool = False) -> Operator:
@@ -193,7 +207,10 @@ def _experts(name: str, shape: Shape) -> Operator:
             number_format=name, gated=bool(s["gated"]),
         )  # fmt: skip
 
-    return _joined(shape, ("n_expert", "n_active", "skew", "gated"), build)
+    one = _joined(shape, ("n_expert", "n_active", "skew", "gated"), build)
+    width, inner = shape["width"], np.ceil(shape["inner"] / shape["tensor"])
+    up = np.where(shape["gated"] > 0.0, 2.0, 1.0) * inner
+    return _alone(one, shape, one.token * (width + inner), one.token * (up + width))
 
 
 def _elementwise(name: str, shape: Shape) -> Operator:
