@@ -117,7 +117,7 @@ def kernel_constants(
 #: Least log error of attention whose kernel holds prompts and requests that generate. estimate: 90 % of the mixed steps of
 #: half of the profiled layouts of heads are within 1.645 times it (LLMServingSim profiles of vLLM 0.19, RTX PRO 6000, commit
 #: 5daddb2, MIT; 5,688 rows that :data:`genz.ops.attention_parts.MIXED_ROWS` saw too); `genz validate` has the others. [1]
-JOINT_ERROR = 0.313
+JOINT_ERROR = 0.272
 
 
 def errors_of(kernels: Sequence[Kernel], operators: Sequence[Operator]) -> list[Num]:
