@@ -8,7 +8,7 @@ import click
 
 from genz.cli.inputs import (
     candidates_of,
-    engine_of,
+    engines_of,
     layout_of,
     link_of,
     mix_of,
@@ -142,7 +142,7 @@ def _answer(model: str, given: dict[str, Any]) -> Sizing:
         given, workload, **_rate(given), rank=given["rank"], percentile=given["percentile"],
         attainment=given["attainment"], budget=given["budget"], power=given["power"],
     )  # fmt: skip
-    engines = [engine_of(name) for name in names(given["engine"])] or None
+    engines = engines_of(names(given["engine"]), given, record) or None
     answer = sized(
         record,
         workload,
@@ -154,7 +154,7 @@ def _answer(model: str, given: dict[str, Any]) -> Sizing:
         available=pairs("--available", given["available"], Number(COUNT)),
         link=_link(given),
         **{name: given[name] for name in _AS_TYPED},
-        **software_of({**given, "engine": None}, record),
+        **software_of({**given, "engine": None, "exchange": None}, record),
     )
     if answer.n_layout == 0:
         _refuse(answer)
