@@ -122,7 +122,8 @@ def size(model: str, **given: Any) -> int:
     out.save(frame=answer.to_frame, data=answer.to_dict, page=answer.report)
     if not out.quiet:
         absent = _absent(answer, given) if given["platforms"] and answer.ranking else ""
-        _print(answer, int(given["top"]), absent)
+        narrower = "" if given["precision"] else _narrower(answer)
+        _print(answer, int(given["top"]), absent, narrower)
     return 0 if answer.ranking else 1
 
 
@@ -205,8 +206,20 @@ def _refuse(answer: Sizing) -> None:
     raise InputError(msg)
 
 
-def _print(answer: Sizing, top: int, absent: str) -> None:
-    from genz.solve.formats import checkpoint, star
+def _narrower(answer: Sizing) -> str:
+    """Return how to try fewer bits than the checkpoint's 16; empty where that would not help, or no platform can."""
+    from genz.solve.formats import checkpoint
+
+    why = answer.infeasible
+    able = any("fp8" in p.accelerator.peak_flop_rate for p in answer.platforms.values())
+    helps = able and (why is None or "memory" in why.limits)
+    if not helps or checkpoint(answer.model).label != "bf16":
+        return ""
+    return "--precision native,fp8_block,w8a8 would also try weights in fp8"
+
+
+def _print(answer: Sizing, top: int, absent: str, narrower: str) -> None:
+    from genz.solve.formats import star
     from genz.solve.question import question
     from genz.solve.words import tilde
 
@@ -219,13 +232,10 @@ def _print(answer: Sizing, top: int, absent: str) -> None:
         notes.append(f"{plural(len(plans) - top, 'more plan')}: --top {len(plans)}")
     if answer.skipped:
         notes.append(f"{plural(len(answer.skipped), 'candidate')} left out: --json says why")
-    tried = {plan.precision.label for plan in plans}
-    if answer.infeasible is not None and "memory" in answer.infeasible.limits:
-        tried = {answer.infeasible.closest.rpartition(" ")[2]}
-    if tried == {"bf16"} == {checkpoint(answer.model).label}:
-        notes.append("--precision native,fp8_block,w8a8 would also try weights in fp8")
     shown = plans[:top]
-    notes += filter(None, [star(answer.model, [p.precision for p in shown]), tilde(answer, shown)])
+    notes += filter(
+        None, [narrower, star(answer.model, [p.precision for p in shown]), tilde(answer, shown)]
+    )
     if notes:
         say("; ".join(notes) + ".\n")
     if absent:
