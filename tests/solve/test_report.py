@@ -114,6 +114,7 @@ def check_clean(text):
 
 #: Kernels on rows, which only one device was measured on with a recent release.
 LENT_PREFILL = "attention prefill, elementwise bf16 with constants of nvidia_h100_sxm (estimate)"
+NO_ATTENTION = "attention prefill, attention decode not measured (estimate: priors)"
 LENT_ROWS = "elementwise bf16_activation bf16_norm bf16_rope with constants of nvidia_rtx_pro_6000 (estimate)"
 
 
@@ -233,6 +234,16 @@ class TestCase:
                 "vllm_0_19",
                 f"as measured with vllm; {LENT_PREFILL}; {LENT_ROWS}",
             ),
+            (
+                "mi210_8",
+                "vllm_0_19",
+                "as measured with pytorch; attention prefill, attention decode not measured (estimate: priors)",
+            ),
+            (
+                "tpu_v6e_8",
+                "vllm_0_19",
+                "as measured with transformers; attention prefill, attention decode with torch_xla",
+            ),
         ],
     )
     def test_whose_kernels_the_times_are_of(self, platform, engine, words):
@@ -244,14 +255,14 @@ class TestCase:
         lent = chip.replace(kernel={"gemm": {"bf16": chip.kernel["gemm"]["bf16"]}})
         platform = genz.platform("h100_sxm_1").replace(accelerator=lent)
         found = case("llama3_8b", platform, prompt=100, output=10, engine="tensorrt_llm")
-        assert kernels_row(found)[1] == "as measured with vllm"
+        assert kernels_row(found)[1] == f"as measured with vllm; {NO_ATTENTION}"
 
     def test_kernels_that_another_software_lends_are_named(self):
         chip = genz.accelerator("nvidia_h100_sxm")
         lent = chip.replace(kernel={"gemm": chip.kernel["gemm"], "norm": {}})
         platform = genz.platform("h100_sxm_1").replace(accelerator=lent)
         found = case("llama3_8b", platform, prompt=100, output=10, engine="tensorrt_llm")
-        assert kernels_row(found)[1] == "as measured with trtllm; norm with vllm"
+        assert kernels_row(found)[1] == f"as measured with trtllm; norm with vllm; {NO_ATTENTION}"
 
     @pytest.mark.parametrize("model", ["mamba_2_8b", "deepseek_v3_2", "gemma3_27b"])
     def test_models_of_other_kinds(self, model, tmp_path):

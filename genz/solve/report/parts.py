@@ -8,13 +8,14 @@ from typing import Any
 
 from genz.core.unit import GB
 from genz.core.words import plural
-from genz.db.carried import kernel_relatives
+from genz.db.carried import kernel_frameworks, kernel_relatives
 from genz.db.table import offer, source_rows
 from genz.perf.efficiency import LIBRARY
 from genz.plot.report_figures import memory_bar, operator_bars, roofline
 from genz.solve.report import frames
 from genz.solve.report.case import Case
 from genz.solve.report.page import DASH, Markup, details, drawn, link, section, table
+from genz.solve.unmeasured import unmeasured_kinds
 from genz.solve.words import duration
 from genz.spec.deployment import Routing
 from genz.spec.hardware import Accelerator, Platform
@@ -138,6 +139,8 @@ def kernels_row(found: Case) -> tuple[str, object]:
             parts.append(
                 f"{', '.join(kinds)} with {'constants of ' if estimate else ''}{origin}{estimate}"
             )
+    if kinds := unmeasured_kinds(found.model, chip):
+        parts.append(f"{', '.join(kinds)} not measured (estimate: priors)")
     return ("kernels", "; ".join(parts))
 
 
@@ -155,7 +158,7 @@ def routing_rows(found: Case) -> list[tuple[str, object]]:
 
 def _origins(chip: Accelerator, library: str) -> dict[str, list[str]]:
     """Return the kernel classes whose constants come from a software's library, or from a relative, by its name."""
-    relatives, groups = kernel_relatives(chip), dict[str, list[str]]()
+    relatives, groups = kernel_frameworks(chip) | kernel_relatives(chip), dict[str, list[str]]()
     for name, formats in chip.kernel.items():
         own = any(key.endswith(f"-{library}") for key in formats)
         general = [key for key in formats if "-" not in key]
