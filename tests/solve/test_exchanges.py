@@ -198,6 +198,15 @@ def test_rows_inside_a_node_and_across_have_constants_of_their_own(planted, bare
     assert found[1].constants.efficiency == pytest.approx(0.9, rel=0.02)
 
 
+def test_rows_of_one_node_do_not_tell_what_more_nodes_take(planted, bare):
+    """Two and eight ranks of a node: the logarithm of the number of nodes is 0 in both."""
+    rows = pd.concat([measured(planted, n_rank=n) for n in (2.0, 8.0)], ignore_index=True)
+    (row,) = calibrate(rows, bare).to_frame().to_dict("records")
+    assert "start_doubling" not in row
+    (one,) = fit_exchanges(rows, bare, "deepep_normal")
+    assert one.constants.start_doubling == 0.0
+
+
 def test_a_calibration_moves_what_is_known_towards_own_rows(planted, bare):
     rows = measured(planted, "deepep_low_latency")
     done = calibrate(rows, bare, prior=False)
