@@ -129,6 +129,10 @@ def test_kernels_without_a_model_are_refused():
         calibrate(own.drop(columns="library"), "h100_sxm_8")
     with pytest.raises(SchemaError, match=r"n_rank must be > 1, got 1"):
         operator_rows(own.assign(n_rank=1.0))
+    with pytest.raises(
+        InputError, match=r"^n_rank must be <= 512 accelerators of h100_sxm_8, got 1,024$"
+    ):
+        calibrate(own.assign(n_rank=1024.0), "h100_sxm_8")
 
 
 # --- fitting --------------------------------------------------------------------------------------
