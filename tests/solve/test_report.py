@@ -7,7 +7,7 @@ import pytest
 
 import genz
 from genz.solve.report.case import case
-from genz.solve.report.parts import kernels_row
+from genz.solve.report.parts import kernels_row, routing_rows
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 
@@ -249,6 +249,22 @@ class TestCase:
     def test_whose_kernels_the_times_are_of(self, platform, engine, words):
         found = case("llama3_8b", platform, prompt=100, output=10, engine=engine)
         assert kernels_row(found) == ("kernels", words)
+
+    @pytest.mark.parametrize(
+        ("platform", "exchange", "words"),
+        [
+            ("h100_sxm_8", "deepep", "DeepEP, its normal and low-latency kernels in steps with prompts and in others, as measured"),
+            ("b200_8", "deepep_normal", "DeepEP, its normal kernels, constants of other devices (estimate)"),
+            ("gb200_nvl72", "deepep_low_latency", "DeepEP, its low-latency kernels, as measured"),
+            ("h100_sxm_8", "nccl", None),
+        ],
+    )  # fmt: skip
+    def test_which_kernels_take_tokens_to_experts(self, platform, exchange, words):
+        """On two nodes of H100 and on one rack of GB200 they were measured, not on two nodes of B200."""
+        case_ = {"prompt": 100, "output": 10, "parallel": genz.Parallel(data=16, expert=16)}
+        engine = genz.engine("vllm_0_24").replace(exchange=exchange)
+        found = case("qwen3_30b_a3b", platform, engine=engine, **case_)
+        assert dict(routing_rows(found)).get("tokens to experts") == words
 
     def test_kernels_that_only_another_software_has_are_not_the_engines(self):
         chip = genz.accelerator("nvidia_h100_sxm")

@@ -6,11 +6,14 @@ from collections.abc import Iterable, Sequence
 from math import isfinite
 from typing import Any
 
+import numpy as np
+
 from genz.core.unit import GB
 from genz.core.words import plural
 from genz.db.carried import kernel_frameworks, kernel_relatives
 from genz.db.table import offer, source_rows
 from genz.perf.efficiency import LIBRARY
+from genz.perf.exchange import EXCHANGES
 from genz.plot.report_figures import memory_bar, operator_bars, roofline
 from genz.solve.report import frames
 from genz.solve.report.case import Case
@@ -153,7 +156,23 @@ def routing_rows(found: Case) -> list[tuple[str, object]]:
         "balanced": "tokens fill them evenly",
         "worst": "all tokens choose the same",
     }.get(routing.case, f"chosen after Zipf's law with exponent {routing.skew:g}")
-    return [("experts", words)]
+    return [("experts", words), *_exchange_row(found)]
+
+
+def _exchange_row(found: Case) -> list[tuple[str, object]]:
+    """Return by which kernels tokens reach their experts, where these are not collectives, and whose constants they have."""
+    passed = [getattr(found, phase).operators()["kernel"] for phase in ("prefill", "decode")]
+    if not any(kernels.isin(EXCHANGES).any() for kernels in passed):
+        return []
+    inner = found.platform.network[0].size
+    place = found.platform.network[int(np.any(np.greater(found.parallel.stage_size, inner)))]
+    kinds = found.engine.exchange.removeprefix("deepep").removeprefix("_")
+    used = [kinds] if kinds else ["normal", "low_latency"]
+    names = " and ".join(kind.replace("_", "-") for kind in used)
+    known = all(kind in place.exchange for kind in used)
+    whose = "as measured" if known else "constants of other devices (estimate)"
+    split = " in steps with prompts and in others" if not kinds else ""
+    return [("tokens to experts", f"DeepEP, its {names} kernels{split}, {whose}")]
 
 
 def _origins(chip: Accelerator, library: str) -> dict[str, list[str]]:
