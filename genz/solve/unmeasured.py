@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from genz.perf.efficiency import RELATIVE
 from genz.spec.hardware import Accelerator
 from genz.spec.model import Attention, Experts, LatentAttention, LinearAttention, Model, StateSpace
 
-__all__ = ["unmeasured_kinds"]
+__all__ = ["estimates_in_words", "unmeasured_kinds"]
 
 #: Part of a layer -> the kernels that it runs beside products.
 _KINDS = {
@@ -49,3 +51,25 @@ def unmeasured_kinds(model: Model, accelerator: Accelerator) -> list[str]:
     known = accelerator.kernel
     lacking = (kind for kind in asked if kind not in known and RELATIVE.get(kind) not in known)
     return [kind.replace("_", " ") for kind in lacking]
+
+
+def estimates_in_words(model: Model, accelerators: Iterable[Accelerator]) -> list[str]:
+    """Return sentences on which kernels nobody measured: all, or some kinds.
+
+    Parameters
+    ----------
+    model : Model
+        What is served.
+    accelerators : iterable of Accelerator
+        Devices whose constants count.
+    """
+    chips = {chip.name: chip for chip in accelerators}
+    lines = []
+    if names := " and ".join(name for name, chip in chips.items() if not chip.calibrated):
+        lines = [f"No kernel of {names} was measured: its times are estimates from the data sheet."]
+    some = {name: unmeasured_kinds(model, chip) for name, chip in chips.items()}
+    return lines + [
+        f"Not measured on {name}: {', '.join(kinds)}; their times are estimates."
+        for name, kinds in some.items()
+        if kinds
+    ]

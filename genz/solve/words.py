@@ -10,7 +10,7 @@ from genz.core.unit import GB
 from genz.core.words import plural
 from genz.solve.formats import formats_in_words, narrower
 from genz.solve.plan import Plan
-from genz.solve.unmeasured import unmeasured_kinds
+from genz.solve.unmeasured import estimates_in_words
 from genz.solve.untried import faster_untried
 
 if TYPE_CHECKING:
@@ -176,15 +176,7 @@ def tilde(answer: Sizing, plans: Iterable[Plan | DisaggregatedPlan]) -> str:
 
 def _guessed(answer: Sizing, plan: Plan | DisaggregatedPlan) -> list[str]:
     """Return that the times of a plan are estimates, where they are."""
-    names, lines = " and ".join(unmeasured(answer, plan)), []
-    if names:
-        lines = [f"No kernel of {names} was measured: its times are estimates from the data sheet."]
-    some = {chip.name: unmeasured_kinds(answer.model, chip) for chip in _asked(answer, plan)}
-    return lines + [
-        f"Not measured on {name}: {', '.join(kinds)}; their times are estimates."
-        for name, kinds in some.items()
-        if kinds
-    ]
+    return estimates_in_words(answer.model, _asked(answer, plan))
 
 
 def _periods(answer: Sizing, plan: Plan) -> list[str]:

@@ -42,3 +42,21 @@ def test_sizings_say_so(platform, engine, said):
     answer = genz.size("llama3_8b", load, goal, platforms=[platform], engine=engine)
     words = [line for line in answer.explain().splitlines() if "measured" in line]
     assert words == said
+
+
+@pytest.mark.parametrize(
+    ("platform", "efficiency", "said"),
+    [
+        ("mi300x_8", None, ["No kernel of amd_mi300x was measured: its times are estimates from the data sheet."]),
+        ("mi300x_8", "ideal", []),
+        ("h100_sxm_8", None, []),
+        ("mi210_8", None, ["Not measured on amd_mi210: attention prefill, attention decode; their times are estimates."]),
+    ],
+)  # fmt: skip
+def test_disaggregations_say_so(platform, efficiency, said):
+    """Of a device that both pools have, once."""
+    goal = genz.Objective(rate=2.0, ttft=2.0, tpot=0.1)
+    load = genz.Workload.of(prompt=2000, output=300)
+    asked = {"prefill_platform": platform, "decode_platform": platform, "efficiency": efficiency}
+    found = genz.disaggregate("llama3_8b", load, goal, link=genz.Link(5e10, 1e-5), **asked)
+    assert [line for line in found.explain().splitlines() if "measured" in line] == said
