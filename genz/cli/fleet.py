@@ -14,7 +14,6 @@ from genz.cli.inputs import (
     REQUESTS,
     candidates_of,
     columns,
-    engine_of,
     layout_of,
     model_of,
     names,
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from genz.solve.fleet import Fleet, Load
+    from genz.spec.model import Model
 
 __all__ = ["fleet"]
 
@@ -115,26 +115,30 @@ def fleet(model: str | None, **given: Any) -> int:
     --throughput.
     """
     out = Output(given["csv_file"], given["json_file"])
-    answer = _answer(model, given)
+    load = _load(given)
+    record = None if model is None else model_of(model)
+    software = software_of(given, record)
+    answer = _answer(load, record, software, given)
     out.save(frame=answer.to_frame if answer.found else lambda: answer.single, data=answer.to_dict)
     if not out.quiet:
-        _print(answer, _engine(given), given["tpot_from"])
+        engine = "" if given["throughput"] is not None else _engine(software)
+        _print(answer, engine, given["tpot_from"])
     return 0 if answer.found else 1
 
 
-def _answer(model: str | None, given: Mapping[str, Any]) -> Fleet:
+def _answer(
+    load: Load, model: Model | None, software: Mapping[str, Any], given: Mapping[str, Any]
+) -> Fleet:
     from genz.solve.fleet import TIME_LIMIT
     from genz.solve.fleet import fleet as solved
 
-    load = _load(given)
-    record = None if model is None else model_of(model)
-    options: dict[str, Any] = software_of(given, record)
+    options = dict(software)
     if given["throughput"] is None:
-        if record is None:
+        if model is None:
             msg = "missing argument 'MODEL': throughput comes from it, or from --throughput"
             raise click.UsageError(msg)
         options |= {
-            "model": record, "tpot_from": given["tpot_from"],
+            "model": model, "tpot_from": given["tpot_from"],
             "platforms": candidates_of(given["platforms"]),
         }  # fmt: skip
     else:
@@ -158,7 +162,7 @@ def _answer(model: str | None, given: Mapping[str, Any]) -> Fleet:
     )
 
 
-def _refuse(model: str | None, given: Mapping[str, Any]) -> None:
+def _refuse(model: Model | None, given: Mapping[str, Any]) -> None:
     """Refuse what says how to predict a throughput that was measured."""
     typed = ["MODEL"] if model is not None else []
     typed += [
@@ -242,13 +246,11 @@ def _measured(name: str) -> pd.DataFrame:
     return frame
 
 
-def _engine(given: Mapping[str, Any]) -> str:
-    """Return the name of the software that was asked for; none where throughput was measured."""
+def _engine(software: Mapping[str, Any]) -> str:
+    """Return the name of the software that was asked for, else of the default."""
     from genz.api import default_engine
 
-    if given["throughput"] is not None:
-        return ""
-    return default_engine().name if given["engine"] is None else engine_of(given["engine"]).name
+    return str(software.get("engine", default_engine()).name)
 
 
 def _print(answer: Fleet, engine: str, tpot_from: str | None) -> None:

@@ -15,7 +15,7 @@ from genz.core.words import plural
 
 if TYPE_CHECKING:
     from genz.solve.disaggregate import Link
-    from genz.spec.deployment import Engine, Objective, Parallel, Routing, Workload
+    from genz.spec.deployment import Engine, Objective, Parallel, Workload
     from genz.spec.hardware import Platform
     from genz.spec.model import Model
 
@@ -24,6 +24,7 @@ __all__ = [
     "REQUESTS",
     "columns",
     "engine_of",
+    "engines_of",
     "layout_of",
     "link_of",
     "mix_of",
@@ -268,24 +269,58 @@ def link_of(given: Mapping[str, Any]) -> Link | None:
     return Link(given["link"], latency or 0.0, layered=not serial)
 
 
-def software_of(given: Mapping[str, Any], model: Model | None) -> dict[str, Any]:
+def software_of(given: Mapping[str, Any], model: Model | None, default: str = "") -> dict[str, Any]:
     """Return the keywords ``engine``, ``efficiency`` and ``routing`` where they were typed."""
+    from genz.spec.deployment import Routing
+
     options: dict[str, Any] = {}
-    if given["engine"] is not None:
-        options["engine"] = engine_of(given["engine"])
+    named = [] if given["engine"] is None else [given["engine"]]
+    if engines := engines_of(named, given, model, default):
+        options["engine"] = engines[0]
     if given["efficiency"] is not None:
         options["efficiency"] = given["efficiency"]
     if given["skew"] is not None:
-        options["routing"] = _routing(given["skew"], model)
+        _check_routed("--skew", model)
+        options["routing"] = Routing(skew=given["skew"])
     return options
 
 
-def _routing(skew: float, model: Model | None) -> Routing:
-    """Return how tokens choose experts; refuse to where there are none."""
-    from genz.spec.deployment import Routing
+def engines_of(
+    named: Sequence[str], given: Mapping[str, Any], model: Model | None, default: str = ""
+) -> list[Engine]:
+    """Return engines by name or file, with the exchange that was typed, which alone is that of ``default``.
 
+    Without a default that is the newest calibrated engine.
+    """
+    from genz.api import default_engine
+
+    found = [engine_of(name) for name in named]
+    if given["exchange"] is None:
+        return found
+    _check_routed("--exchange", model)
+    found = found or [engine_of(default) if default else default_engine()]
+    return [_exchanging(engine, given) for engine in found]
+
+
+def _exchanging(engine: Engine, given: Mapping[str, Any]) -> Engine:
+    """Return an engine, named after the exchange that was typed; refuse to where that does nothing."""
+    exchange, layout = given["exchange"], layout_of(given)
+    if (given["efficiency"] or engine.efficiency) == "ideal":
+        msg = f"--exchange needs calibrated kernels, those of {engine.name} are ideal"
+        raise InputError(msg)
+    if exchange != "nccl" and layout is not None:
+        stage = layout.stage_size
+        if layout.expert != stage or layout.tensor == stage:
+            msg = f"--exchange {exchange} needs --dp or --sp above 1, and --ep of all ranks, got {layout.label}"
+            raise InputError(msg)
+    if exchange == engine.exchange:
+        return engine
+    return engine.replace(exchange=exchange, name=f"{engine.name} ({exchange})")
+
+
+def _check_routed(option: str, model: Model | None) -> None:
+    """Refuse an option about experts where there are none."""
     if model is None or not model.routed:
         got = "got none" if model is None else f"{model.name} has none"
-        msg = f"--skew needs a model with experts, {got}"
+        msg = f"{option} needs a model with experts, {got}"
         raise InputError(msg)
-    return Routing(skew=skew)

@@ -164,6 +164,12 @@ def software_options(precision: str, engine: str = "the newest calibrated one") 
             help=f"Serving software, or a TOML file; default {engine}.",
         ),
         click.option(
+            "--exchange",
+            type=click.Choice(["nccl", "deepep", "deepep_normal", "deepep_low_latency"]),
+            help="How tokens of several attention groups reach their experts: by collectives, or by DeepEP where --ep is "
+            "--tp times --dp; default the engine's.",
+        ),
+        click.option(
             "--efficiency",
             type=click.Choice(["ideal", "calibrated"]),
             help="Kernels on the roofline, or as measured; default the engine's.",

@@ -99,7 +99,7 @@ def _found(model: str, given: dict[str, Any]) -> Requirements:
         msg = "missing a limit: at least one of --ttft, --tpot and --latency, or --rate"
         raise click.UsageError(msg)
     record = model_of(model)
-    options = software_of(given, record) | {"precision": given["precision"] or "native"}
+    options = software_of(given, record, "ideal") | {"precision": given["precision"] or "native"}
     if given["platform"] is not None:
         options["platform"] = platform_of(given["platform"])
     return least(

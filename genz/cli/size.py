@@ -8,7 +8,7 @@ import click
 
 from genz.cli.inputs import (
     candidates_of,
-    engine_of,
+    engines_of,
     layout_of,
     link_of,
     mix_of,
@@ -122,7 +122,8 @@ def size(model: str, **given: Any) -> int:
     out.save(frame=answer.to_frame, data=answer.to_dict, page=answer.report)
     if not out.quiet:
         absent = _absent(answer, given) if given["platforms"] and answer.ranking else ""
-        _print(answer, int(given["top"]), absent)
+        narrower = "" if given["precision"] else _narrower(answer)
+        _print(answer, int(given["top"]), absent, narrower)
     return 0 if answer.ranking else 1
 
 
@@ -142,7 +143,7 @@ def _answer(model: str, given: dict[str, Any]) -> Sizing:
         given, workload, **_rate(given), rank=given["rank"], percentile=given["percentile"],
         attainment=given["attainment"], budget=given["budget"], power=given["power"],
     )  # fmt: skip
-    engines = [engine_of(name) for name in names(given["engine"])] or None
+    engines = engines_of(names(given["engine"]), given, record) or None
     answer = sized(
         record,
         workload,
@@ -154,7 +155,7 @@ def _answer(model: str, given: dict[str, Any]) -> Sizing:
         available=pairs("--available", given["available"], Number(COUNT)),
         link=_link(given),
         **{name: given[name] for name in _AS_TYPED},
-        **software_of({**given, "engine": None}, record),
+        **software_of({**given, "engine": None, "exchange": None}, record),
     )
     if answer.n_layout == 0:
         _refuse(answer)
@@ -205,8 +206,20 @@ def _refuse(answer: Sizing) -> None:
     raise InputError(msg)
 
 
-def _print(answer: Sizing, top: int, absent: str) -> None:
-    from genz.solve.formats import checkpoint, star
+def _narrower(answer: Sizing) -> str:
+    """Return how to try fewer bits than the checkpoint's 16; empty where that would not help, or no platform can."""
+    from genz.solve.formats import checkpoint
+
+    why = answer.infeasible
+    able = any("fp8" in p.accelerator.peak_flop_rate for p in answer.platforms.values())
+    helps = able and (why is None or "memory" in why.limits)
+    if not helps or checkpoint(answer.model).label != "bf16":
+        return ""
+    return "--precision native,fp8_block,w8a8 would also try weights in fp8"
+
+
+def _print(answer: Sizing, top: int, absent: str, narrower: str) -> None:
+    from genz.solve.formats import star
     from genz.solve.question import question
     from genz.solve.words import tilde
 
@@ -219,13 +232,10 @@ def _print(answer: Sizing, top: int, absent: str) -> None:
         notes.append(f"{plural(len(plans) - top, 'more plan')}: --top {len(plans)}")
     if answer.skipped:
         notes.append(f"{plural(len(answer.skipped), 'candidate')} left out: --json says why")
-    tried = {plan.precision.label for plan in plans}
-    if answer.infeasible is not None and "memory" in answer.infeasible.limits:
-        tried = {answer.infeasible.closest.rpartition(" ")[2]}
-    if tried == {"bf16"} == {checkpoint(answer.model).label}:
-        notes.append("--precision native,fp8_block,w8a8 would also try weights in fp8")
     shown = plans[:top]
-    notes += filter(None, [star(answer.model, [p.precision for p in shown]), tilde(answer, shown)])
+    notes += filter(
+        None, [narrower, star(answer.model, [p.precision for p in shown]), tilde(answer, shown)]
+    )
     if notes:
         say("; ".join(notes) + ".\n")
     if absent:

@@ -6,12 +6,37 @@ import re
 
 from genz.spec.hardware import Accelerator
 
-__all__ = ["KERNELS", "kernel_relatives"]
+__all__ = ["KERNELS", "kernel_frameworks", "kernel_relatives"]
 
 #: Note of a source: relative, least error, classes and formats of the constants that are carried over.
 KERNELS = re.compile(
     r"carried over from (\w+), error at least ([\d.]+), times per exponential and per tile by the cores: ([^;]+)"
 )
+#: The same of constants that were fitted: class, format and the framework that was timed, where it is no serving software.
+_FITTED = re.compile(r"(\w+) (\w+): (pytorch|transformers|torch_xla), \d+ rows")
+
+
+def kernel_frameworks(accelerator: Accelerator) -> dict[tuple[str, str], str]:
+    """Return in which framework kernels were timed, where it was outside serving software.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+        Device.
+
+    Returns
+    -------
+    dict
+        Kernel class and format -> name of the framework.
+
+    Examples
+    --------
+    >>> from genz.db.registry import accelerator
+    >>> kernel_frameworks(accelerator("amd_mi210"))["gemm", "bf16"]
+    'pytorch'
+    """
+    notes = [source.note or "" for source in accelerator.sources]
+    return {(kernel, name): own for note in notes for kernel, name, own in _FITTED.findall(note)}
 
 
 def kernel_relatives(accelerator: Accelerator) -> dict[tuple[str, str], str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from genz.core import check
 from genz.core.elements import elements
+from genz.core.errors import InputError
 from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.core.unit import GB
 from genz.serve.spread import TIMES, Spread, Timed, interval_of, latency_error
@@ -213,8 +214,11 @@ class Served(Timed):
         Raises
         ------
         InputError
-            If ``name`` is none of the times.
+            If ``objective`` is no such record, or ``name`` is none of the times.
         """
+        if not isinstance(objective, Objective):
+            msg = f"objective must be an Objective, got {objective!r:.80}"
+            raise InputError(msg)
         if name is None:
             least: FloatArray = np.min([self.probability(objective, n) for n in TIMES], axis=0)
             return least[()]

@@ -10,12 +10,14 @@ from genz.core.unit import GB
 from genz.core.words import plural
 from genz.solve.formats import formats_in_words, narrower
 from genz.solve.plan import Plan
+from genz.solve.unmeasured import estimates_in_words
 from genz.solve.untried import faster_untried
 
 if TYPE_CHECKING:
     from genz.solve.answer import Infeasible, Shortfall, Sizing
     from genz.solve.disaggregate.answer import DisaggregatedPlan
     from genz.spec.deployment import Objective
+    from genz.spec.hardware import Accelerator
 
 __all__ = [
     "cap_words", "duration", "explained", "layout_words", "level_words", "limited_times", "number", "platform_marked",
@@ -150,11 +152,15 @@ def _why(plan: Plan) -> str:
 
 def unmeasured(answer: Sizing, plan: Plan | DisaggregatedPlan) -> list[str]:
     """Return the accelerators of a plan of which no kernel was measured; on the roofline nothing is to be measured."""
+    return [chip.name for chip in _asked(answer, plan) if not chip.calibrated]
+
+
+def _asked(answer: Sizing, plan: Plan | DisaggregatedPlan) -> list[Accelerator]:
+    """Return the accelerators of a plan whose constants count: none on the roofline."""
     engine = answer.engines[plan.engine] if isinstance(plan, Plan) else answer.options["engine"]
     if (answer.options.get("efficiency") or engine.efficiency) == "ideal":
         return []
-    chips = [answer.platforms[name].accelerator for name in plan.platform.split("+")]
-    return [chip.name for chip in chips if not chip.calibrated]
+    return [answer.platforms[name].accelerator for name in plan.platform.split("+")]
 
 
 def platform_marked(answer: Sizing, plan: Plan | DisaggregatedPlan) -> str:
@@ -170,10 +176,7 @@ def tilde(answer: Sizing, plans: Iterable[Plan | DisaggregatedPlan]) -> str:
 
 def _guessed(answer: Sizing, plan: Plan | DisaggregatedPlan) -> list[str]:
     """Return that the times of a plan are estimates, where they are."""
-    names = " and ".join(unmeasured(answer, plan))
-    if not names:
-        return []
-    return [f"No kernel of {names} was measured: its times are estimates from the data sheet."]
+    return estimates_in_words(answer.model, _asked(answer, plan))
 
 
 def _periods(answer: Sizing, plan: Plan) -> list[str]:

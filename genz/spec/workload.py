@@ -167,19 +167,36 @@ class Workload(Record):
     )
 
     @classmethod
-    def of(cls, prompt: Num, output: Num, **fields: object) -> Workload:
-        """Return a workload in which every request has the same lengths.
+    def of(cls, prompt: Num | Lengths, output: Num | Lengths, **fields: object) -> Workload:
+        """Return a workload in which every request has the same lengths, or lengths spread as said.
+
+        Parameters
+        ----------
+        prompt, output : array_like, shape (...), or Lengths
+            Tokens in and tokens generated, per request; ``Lengths(mean=2000, std=1500)`` where they vary. [tokens]
+        **fields
+            Further fields: ``name``, ``cached_share``, ``beams``, ``objective``.
 
         Raises
         ------
         InputError
             If a length is not a whole number in [1, 1e9].
+
+        Examples
+        --------
+        >>> Workload.of(prompt=Lengths(mean=2000, std=1500), output=300).prompt.std
+        1500.0
         """
+        lengths = {}
         for name, value in (("prompt", prompt), ("output", output)):
+            if isinstance(value, Lengths):
+                lengths[name] = value
+                continue
             array = number(name, value)
             ok = (array >= 1) & (array <= 1e9) & (array == np.floor(array))
             require(ok, array, name, "must be a whole number in [1, 1e+09]")
-        return cls(prompt=Lengths(mean=prompt), output=Lengths(mean=output), **fields)  # type: ignore[arg-type]
+            lengths[name] = Lengths(mean=value)
+        return cls(**lengths, **fields)  # type: ignore[arg-type]
 
     @classmethod
     def from_trace(cls, prompt: FloatLike, output: FloatLike, **fields: object) -> Workload:

@@ -332,6 +332,14 @@ def test_cached_prompts_wait_less(zoo, cluster):
     assert (np.diff(done.rate) > 0).all()
 
 
+@pytest.mark.parametrize("limit", [1.0, None, "ttft"])
+def test_probability_is_of_an_objective(limit):
+    model, platform = registry.model("llama3_8b"), registry.platform("h100_sxm_1")
+    load = served(model, platform, Workload.of(500, 50), rate=1.0)
+    with pytest.raises(InputError, match=r"^objective must be an Objective, got "):
+        load.probability(limit)
+
+
 def test_percentiles_and_probability_agree(zoo, cluster):
     done = served(zoo["gqa"], cluster, load(), n_client=16, engine=BUDGET)
     assert done.percentile("ttft", 0.5) < done.percentile("ttft", 0.9)

@@ -323,6 +323,15 @@ def test_perf_json(nested, h100):
 # --- errors ---------------------------------------------------------------------------------------
 
 GEMM = {"kernel": "gemm", "m": 64.0, "n": 512.0, "k": 512.0, "time": 1e-5}
+SENT = {
+    "kernel": "dispatch",
+    "token": 8.0,
+    "width": 2048.0,
+    "n_active": 8.0,
+    "n_expert": 64.0,
+    "n_rank": 8.0,
+    "time": 1e-5,
+}
 RUN = {"model": "llama3_8b", "batch": 1, "prompt": 10, "output": 10, "ttft": 1.0}
 
 
@@ -333,6 +342,9 @@ RUN = {"model": "llama3_8b", "batch": 1, "prompt": 10, "output": 10, "ttft": 1.0
         ({k: v for k, v in GEMM.items() if k != "n"}, r"1 fault: missing column 'n' of gemm$"),
         ({k: v for k, v in GEMM.items() if k != "time"} | {"seconds": 1e-5}, r"1 fault: missing column 'time'$"),
         (GEMM | {"time": 0.0}, r"time must be > 0, got .*0\.0.* in row 0$"),
+        (SENT | {"n_active": 65.0}, r"1 fault: n_active must be <= n_expert = 64, got 65 in row 0$"),
+        ({k: v for k, v in SENT.items() if k != "width"}, r"1 fault: missing column 'width' of dispatch$"),
+        (SENT | {"width": 0.0}, r"width must be > 0, got 0.0 in row 0$"),
         (GEMM | {"m": "many"}, r"m must be > 0, got 'many' in row 0$"),
         (RUN | {"ttft": -1.0}, r"ttft must be > 0, got .*-1\.0.* in row 0$"),
         (RUN | {"load": "open"}, r"load must be one of static, closed, got 'open'$"),

@@ -129,6 +129,10 @@ def test_kernels_without_a_model_are_refused():
         calibrate(own.drop(columns="library"), "h100_sxm_8")
     with pytest.raises(SchemaError, match=r"n_rank must be > 1, got 1"):
         operator_rows(own.assign(n_rank=1.0))
+    with pytest.raises(
+        InputError, match=r"^n_rank must be <= 512 accelerators of h100_sxm_8, got 1,024$"
+    ):
+        calibrate(own.assign(n_rank=1024.0), "h100_sxm_8")
 
 
 # --- fitting --------------------------------------------------------------------------------------
@@ -196,6 +200,15 @@ def test_rows_inside_a_node_and_across_have_constants_of_their_own(planted, bare
     assert [(one.level, one.key) for one in found] == [(0, "normal"), (1, "normal.nodes")]
     assert all(one.errors["held_out"] < 0.02 for one in found)
     assert found[1].constants.efficiency == pytest.approx(0.9, rel=0.02)
+
+
+def test_rows_of_one_node_do_not_tell_what_more_nodes_take(planted, bare):
+    """Two and eight ranks of a node: the logarithm of the number of nodes is 0 in both."""
+    rows = pd.concat([measured(planted, n_rank=n) for n in (2.0, 8.0)], ignore_index=True)
+    (row,) = calibrate(rows, bare).to_frame().to_dict("records")
+    assert "start_doubling" not in row
+    (one,) = fit_exchanges(rows, bare, "deepep_normal")
+    assert one.constants.start_doubling == 0.0
 
 
 def test_a_calibration_moves_what_is_known_towards_own_rows(planted, bare):

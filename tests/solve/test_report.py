@@ -7,7 +7,7 @@ import pytest
 
 import genz
 from genz.solve.report.case import case
-from genz.solve.report.parts import kernels_row
+from genz.solve.report.parts import kernels_row, routing_rows
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 
@@ -114,6 +114,7 @@ def check_clean(text):
 
 #: Kernels on rows, which only one device was measured on with a recent release.
 LENT_PREFILL = "attention prefill, elementwise bf16 with constants of nvidia_h100_sxm (estimate)"
+NO_ATTENTION = "attention prefill, attention decode not measured (estimate: priors)"
 LENT_ROWS = "elementwise bf16_activation bf16_norm bf16_rope with constants of nvidia_rtx_pro_6000 (estimate)"
 
 
@@ -233,25 +234,51 @@ class TestCase:
                 "vllm_0_19",
                 f"as measured with vllm; {LENT_PREFILL}; {LENT_ROWS}",
             ),
+            (
+                "mi210_8",
+                "vllm_0_19",
+                "as measured with pytorch; attention prefill, attention decode not measured (estimate: priors)",
+            ),
+            (
+                "tpu_v6e_8",
+                "vllm_0_19",
+                "as measured with transformers; attention prefill, attention decode with torch_xla",
+            ),
         ],
     )
     def test_whose_kernels_the_times_are_of(self, platform, engine, words):
         found = case("llama3_8b", platform, prompt=100, output=10, engine=engine)
         assert kernels_row(found) == ("kernels", words)
 
+    @pytest.mark.parametrize(
+        ("platform", "exchange", "words"),
+        [
+            ("h100_sxm_8", "deepep", "DeepEP, its normal and low-latency kernels in steps with prompts and in others, as measured"),
+            ("b200_8", "deepep_normal", "DeepEP, its normal kernels, constants of other devices (estimate)"),
+            ("gb200_nvl72", "deepep_low_latency", "DeepEP, its low-latency kernels, as measured"),
+            ("h100_sxm_8", "nccl", None),
+        ],
+    )  # fmt: skip
+    def test_which_kernels_take_tokens_to_experts(self, platform, exchange, words):
+        """On two nodes of H100 and on one rack of GB200 they were measured, not on two nodes of B200."""
+        case_ = {"prompt": 100, "output": 10, "parallel": genz.Parallel(data=16, expert=16)}
+        engine = genz.engine("vllm_0_24").replace(exchange=exchange)
+        found = case("qwen3_30b_a3b", platform, engine=engine, **case_)
+        assert dict(routing_rows(found)).get("tokens to experts") == words
+
     def test_kernels_that_only_another_software_has_are_not_the_engines(self):
         chip = genz.accelerator("nvidia_h100_sxm")
         lent = chip.replace(kernel={"gemm": {"bf16": chip.kernel["gemm"]["bf16"]}})
         platform = genz.platform("h100_sxm_1").replace(accelerator=lent)
         found = case("llama3_8b", platform, prompt=100, output=10, engine="tensorrt_llm")
-        assert kernels_row(found)[1] == "as measured with vllm"
+        assert kernels_row(found)[1] == f"as measured with vllm; {NO_ATTENTION}"
 
     def test_kernels_that_another_software_lends_are_named(self):
         chip = genz.accelerator("nvidia_h100_sxm")
         lent = chip.replace(kernel={"gemm": chip.kernel["gemm"], "norm": {}})
         platform = genz.platform("h100_sxm_1").replace(accelerator=lent)
         found = case("llama3_8b", platform, prompt=100, output=10, engine="tensorrt_llm")
-        assert kernels_row(found)[1] == "as measured with trtllm; norm with vllm"
+        assert kernels_row(found)[1] == f"as measured with trtllm; norm with vllm; {NO_ATTENTION}"
 
     @pytest.mark.parametrize("model", ["mamba_2_8b", "deepseek_v3_2", "gemma3_27b"])
     def test_models_of_other_kinds(self, model, tmp_path):

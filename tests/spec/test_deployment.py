@@ -98,6 +98,8 @@ def test_workload_of_equal_requests():
     workload = Workload.of(1000, 200, beams=2)
     assert (workload.prompt, workload.output) == (Lengths(mean=1000), Lengths(mean=200))
     assert workload.beams == 2
+    spread = Workload.of(Lengths(mean=1000, std=300), 200)
+    assert (spread.prompt.std, spread.output.mean) == (300, 200)
     assert Workload.of([10, 20], 5).prompt.mean.tolist() == [10, 20]
     for prompt, output, message in (
         (0, 1, r"prompt must be a whole number in \[1, 1e\+09\], got 0"),

@@ -215,6 +215,15 @@ def _chosen(rows: pd.DataFrame, kernel: str | Sequence[str] | None) -> pd.DataFr
     return chosen
 
 
+def _check_ranks(rows: pd.DataFrame, place: Platform) -> None:
+    """Refuse messages among more ranks than the platform joins; one without network is refused where they are fitted."""
+    n_all = np.prod([d.size for d in place.network])
+    most = float(rows["n_rank"].max()) if "n_rank" in rows else 0.0
+    if place.network and most > n_all:
+        msg = f"n_rank must be <= {n_all:,.0f} accelerators of {place.name}, got {most:,.0f}"
+        raise InputError(msg)
+
+
 def _operators(rows: pd.DataFrame, place: Platform, *, prior: bool, n_fold: int) -> Calibration:
     mixed = rows["kernel"] == MIXED
     if mixed.all():
@@ -227,6 +236,7 @@ def _operators(rows: pd.DataFrame, place: Platform, *, prior: bool, n_fold: int)
     reason = np.where(skewed, "ranks did not start together", f"{MIXED} has no constants")
     aside = rows.assign(predicted=np.nan, ideal=np.nan, flag=reason)[mixed | skewed]
     rows = rows[~(mixed | skewed)]
+    _check_ranks(rows, place)
     message = rows["kernel"].isin(COLLECTIVES)
     done, found = fit_links(rows[message], place, prior=prior) if message.any() else (place, [])
     between = rows["kernel"].isin(EXCHANGES)

@@ -159,7 +159,7 @@ class _Problem:
             c: len(self.rows[c].unique()) > 1 for c in ("n_rank", "n_expert", "n_active", "width")
         }
         known = {
-            "start_doubling": several["n_rank"],
+            "start_doubling": self.level > 0 and several["n_rank"],
             "start_expert": direct and several["n_expert"],
             "start_byte": several["width"],
             "token_time": several["n_active"],

@@ -9,6 +9,7 @@ from genz.core.words import plural
 from genz.solve.disaggregate.rules import PHASES
 from genz.solve.disaggregate.worker import Split, Worker
 from genz.solve.formats import formats_in_words
+from genz.solve.unmeasured import estimates_in_words
 from genz.solve.words import duration, level_words, limited_times
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def answer_in_words(answer: Disaggregation) -> str:
         moved,
         _limited(answer, plan),
         _sure(plan),
+        *_guessed(answer, plan),
         _against(answer),
     ]
     return "\n".join(line for line in lines if line)
@@ -140,6 +142,16 @@ def _sure(plan: DisaggregatedPlan) -> str:
         return ""
     shares = [f"{name} with {100 * sure:.0f} %" for name, sure in plan.probability.items()]
     return f"Given the error of the prediction limits hold: {', '.join(shares)}."
+
+
+def _guessed(answer: Disaggregation, plan: DisaggregatedPlan) -> list[str]:
+    """Return of which kernels nobody knows more than the data sheet; on the roofline nothing is to be measured."""
+    engine, options = answer.settings["engine"], answer.settings["options"]
+    if (options.get("efficiency") or engine.efficiency) == "ideal":
+        return []
+    used = {pool.platform for pool in plan.pools}
+    chips = (p.accelerator for p in answer.platforms if p.name in used)
+    return estimates_in_words(answer.model, chips)
 
 
 def _against(answer: Disaggregation) -> str:

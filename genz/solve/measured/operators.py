@@ -150,10 +150,11 @@ def _checked(frame: pd.DataFrame, place: object) -> pd.DataFrame:
         faults += [
             f"missing column {c!r} of {kernel}"
             for c in SHAPES[kernel]
-            if c not in rows and c not in OPTIONAL
+            if c not in rows and not _free(kernel, c)
         ]
         numeric = [c for c in ("time", *SHAPES[kernel]) if c in rows and c != "cache_format"]
-        faults += [f for c in numeric for f in _bad(rows, own, c)]
+        faults += [f for c in numeric for f in _bad(rows, own, c, free=_free(kernel, c))]
+        faults += _bad_routing(rows, own) if {"n_active", "n_expert"} <= {*numeric} else []
     if faults:
         raise SchemaError(place, list(dict.fromkeys(faults)))
     numbers = {c for kernel in SHAPES for c in ("time", *SHAPES[kernel])} - {"cache_format"}
@@ -162,10 +163,27 @@ def _checked(frame: pd.DataFrame, place: object) -> pd.DataFrame:
     )
 
 
-def _bad(rows: pd.DataFrame, own: pd.Series, column: str) -> list[str]:
+def _free(kernel: str, column: str) -> bool:
+    """Whether a column may be absent: a width may where it is that of rows, which kernels need not have."""
+    return column in OPTIONAL and (column != "width" or kernel == "elementwise")
+
+
+def _bad_routing(rows: pd.DataFrame, own: pd.Series) -> list[str]:
+    """Faults of tokens that choose more experts than there are."""
+    chosen, held = (pd.to_numeric(rows[c], errors="coerce") for c in ("n_active", "n_expert"))
+    wrong = np.flatnonzero(own & (chosen > held))
+    if not len(wrong):
+        return []
+    row = int(wrong[0])
+    return [
+        f"n_active must be <= n_expert = {held.iloc[row]:g}, got {chosen.iloc[row]:g} in row {row}"
+    ]
+
+
+def _bad(rows: pd.DataFrame, own: pd.Series, column: str, *, free: bool) -> list[str]:
     """Faults of the numbers in a column: missing where needed, or too small: no message goes to one rank alone."""
     value = pd.to_numeric(rows[column], errors="coerce")
-    free, least = column in OPTIONAL, 1.0 if column == "n_rank" else 0.0
+    least = 1.0 if column == "n_rank" else 0.0
     wrong = own & (~np.isfinite(value) | (value < 0.0 if free else value <= least))
     if free:
         wrong &= rows[column].notna()

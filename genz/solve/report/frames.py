@@ -123,7 +123,7 @@ def _labelled(found: Case, phase: str) -> pd.DataFrame:
     name = frame["operator"].str.replace("_", " ", regex=False)
     launched = frame["overhead_time"] > 0.5 * frame["time"]
     return frame.assign(
-        label=name.where(~message, name + " " + kernel),
+        label=name.where(~message | (name == kernel), name + " " + kernel),
         bound=frame["bound"].where(~launched, "overhead"),
     )
 

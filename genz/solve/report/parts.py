@@ -6,15 +6,19 @@ from collections.abc import Iterable, Sequence
 from math import isfinite
 from typing import Any
 
+import numpy as np
+
 from genz.core.unit import GB
 from genz.core.words import plural
-from genz.db.carried import kernel_relatives
+from genz.db.carried import kernel_frameworks, kernel_relatives
 from genz.db.table import offer, source_rows
 from genz.perf.efficiency import LIBRARY
+from genz.perf.exchange import EXCHANGES
 from genz.plot.report_figures import memory_bar, operator_bars, roofline
 from genz.solve.report import frames
 from genz.solve.report.case import Case
 from genz.solve.report.page import DASH, Markup, details, drawn, link, section, table
+from genz.solve.unmeasured import unmeasured_kinds
 from genz.solve.words import duration
 from genz.spec.deployment import Routing
 from genz.spec.hardware import Accelerator, Platform
@@ -138,6 +142,8 @@ def kernels_row(found: Case) -> tuple[str, object]:
             parts.append(
                 f"{', '.join(kinds)} with {'constants of ' if estimate else ''}{origin}{estimate}"
             )
+    if kinds := unmeasured_kinds(found.model, chip):
+        parts.append(f"{', '.join(kinds)} not measured (estimate: priors)")
     return ("kernels", "; ".join(parts))
 
 
@@ -150,12 +156,28 @@ def routing_rows(found: Case) -> list[tuple[str, object]]:
         "balanced": "tokens fill them evenly",
         "worst": "all tokens choose the same",
     }.get(routing.case, f"chosen after Zipf's law with exponent {routing.skew:g}")
-    return [("experts", words)]
+    return [("experts", words), *_exchange_row(found)]
+
+
+def _exchange_row(found: Case) -> list[tuple[str, object]]:
+    """Return by which kernels tokens reach their experts, where these are not collectives, and whose constants they have."""
+    passed = [getattr(found, phase).operators()["kernel"] for phase in ("prefill", "decode")]
+    if not any(kernels.isin(EXCHANGES).any() for kernels in passed):
+        return []
+    inner = found.platform.network[0].size
+    place = found.platform.network[int(np.any(np.greater(found.parallel.stage_size, inner)))]
+    kinds = found.engine.exchange.removeprefix("deepep").removeprefix("_")
+    used = [kinds] if kinds else ["normal", "low_latency"]
+    names = " and ".join(kind.replace("_", "-") for kind in used)
+    known = all(kind in place.exchange for kind in used)
+    whose = "as measured" if known else "constants of other devices (estimate)"
+    split = " in steps with prompts and in others" if not kinds else ""
+    return [("tokens to experts", f"DeepEP, its {names} kernels{split}, {whose}")]
 
 
 def _origins(chip: Accelerator, library: str) -> dict[str, list[str]]:
     """Return the kernel classes whose constants come from a software's library, or from a relative, by its name."""
-    relatives, groups = kernel_relatives(chip), dict[str, list[str]]()
+    relatives, groups = kernel_frameworks(chip) | kernel_relatives(chip), dict[str, list[str]]()
     for name, formats in chip.kernel.items():
         own = any(key.endswith(f"-{library}") for key in formats)
         general = [key for key in formats if "-" not in key]

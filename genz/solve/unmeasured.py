@@ -1,0 +1,75 @@
+"""Kinds of kernels that a model runs and nobody measured on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from genz.perf.efficiency import RELATIVE
+from genz.spec.hardware import Accelerator
+from genz.spec.model import Attention, Experts, LatentAttention, LinearAttention, Model, StateSpace
+
+__all__ = ["estimates_in_words", "unmeasured_kinds"]
+
+#: Part of a layer -> the kernels that it runs beside products.
+_KINDS = {
+    Attention: ("attention_prefill", "attention_decode"),
+    LatentAttention: ("latent_prefill", "latent_decode"),
+    StateSpace: ("scan",),
+    LinearAttention: ("scan",),
+    Experts: ("experts",),
+}
+
+
+def unmeasured_kinds(model: Model, accelerator: Accelerator) -> list[str]:
+    """Return the kinds of kernels of a model that have priors on a device, though others of it were measured.
+
+    Parameters
+    ----------
+    model : Model
+        What is served.
+    accelerator : Accelerator
+        Device.
+
+    Returns
+    -------
+    list of str
+        Kinds, in words; empty where all were measured, or none. Latent attention counts as measured where other attention
+        was, whose constants it takes.
+
+    Examples
+    --------
+    >>> from genz.db import registry
+    >>> unmeasured_kinds(registry.model("llama3_8b"), registry.accelerator("amd_mi210"))
+    ['attention prefill', 'attention decode']
+    >>> unmeasured_kinds(registry.model("nemotron_h_8b"), registry.accelerator("nvidia_h100_sxm"))
+    ['scan']
+    """
+    if not accelerator.calibrated:
+        return []
+    parts = [part for group in model.groups for part in (group.mixer, group.feed_forward)]
+    asked = dict.fromkeys(kind for part in parts for kind in _KINDS.get(type(part), ()))
+    known = accelerator.kernel
+    lacking = (kind for kind in asked if kind not in known and RELATIVE.get(kind) not in known)
+    return [kind.replace("_", " ") for kind in lacking]
+
+
+def estimates_in_words(model: Model, accelerators: Iterable[Accelerator]) -> list[str]:
+    """Return sentences on which kernels nobody measured: all, or some kinds.
+
+    Parameters
+    ----------
+    model : Model
+        What is served.
+    accelerators : iterable of Accelerator
+        Devices whose constants count.
+    """
+    chips = {chip.name: chip for chip in accelerators}
+    lines = []
+    if names := " and ".join(name for name, chip in chips.items() if not chip.calibrated):
+        lines = [f"No kernel of {names} was measured: its times are estimates from the data sheet."]
+    some = {name: unmeasured_kinds(model, chip) for name, chip in chips.items()}
+    return lines + [
+        f"Not measured on {name}: {', '.join(kinds)}; their times are estimates."
+        for name, kinds in some.items()
+        if kinds
+    ]
