@@ -47,7 +47,7 @@ def test_estimates_are_those_of_the_engine_with_this_exchange(exchange):
 
 
 def test_an_engine_that_has_it_keeps_its_name():
-    plain, typed = (read(*ESTIMATE, *SPREAD, *words) for words in ([], ["--exchange", "nccl"]))
+    plain, typed = (read(*ESTIMATE, *SPREAD, *words) for words in ([], ["--exchange", "gather"]))
     assert plain == typed
 
 
@@ -80,7 +80,7 @@ def test_every_command_hears_it_and_says_so(command):
     [
         (["estimate", "llama3_8b", *ESTIMATE[2:], "--exchange", "deepep"],
          "--exchange needs a model with experts, llama3_8b has none"),
-        ([*ESTIMATE, *SPREAD, "--exchange", "deepe"], "'deepe' is not one of 'nccl', 'deepep'"),
+        ([*ESTIMATE, *SPREAD, "--exchange", "deepe"], "'deepe' is not one of 'gather', 'all_to_all', 'deepep'"),
         ([*ESTIMATE, *SPREAD, "--exchange", "deepep", "--engine", "ideal"],
          "--exchange needs calibrated kernels, those of ideal are ideal"),
         ([*ESTIMATE, *SPREAD, "--exchange", "deepep", "--efficiency", "ideal"], "--exchange needs calibrated kernels"),

@@ -308,7 +308,7 @@ def _exchanging(engine: Engine, given: Mapping[str, Any]) -> Engine:
     if (given["efficiency"] or engine.efficiency) == "ideal":
         msg = f"--exchange needs calibrated kernels, those of {engine.name} are ideal"
         raise InputError(msg)
-    if exchange != "nccl" and layout is not None:
+    if exchange.startswith("deepep") and layout is not None:
         stage = layout.stage_size
         if layout.expert != stage or layout.tensor == stage:
             msg = f"--exchange {exchange} needs --dp or --sp above 1, and --ep of all ranks, got {layout.label}"

@@ -165,9 +165,11 @@ def software_options(precision: str, engine: str = "the newest calibrated one") 
         ),
         click.option(
             "--exchange",
-            type=click.Choice(["nccl", "deepep", "deepep_normal", "deepep_low_latency"]),
-            help="How tokens of several attention groups reach their experts: by collectives, or by DeepEP where --ep is "
-            "--tp times --dp; default the engine's.",
+            type=click.Choice(
+                ["gather", "all_to_all", "deepep", "deepep_normal", "deepep_low_latency"]
+            ),
+            help="How tokens of several attention groups reach their experts: all go to all ranks, or each to those of its "
+            "experts, or by DeepEP where --ep is --tp times --dp; default the engine's.",
         ),
         click.option(
             "--efficiency",

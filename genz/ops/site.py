@@ -63,7 +63,7 @@ class Site:
     joint_attention: bool = False
     paged_attention: bool = False
     narrow: str = "none"
-    exchange: str = "nccl"
+    exchange: str = "all_to_all"
     bound: bool = True
 
     @cached_property
@@ -123,12 +123,13 @@ class Site:
         """Return whether ranks with different tokens give all of them to all ranks, instead of each to its experts.
 
         Engines do where there are at most as many expert groups as a token has experts (TensorRT-LLM 1.0,
-        ``select_alltoall_method_type`` of fused_moe_cutlass.py: no all-to-all where ``moe_ep_size <= top_k``; vLLM 0.11
-        whatever the groups, ``all2all_backend`` is ``allgather_reducescatter`` by default; SGLang 0.5 without DeepEP). At the
-        bound they do where each needs them all, as experts are cut over all ranks.
+        ``select_alltoall_method_type`` of fused_moe_cutlass.py: no all-to-all where ``moe_ep_size <= top_k``), or whatever
+        the groups (vLLM since 0.11, ``all2all_backend`` is ``allgather_reducescatter`` by default; SGLang 0.5 without
+        DeepEP). At the bound they do where each needs them all, as experts are cut over all ranks.
         """
         few = np.asarray(self.expert) <= (1.0 if self.bound else n_active)
-        return self.spread & few & ~self.exchanged
+        always = not self.bound and self.exchange == "gather"
+        return self.spread & (few | always) & ~self.exchanged
 
     @cached_property
     def kernels(self) -> str:
@@ -136,7 +137,7 @@ class Site:
 
         By itself SGLang takes the normal ones for steps with prompts, the low-latency ones for others (``deepep_mode`` auto).
         """
-        if self.bound or self.exchange == "nccl":
+        if self.bound or not self.exchange.startswith("deepep"):
             return ""
         if self.exchange == "deepep":
             alone = all(s.phase == "decode" for s in self.streams)

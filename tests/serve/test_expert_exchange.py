@@ -72,15 +72,33 @@ def test_tensor_ranks_dispatch_their_share_and_gather():
     assert names["gather"].n_rank == 2
 
 
-def test_collectives_are_the_default_and_stay_what_they_were():
-    assert all(genz.engine(name).exchange == "nccl" for name in genz.list_engines())
-    for _, step in steps("nccl"):
-        assert {m.collective for m in exchanged(step).values()} <= {
-            "all_to_all",
-            "all_gather",
-            "reduce_scatter",
-        }
-        assert all(m.routed is None for m in exchanged(step).values())
+def test_engines_exchange_as_their_documentation_says():
+    """vLLM and SGLang give all tokens to all ranks unless told otherwise, TensorRT-LLM to few groups only."""
+    found = {name: genz.engine(name).exchange for name in genz.list_engines()}
+    gather = {n for n, exchange in found.items() if exchange == "gather"}
+    modern = {"vllm_0_11", "vllm_0_15", "vllm_0_19", "vllm_0_24", "sglang", "sglang_0_5_6"}
+    assert gather == modern
+    assert {found[n] for n in set(found) - modern} == {"all_to_all"}
+
+
+@pytest.mark.parametrize(
+    ("exchange", "there", "back"),
+    [("gather", "all_gather", "reduce_scatter"), ("all_to_all", "all_to_all", "all_to_all")],
+)
+def test_collectives_between_more_expert_groups_than_a_token_has_experts(exchange, there, back):
+    """32 groups, eight experts, 1024 tokens of each rank. By hand: a rank gets all; or sends its own to each group that has any."""
+    for name, step in steps(exchange):
+        found = exchanged(step)
+        assert (found["dispatch"].collective, found["combine"].collective) == (there, back)
+        assert all(m.routed is None for m in found.values())
+        if name == "prompt":
+            share = 1 - (31 / 32) ** 8 if exchange == "all_to_all" else 1.0
+            assert found["combine"].size == pytest.approx(32 * 1024 * share * 2 * 7168)
+
+
+def test_gathering_for_many_groups_takes_longer_than_sending_to_each():
+    for (_, one), (_, other) in zip(steps("gather"), steps("all_to_all"), strict=True):
+        assert one.time > other.time
 
 
 @pytest.mark.parametrize("exchange", DEEPEP)
@@ -91,7 +109,7 @@ def test_layouts_without_experts_of_each_accelerators_own_go_by_collectives(exch
     own, plain = (
         genz.decode("deepseek_v3", "h200_sxm_8", batch=64, context=100, precision="fp8_block",
                     parallel=genz.Parallel(**layout), engine=ENGINE.replace(exchange=e))
-        for e in (exchange, "nccl")
+        for e in (exchange, "all_to_all")
     )  # fmt: skip
     assert own.time == plain.time
 
@@ -159,6 +177,6 @@ def test_more_bandwidth_is_never_slower(exchange):
 
 
 def test_an_exchange_that_is_none_is_refused():
-    text = r"^exchange must be one of nccl, deepep, deepep_normal, deepep_low_latency, got 'pplx'$"
+    text = r"^exchange must be one of gather, all_to_all, deepep, deepep_normal, deepep_low_latency, got 'pplx'$"
     with pytest.raises(InputError, match=text):
         ENGINE.replace(exchange="pplx")
