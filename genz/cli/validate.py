@@ -37,7 +37,8 @@ _NONE = "\N{EN DASH}"
 def validate(*, data: str | None, whole: bool, **given: Any) -> int:
     """Compare predictions with measurements: mean and median error, bias, coverage of the 90 % interval.
 
-    The last column is the error of the roofline at the peaks on the same rows. Rows held out of all fits are shown.
+    The last column is the error of the roofline at the peaks on the same rows. Rows held out of all fits are shown, at
+    last each class over all devices, formats and software.
     """
     from genz.solve.validate import compare
 
@@ -52,7 +53,10 @@ def validate(*, data: str | None, whole: bool, **given: Any) -> int:
 
     output.save(frame=lambda: frame, data=lambda: frame.to_dict("records"), page=page)
     if not output.quiet:
-        _print(frame if whole else _judged(frame), found.skipped)
+        _print(frame if whole else _judged(frame))
+        by_class = found.by_class()
+        _print_classes(by_class if whole else _judged(by_class))
+        _say_skipped(found.skipped)
     return 0
 
 
@@ -62,7 +66,7 @@ def _judged(frame: pd.DataFrame) -> pd.DataFrame:
     return frame if out.empty else out
 
 
-def _print(frame: pd.DataFrame, skipped: tuple[str, ...]) -> None:
+def _print(frame: pd.DataFrame) -> None:
     columns = ("class", "device", "format", "engine", "split", ">rows", ">mean\nerror %", ">median\n%",
                ">bias\n%", ">in 90 %\ninterval", ">roofline\nerror %")  # fmt: skip
     rows = [
@@ -70,6 +74,26 @@ def _print(frame: pd.DataFrame, skipped: tuple[str, ...]) -> None:
         for row in frame.itertuples(index=False, name=None)
     ]
     show(table(columns, rows))
+
+
+def _print_classes(frame: pd.DataFrame) -> None:
+    columns = (
+        "class",
+        "split",
+        ">rows",
+        ">mean\nerror %",
+        ">bias\n%",
+        ">in 90 %\ninterval",
+        ">roofline\nerror %",
+    )
+    rows = [
+        [*map(str, row[:2]), f"{row[2]:,}", *(_percent(v) for v in row[3:])]
+        for row in frame.itertuples(index=False, name=None)
+    ]
+    show(table(columns, rows))
+
+
+def _say_skipped(skipped: tuple[str, ...]) -> None:
     if skipped:
         say(f"Left out: {len(skipped)} files or groups of rows without a model; --html lists them.")
 

@@ -264,6 +264,18 @@ def test_command_writes_table_and_page(folder, tmp_path):
     assert "int3_wo" in page
 
 
+def test_command_ends_with_each_class_over_all_devices(folder):
+    lines = [
+        line.split() for line in run("validate", "--data", str(folder), "--all").output.splitlines()
+    ]
+    frame = validate(folder)
+    total = frame.groupby(["class", "split"])["n_row"].sum()
+    for (name, split), rows in total.items():
+        assert [name, split, f"{rows:,}"] in [line[:3] for line in lines]
+    last = max(i for i, line in enumerate(lines) if "nvidia_h100_sxm" in line)
+    assert all(line[:2] not in [list(key) for key in total.index] for line in lines[:last])
+
+
 def test_command_calibrates(tmp_path):
     rows = read_table(PUBLISHED[0]).rows
     own = rows[
