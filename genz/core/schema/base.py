@@ -12,6 +12,7 @@ import numpy as np
 from genz.core.elements import elements
 from genz.core.errors import InputError
 from genz.core.schema.checking import checked
+from genz.core.schema.described import described
 from genz.core.schema.fields import own_fields
 
 __all__ = ["Record"]
@@ -19,6 +20,11 @@ __all__ = ["Record"]
 
 class Record:
     """Base of the frozen records: checked when made, changed only by :meth:`replace`."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let the docstring say what the fields hold."""
+        super().__init_subclass__(**options)
+        cls.__doc__ = described(cls.__doc__, vars(cls))
 
     def __post_init__(self) -> None:
         """Check every field against its schema and freeze arrays and mappings."""
