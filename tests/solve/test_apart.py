@@ -110,16 +110,21 @@ def test_pairs_of_other_groups_are_gone_through_too(known):
 
 
 def test_ranks_to_which_tokens_are_dispatched_have_their_own_pairs_only(known):
-    """Tokens with 2 experts each are sent to 8 groups of them, and given to all of 2."""
+    """Tokens with 2 experts each are sent to 8 groups of them, unless the engine gathers, and given to all of 2."""
     table = {"experts": {"bf16": KNOWN.replace(stray_cost=1e3)}}
     slow = known.replace(accelerator=known.accelerator.replace(kernel=table))
     free = known.replace(accelerator=known.accelerator.replace(kernel={"experts": {"bf16": KNOWN}}))
-    for layout, alike in ((genz.Parallel(tensor=1, data=8, expert=8), True),
-                          (genz.Parallel(tensor=1, data=8, expert=2), False),
-                          (genz.Parallel(tensor=8, expert=8), False)):  # fmt: skip
+    groups, few, one = (
+        {"data": 8, "expert": 8},
+        {"data": 8, "expert": 2},
+        {"tensor": 8, "expert": 8},
+    )
+    for exchange, layout, alike in (("all_to_all", groups, True), ("gather", groups, False),
+                                    ("all_to_all", few, False), ("all_to_all", one, False)):  # fmt: skip
+        engine = genz.engine("vllm_0_24").replace(exchange=exchange)
+        case = {"parallel": genz.Parallel(**layout), "engine": engine}
         times = [
-            genz.decode("mixtral_8x7b", p, batch=64, context=100, parallel=layout).time
-            for p in (slow, free)
+            genz.decode("mixtral_8x7b", p, batch=64, context=100, **case).time for p in (slow, free)
         ]
         assert (times[0] == times[1]) == alike
 

@@ -256,7 +256,7 @@ class TestCase:
             ("h100_sxm_8", "deepep", "DeepEP, its normal and low-latency kernels in steps with prompts and in others, as measured"),
             ("b200_8", "deepep_normal", "DeepEP, its normal kernels, constants of other devices (estimate)"),
             ("gb200_nvl72", "deepep_low_latency", "DeepEP, its low-latency kernels, as measured"),
-            ("h100_sxm_8", "nccl", None),
+            ("h100_sxm_8", "gather", None),
         ],
     )  # fmt: skip
     def test_which_kernels_take_tokens_to_experts(self, platform, exchange, words):
