@@ -30,6 +30,7 @@ _USE = {
 }
 _PHASE = {"decode": "circle", "prefill": "diamond-open"}
 _ROW, _FRAME = 26, 96
+_LONG = 10.0  # from which on times read better in seconds [s]
 _LEGEND = {
     "orientation": "h",
     "x": 0.0,
@@ -91,7 +92,8 @@ def operator_bars(frame: pd.DataFrame) -> go.Figure:
     frame : pandas.DataFrame
         Columns ``label``, ``time`` [s], ``share`` and ``bound``, largest first.
     """
-    size = scale("s", "ms")
+    unit = "s" if frame["time"].max() >= _LONG else "ms"
+    size = scale("s", unit)
     figure = go.Figure()
     for bound, color in _BOUND.items():
         rows = frame[frame["bound"] == bound]
@@ -100,9 +102,9 @@ def operator_bars(frame: pd.DataFrame) -> go.Figure:
                 y=list(rows["label"]), x=list(rows["time"] / size), name=bound, orientation="h",
                 marker={"color": color}, text=[f"{100 * s:.0f} %" for s in rows["share"]],
                 textposition="outside", cliponaxis=False,
-                hovertemplate="%{y}: %{x:.3g} ms, %{text}<extra>%{fullData.name}</extra>",
+                hovertemplate="%{y}: %{x:.3g} " + unit + ", %{text}<extra>%{fullData.name}</extra>",
             )  # fmt: skip
-    figure = _rows(figure, len(frame), "Time of a step (ms)", legend=True)
+    figure = _rows(figure, len(frame), f"Time of a step ({unit})", legend=True)
     figure.update_yaxes(categoryorder="array", categoryarray=list(frame["label"]))
     figure.update_xaxes(range=[0.0, 1.15 * float(frame["time"].max()) / size])
     return figure

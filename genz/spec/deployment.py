@@ -230,7 +230,7 @@ class Engine(Record):
         ("gather", "all_to_all", "deepep", "deepep_normal", "deepep_low_latency"),
         "how tokens of several attention groups reach their experts: all go to all ranks, and results are summed there; or "
         "each to the ranks of its experts, where there are more expert groups than a token has experts; or by DeepEP, where "
-        "each accelerator has experts of its own, elsewhere as before: its normal kernels in steps with prompts and its "
+        "each accelerator has experts of its own, elsewhere as all_to_all: its normal kernels in steps with prompts and its "
         "low-latency kernels in others, or always one of the two",
         default="all_to_all",
     )
