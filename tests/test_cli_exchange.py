@@ -1,4 +1,4 @@
-"""``--exchange``: how tokens reach their experts, from the command line."""
+"""``--exchange`` and ``--overlap``: how tokens reach their experts, from the command line."""
 
 import json
 
@@ -46,6 +46,25 @@ def test_estimates_are_those_of_the_engine_with_this_exchange(exchange):
     np.testing.assert_allclose([found["ttft"], found["tpot"]], [expected.ttft, expected.tpot])
 
 
+def test_estimates_overlap():
+    engine = genz.engine("vllm_0_24").replace(exchange="deepep", overlap=True)
+    case = {
+        "parallel": genz.Parallel(data=32, expert=32),
+        "engine": engine,
+        "precision": "native",
+    }
+    expected = genz.generate(
+        "deepseek_v3", "h100_sxm_8", batch=2048, prompt=2000, output=300, **case
+    )
+    words = ["--exchange", "deepep", "--overlap", "--batch", "2048"]
+    found = read(*ESTIMATE, *SPREAD, *words)
+    assert found["engine"] == "vllm_0_24 (deepep, overlap)"
+    np.testing.assert_allclose([found["ttft"], found["tpot"]], [expected.ttft, expected.tpot])
+    ideal = read(*ESTIMATE, *SPREAD, "--overlap", "--engine", "ideal")
+    assert ideal["engine"] == "ideal (overlap)"
+    assert ideal["ttft"] < read(*ESTIMATE, *SPREAD, "--engine", "ideal")["ttft"]
+
+
 def test_an_engine_that_has_it_keeps_its_name():
     plain, typed = (read(*ESTIMATE, *SPREAD, *words) for words in ([], ["--exchange", "gather"]))
     assert plain == typed
@@ -90,6 +109,12 @@ def test_every_command_hears_it_and_says_so(command):
          "--exchange deepep needs --dp or --sp above 1, and --ep of all ranks, got TP32 EP32"),
         ([*ESTIMATE, "--dp", "32", "--ep", "16", "--exchange", "deepep_normal"],
          "--exchange deepep_normal needs --dp or --sp above 1, and --ep of all ranks, got DP32 EP16"),
+        (["estimate", "llama3_8b", *ESTIMATE[2:], "--overlap"],
+         "--overlap needs a model with experts, llama3_8b has none"),
+        ([*ESTIMATE, "--tp", "32", "--ep", "32", "--overlap"],
+         "--overlap needs --dp or --sp above 1, --ep above 1 and one pipeline stage, got TP32 EP32"),
+        ([*ESTIMATE, "--dp", "16", "--ep", "16", "--pp", "2", "--overlap"],
+         "--overlap needs --dp or --sp above 1, --ep above 1 and one pipeline stage, got PP2 DP16 EP16"),
     ],
 )  # fmt: skip
 def test_what_does_nothing_is_refused(words, message):

@@ -288,22 +288,38 @@ def software_of(given: Mapping[str, Any], model: Model | None, default: str = ""
 def engines_of(
     named: Sequence[str], given: Mapping[str, Any], model: Model | None, default: str = ""
 ) -> list[Engine]:
-    """Return engines by name or file, with the exchange that was typed, which alone is that of ``default``.
+    """Return engines by name or file, as ``--exchange`` and ``--overlap`` change them, which alone change ``default``.
 
     Without a default that is the newest calibrated engine.
     """
     from genz.api import default_engine
 
     found = [engine_of(name) for name in named]
-    if given["exchange"] is None:
-        return found
-    _check_routed("--exchange", model)
-    found = found or [engine_of(default) if default else default_engine()]
-    return [_exchanging(engine, given) for engine in found]
+    typed = [name for name in ("exchange", "overlap") if given[name]]
+    for name in typed:
+        _check_routed(f"--{name}", model)
+    if typed:
+        found = found or [engine_of(default) if default else default_engine()]
+    return [_changed(engine, given) for engine in found]
 
 
-def _exchanging(engine: Engine, given: Mapping[str, Any]) -> Engine:
-    """Return an engine, named after the exchange that was typed; refuse to where that does nothing."""
+def _changed(engine: Engine, given: Mapping[str, Any]) -> Engine:
+    """Return an engine, named after what was typed about messages to experts; refuse to where that does nothing."""
+    changes: dict[str, Any] = {}
+    if given["exchange"]:
+        _check_exchange(engine, given)
+        changes["exchange"] = given["exchange"]
+    if given["overlap"]:
+        _check_overlap(layout_of(given))
+        changes["overlap"] = True
+    changes = {n: v for n, v in changes.items() if v != getattr(engine, n)}
+    if not changes:
+        return engine
+    words = ", ".join("overlap" if n == "overlap" else str(v) for n, v in changes.items())
+    return engine.replace(**changes, name=f"{engine.name} ({words})")
+
+
+def _check_exchange(engine: Engine, given: Mapping[str, Any]) -> None:
     exchange, layout = given["exchange"], layout_of(given)
     if (given["efficiency"] or engine.efficiency) == "ideal":
         msg = f"--exchange needs calibrated kernels, those of {engine.name} are ideal"
@@ -313,9 +329,15 @@ def _exchanging(engine: Engine, given: Mapping[str, Any]) -> Engine:
         if layout.expert != stage or layout.tensor == stage:
             msg = f"--exchange {exchange} needs --dp or --sp above 1, and --ep of all ranks, got {layout.label}"
             raise InputError(msg)
-    if exchange == engine.exchange:
-        return engine
-    return engine.replace(exchange=exchange, name=f"{engine.name} ({exchange})")
+
+
+def _check_overlap(layout: Parallel | None) -> None:
+    if layout is None:
+        return
+    spread = layout.data * layout.sequence > 1 and layout.expert > 1
+    if not spread or layout.pipeline > 1:
+        msg = f"--overlap needs --dp or --sp above 1, --ep above 1 and one pipeline stage, got {layout.label}"
+        raise InputError(msg)
 
 
 def _check_routed(option: str, model: Model | None) -> None:

@@ -172,6 +172,12 @@ def software_options(precision: str, engine: str = "the newest calibrated one") 
             "experts, or by DeepEP where --ep is --tp times --dp; default the engine's.",
         ),
         click.option(
+            "--overlap",
+            is_flag=True,
+            help="Messages to experts and back pass beside kernels of a step's other half (SGLang: two-batch overlap; vLLM: dual "
+            "batch overlap).",
+        ),
+        click.option(
             "--efficiency",
             type=click.Choice(["ideal", "calibrated"]),
             help="Kernels on the roofline, or as measured; default the engine's.",

@@ -155,7 +155,7 @@ def _answer(model: str, given: dict[str, Any]) -> Sizing:
         available=pairs("--available", given["available"], Number(COUNT)),
         link=_link(given),
         **{name: given[name] for name in _AS_TYPED},
-        **software_of({**given, "engine": None, "exchange": None}, record),
+        **software_of({**given, "engine": None, "exchange": None, "overlap": None}, record),
     )
     if answer.n_layout == 0:
         _refuse(answer)

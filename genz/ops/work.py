@@ -30,8 +30,8 @@ class Operator:
         Format that the matrix unit computes in.
     group : int
         Index of the layer group, ``FIRST`` (embedding) or ``LAST`` (head).
-    count : float
-        Launches in a forward pass: layers of the group.
+    count : array_like, shape (...)
+        Launches in a forward pass: layers of the group, twice where its layers pass in halves.
     flop : array_like, shape (...)
         Arithmetic of one launch; a multiply-add counts as two. [flop]
     weight, cache, activation : array_like, shape (...)
@@ -92,7 +92,7 @@ class Operator:
     kernel: str
     number_format: str
     group: int
-    count: float
+    count: Num
     flop: Num
     weight: Num = 0.0
     cache: Num = 0.0
@@ -202,8 +202,8 @@ class Work:
 
     @property
     def count(self) -> FloatArray:
-        """Launches of each operator, shape (n_op,)."""
-        return np.array([o.count for o in self.operators])
+        """Launches of each operator, shape (n_op, ...)."""
+        return stack([o.count for o in self.operators])
 
     @property
     def flop(self) -> FloatArray:

@@ -40,6 +40,8 @@ class PassTime:
     ----------
     compute, memory, network, overhead : ndarray, shape (...)
         Time of operators bound by arithmetic, of those bound by memory, of collectives, and fixed times. [s]
+    hidden : ndarray, shape (...)
+        Time of further collectives, beside which kernels run. [s]
     operator : OperatorTime
         One launch of each operator, shape (n_op, ...).
     launch : ndarray, shape (n_op, ...)
@@ -60,6 +62,7 @@ class PassTime:
     memory: FloatArray
     network: FloatArray
     overhead: FloatArray
+    hidden: FloatArray
     operator: OperatorTime
     launch: FloatArray
     launched: FloatArray
@@ -119,7 +122,7 @@ def pass_time(
         calibrated=calibrated, ndim=ndim, library=library,
     )  # fmt: skip
     launch = np.zeros((len(flop),) + (1,) * ndim) if constants is None else constants.overhead
-    count = work.count.reshape(-1, *(1,) * ndim)
+    count = _lifted(work.count, ndim)
     roofs = count * operator.roof
     roof = row_sum(roofs)
     compute = row_sum(np.where(operator.compute_bound, roofs, 0.0))
@@ -138,6 +141,7 @@ def pass_time(
         memory=roof - compute,
         network=network_time,
         overhead=overhead,
+        hidden=_NOTHING,
         operator=operator,
         launch=launch,
         launched=launched,
@@ -247,7 +251,7 @@ def _variance(
 
     ``network`` is the standard deviation of the time of the collectives. [s]
     """
-    launches = roofs + work.count.reshape(-1, *(1,) * (roofs.ndim - 1)) * constants.overhead
+    launches = roofs + _lifted(work.count, roofs.ndim - 1) * constants.overhead
     kind = [(o.kernel, o.name) for o in work.operators]
     kernels = kernel_spread(constants.error, launches, kind)
     shares = kernels**2 + network**2 + (OVERHEAD_ERROR * fixed) ** 2

@@ -95,7 +95,7 @@ def operator_frame(work: Work, passed: PassTime, case: tuple[int, ...]) -> pd.Da
     n_op, n_message = len(work.operators), len(work.messages)
     time = passed.operator.roof + passed.launch
     shape = np.broadcast_shapes(case, time.shape[1:], *(t.shape for t in passed.message))
-    count = work.count.reshape(-1, *(1,) * len(shape))
+    count = stack([o.count for o in work.operators], shape)
     rows: dict[str, list[Num]] = {
         "flop": list(count * stack([o.flop for o in work.operators], shape)),
         "traffic": list(count * stack([o.traffic for o in work.operators], shape)),

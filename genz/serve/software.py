@@ -8,12 +8,12 @@ import numpy as np
 
 from genz.core.numberformat import BITS
 from genz.core.typing import FloatArray, Num
-from genz.ops.work import Work
+from genz.ops.work import Message, Operator, Work
 from genz.perf.step import PassTime
 from genz.serve.deployment import Deployment
 from genz.spec.deployment import Engine
 
-__all__ = ["as_run", "first_token_time"]
+__all__ = ["as_run", "first_token_time", "kernel_times", "message_stretch"]
 
 _WIDE = 16  # bits of activations that need not be quantised
 
@@ -48,7 +48,7 @@ def as_run(engine: Engine, work: Work, passed: PassTime, host: Num) -> PassTime:
     plain = not engine.shapes and stretch == shares[0] == shares[1] == 1.0
     if plain and not engine.run_ahead and network is passed.network:
         return passed
-    shown = shares[0] * (passed.launched - (1.0 - shares[1]) * _narrow(work, passed))
+    shown = shares[0] * (passed.launched - (1.0 - shares[1]) * _launched_narrow(work, passed))
     device = (passed.compute + passed.memory) * stretch + network + shown
     overhead = passed.overhead - (passed.launched - shown)
     if engine.run_ahead:
@@ -70,9 +70,27 @@ def _network(engine: Engine, work: Work, passed: PassTime) -> FloatArray:
     total: Num = passed.network
     if engine.shapes or engine.stretch_bulk != 1.0:
         for message, time in zip(work.messages, passed.message, strict=True):
-            large = np.greater(message.size, engine.bulk_message)
-            total = total + (engine.stretch_bulk - 1.0) * large * message.count * time
+            total = total + (_bulk(engine, message) - 1.0) * message.count * time
     return np.asarray(engine.stretch_network * total)
+
+
+def _bulk(engine: Engine, message: Message) -> Num:
+    """Return the time of a message over that of a small one of its bytes [1]."""
+    return np.where(np.greater(message.size, engine.bulk_message), engine.stretch_bulk, 1.0)
+
+
+def message_stretch(engine: Engine, message: Message) -> Num:
+    """Return the time of a message in a step over that in isolation [1]."""
+    return engine.stretch_network * _bulk(engine, message)
+
+
+def kernel_times(engine: Engine, work: Work, passed: PassTime) -> list[Num]:
+    """Return the time of one launch of each operator in a step, with what shows of its fixed time [s]."""
+    return [
+        roof * engine.stretch
+        + launch * engine.launch_share * (engine.launch_share_narrow if _narrow(o) else 1.0)
+        for o, roof, launch in zip(work.operators, passed.operator.roof, passed.launch, strict=True)
+    ]
 
 
 def first_token_time(at: Deployment, new: Num, step: Num) -> FloatArray:
@@ -99,10 +117,15 @@ def first_token_time(at: Deployment, new: Num, step: Num) -> FloatArray:
     return np.asarray(prompt + (wait + several) * step)
 
 
-def _narrow(work: Work, passed: PassTime) -> Num:
+def _launched_narrow(work: Work, passed: PassTime) -> Num:
     """Return the fixed times of the products in 8 bits and less [s]."""
     total: Num = 0.0
     for operator, launch in zip(work.operators, passed.launch, strict=True):
-        if operator.kernel == "gemm" and BITS[operator.number_format] < _WIDE:
+        if _narrow(operator):
             total = total + operator.count * launch
     return total
+
+
+def _narrow(operator: Operator) -> bool:
+    """Return whether it is a product in 8 bits or less."""
+    return operator.kernel == "gemm" and BITS[operator.number_format] < _WIDE

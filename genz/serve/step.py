@@ -17,6 +17,7 @@ from genz.ops.work import BETWEEN, Message, Work
 from genz.perf.offload import slow_bandwidth
 from genz.perf.step import SlowTier, pass_time, pipelined
 from genz.serve.deployment import Deployment, Options, case_shape
+from genz.serve.overlap import in_halves, overlapped, parts
 from genz.serve.software import as_run
 from genz.serve.step_result import BOUNDS, Step, step_result
 from genz.spec.deployment import check_choice
@@ -261,10 +262,13 @@ class _Load:
     logits: Num = 1.0
     whole: bool = True
 
-    def stream(self, group: Num) -> Stream:
+    def stream(self, group: Num, part: Num = 1.0) -> Stream:
+        """Return what passes in one attention group and micro-batch, or in a part of it; prompts may be cut anywhere."""
         batch = np.atleast_1d(self.batch)
         if np.any(group != 1.0):
             batch = np.ceil(batch / group) if self.whole else batch / group
+        if np.any(part != 1.0):
+            batch = np.ceil(batch / part) if self.whole and self.phase == "decode" else batch / part
         return Stream(
             phase=self.phase,
             batch=batch,
@@ -284,13 +288,19 @@ def _step(
     data, stage = at.degree("data"), at.degree("stage_size")
     streams = tuple(one.stream(data * micro) for one in loads)
     work = _work(at, streams, pipeline, stage)
+    part = parts(at, streams)
+    cut = bool(np.any(part > 1.0))
+    if cut:
+        halves = tuple(one.stream(data * micro, part) for one in loads)
+        work = in_halves(at.model, work, _work(at, halves, pipeline, stage), part)
     request = sum(s.batch * s.beams for s in streams)
     engine = at.engine
     prompts = any(one.phase == "prefill" for one in loads)
     base = engine.overhead_step + (engine.overhead_prefill if prompts else 0.0)
     each = base + request * engine.overhead_request
     layer = engine.overhead_layer + _expert_overhead(at)
-    fixed = at.model.n_layer * layer + pipeline * each
+    n_layer = at.model.n_layer + (part - 1.0) * sum(g.count for g, _ in at.model.expert_groups())
+    fixed = n_layer * layer + pipeline * each
     passed = pass_time(
         work,
         at.platform.accelerator,
@@ -301,8 +311,9 @@ def _step(
         slow=_slow_tier(at),
         library=engine.library,
     )
-    host = at.model.n_layer * layer + pipeline * base
-    passed = as_run(engine, work, passed, host)
+    passed = as_run(engine, work, passed, n_layer * layer + pipeline * base)
+    if cut:
+        passed = overlapped(at, work, passed, part, layer)
     factor = pipelined(
         at.model,
         work,

@@ -31,7 +31,7 @@ class Step:
     compute_time, memory_time : ndarray
         Time of operators bound by arithmetic, and by memory. [s]
     network_time : ndarray
-        Time of collectives. [s]
+        Time of collectives, but for what passes beside kernels, ``hidden_time``. [s]
     overhead_time : ndarray
         Fixed times of kernels and of the engine. [s]
     flop, traffic : ndarray
@@ -63,6 +63,13 @@ class Step:
     def time(self) -> FloatArray:
         """Time of the step [s]."""
         return self.compute_time + self.memory_time + self.network_time + self.overhead_time
+
+    @property
+    def hidden_time(self) -> FloatArray:
+        """Time of collectives beside which kernels of the step's other half run, no part of its time [s]."""
+        hidden = self._passed.hidden
+        shape = np.shape(self.time)
+        return np.broadcast_to(hidden if shape else hidden.reshape(()), shape)
 
     @property
     def bound_index(self) -> IntArray:
@@ -124,7 +131,7 @@ def step_result(
         time=total,
         compute=worker * passed.busy_compute,
         memory=worker * passed.traffic / at.platform.accelerator.memory_bandwidth,
-        link=worker * passed.network,
+        link=worker * (passed.network + passed.hidden),
     )
     some = {id(m.n_rank): np.greater(m.n_rank, 1.0) for m in work.messages}
     sent: Num = 0.0

@@ -234,6 +234,20 @@ class Engine(Record):
         "low-latency kernels in others, or always one of the two",
         default="all_to_all",
     )
+    overlap: bool = schema.flag(
+        "steps whose tokens go to experts of other accelerators are cut in two halves, and messages of one pass beside kernels "
+        "of the other (SGLang: two-batch overlap, vLLM: dual batch overlap); on one pipeline stage",
+        default=False,
+    )
+    overlap_token: Num = schema.quantity(
+        "tokens",
+        "tokens of an attention group up to which a step of decode stays whole",
+        high=1e6,
+        default=0.0,
+    )
+    overlap_token_prompt: Num = schema.quantity(
+        "tokens", "the same of a step with prompts", high=1e6, default=0.0
+    )
     pads_vocabulary: bool = schema.flag(
         "the vocabulary is padded to whatever tensor degree; else to a multiple of 64, which the degree must divide",
         default=False,

@@ -93,7 +93,7 @@ def operators(found: Case, phase: str) -> pd.DataFrame:
 def _fixed(found: Case, phase: str) -> pd.DataFrame:
     """Return what the engine adds to the operators of a step, where stages do not overlap."""
     step = getattr(found, phase)
-    rest = float(step.time) - float(step.operators()["time"].sum())
+    rest = float(step.time + step.hidden_time) - float(step.operators()["time"].sum())
     alone = int(found.parallel.pipeline) == 1 and rest > 1e-3 * float(step.time)
     row = {"label": "engine, fixed", "bound": "overhead", "time": rest}
     return pd.DataFrame([row] if alone else [], columns=list(row))
