@@ -11,7 +11,7 @@ from genz.ops.site import Site, shard
 from genz.ops.work import Message, Operator, Routed
 from genz.spec.model import Dense, Experts
 
-__all__ = ["dense", "experts", "routed_experts"]
+__all__ = ["dense", "exchanged_width", "experts", "routed_experts"]
 
 
 def dense(
@@ -166,8 +166,15 @@ def _to_each(site: Site, part: Experts, group: int, count: Num) -> list[Message]
     ]
 
 
-#: Bytes of scales per value of fewer than 16 bits: one of 4 bytes for 128 values, in DeepEP and what it is fed.
-_SCALE = 4.0 / 128.0
+def exchanged_width(width: float, carried: float) -> float:
+    """Return the bytes of a value that DeepEP's kernels send: one of fewer bits has scales, 4 bytes for 128 values.
+
+    Parameters
+    ----------
+    width, carried : float
+        Bytes of a value as experts take it, and of one that is not quantised. [B]
+    """
+    return width + (4.0 / 128.0 if width < carried else 0.0)
 
 
 def _exchange(site: Site, part: Experts, group: int, count: Num) -> list[Message]:
@@ -175,9 +182,9 @@ def _exchange(site: Site, part: Experts, group: int, count: Num) -> list[Message
 
     The low-latency kernels send one copy for each expert, the normal ones one for each rank that has any of them.
     """
-    token, narrow = site.row / site.tensor, site.precision.activation_width
-    scale = _SCALE if narrow < site.carried else 0.0
-    widths = {"dispatch": narrow + scale, "combine": site.carried}
+    token, carried = site.row / site.tensor, site.carried
+    out = exchanged_width(site.precision.activation_width, carried)
+    widths = {"dispatch": out, "combine": carried}
     direct = site.kernels == "low_latency"
     copies = float(part.n_active) if direct else reached(site.stage, part.n_active)
     found = []

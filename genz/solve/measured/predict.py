@@ -12,6 +12,7 @@ import pandas as pd
 from genz.core.errors import InputError
 from genz.core.numberformat import BITS, byte_width
 from genz.core.typing import FloatArray
+from genz.ops.feedforward import exchanged_width
 from genz.ops.routing import distinct_experts, reached
 from genz.ops.work import Message, Routed
 from genz.perf.collectives import message_time
@@ -162,8 +163,8 @@ def _message_time(
     return message_time(message, platform.network, ideal=ideal, library=library)
 
 
-#: Kernels as tables name them, and bytes of scales per value of 8 bits that they send.
-_DEEPEP, _SCALE = "deepep_", 4.0 / 128.0
+#: Kernels as tables name them.
+_DEEPEP = "deepep_"
 _KERNELS = ("deepep_normal", "deepep_low_latency")
 
 
@@ -193,7 +194,7 @@ def _exchange(rows: pd.DataFrame, software: str) -> Message:
     """Return the message of an exchange of tokens; without software that of a collective that sends least."""
     s = shape_of(rows)
     kernel, wide = str(rows["kernel"].iloc[0]), byte_width(str(rows["format"].iloc[0]))
-    width = (wide + (_SCALE if wide < _ACTIVATION else 0.0)) * s["width"]
+    width = exchanged_width(wide, _ACTIVATION) * s["width"]
     most = np.where(s["most_node"] > 0.0, s["most_node"], np.inf)
     kernels = exchange_kernels(kernel, software) if software else ""
     routed = Routed(
