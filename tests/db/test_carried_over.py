@@ -37,8 +37,14 @@ def measured(chip):
 
 
 def expected(field, kind, own, other):
-    """The sibling's constant; what cores share takes longer with fewer or slower ones, prompts follow products."""
-    value = getattr(other.kernel[kind[0]][kind[1]], field)
+    """The sibling's constant; what cores share takes longer with fewer or slower ones, prompts follow products.
+
+    As many blocks for each core as there fill the device.
+    """
+    constants = other.kernel[kind[0]][kind[1]]
+    value = getattr(constants, field)
+    if field == "block_least" and constants.wave_core:
+        return value * (own.n_core or constants.wave_core) / constants.wave_core
     if (field, kind[0]) == ("compute_efficiency", "attention_prefill"):
         ratio = measured(own) / measured(other)
         return min(value * (1.0 if np.isnan(ratio) else ratio), 1.0)
@@ -47,7 +53,7 @@ def expected(field, kind, own, other):
         "attention_decode",
     ):
         return value * slower(own, other)
-    return own.n_core if field == "wave_core" and value else value
+    return own.n_core if field == "wave_core" and value and own.n_core else value
 
 
 @pytest.mark.parametrize("case", list(carried()), ids=" ".join)

@@ -111,9 +111,16 @@ def _links(own: Platform, other: Platform, least: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write every entry of the database that carries constants over anew."""
-    for path in _entries():
-        path.write_text(carried_over(path), encoding="utf-8")
+    """Write every entry of the database that carries constants over anew, until those of relatives' relatives have come through."""
+    while sum(_written(path) for path in _entries()):
+        pass
+
+
+def _written(path: Path) -> bool:
+    """Write an entry anew, and return whether it changed."""
+    before, after = path.read_text(encoding="utf-8"), carried_over(path)
+    path.write_text(after, encoding="utf-8")
+    return after != before
 
 
 def _entries() -> Iterator[Path]:
