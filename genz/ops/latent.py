@@ -94,7 +94,21 @@ def _expanded(
             core, **{k: np.where(less, v, getattr(core, k)) for k, v in selected.items()}
         )
     fold = head * (mixer.nope_dim + mixer.value_dim)
-    return [gemm(site, "latent_up", "mixer", group, count, row, mixer.kv_rank, fold), core]
+    up = gemm(site, "latent_up", "mixer", group, count, row, mixer.kv_rank, fold)
+    if mixer.index_top:
+        folded = _folded_traffic(site, mixer, row, head)
+        up = replace(up, activation=np.where(less, folded, up.activation))
+    return [up, core]
+
+
+def _folded_traffic(site: Site, mixer: LatentAttention, row: Num, head: Num) -> FloatArray:
+    """Bytes of activations of the expansion where it is folded into query and output.
+
+    Two products of each head: queries go in without position and come out as wide as the latent, outputs the other way
+    (DeepSeek-V2, arXiv 2405.04434, section 2.1.2; vLLM 0.11, ``_v_up_proj`` and the product with ``W_UK_T``). [B]
+    """
+    channel = mixer.nope_dim + 2.0 * mixer.kv_rank + mixer.value_dim
+    return np.asarray(site.carried * row * head * channel)
 
 
 def _selected(site: Site, mixer: LatentAttention, stream: Stream, head: Num) -> dict[str, Any]:
@@ -145,8 +159,9 @@ def _absorbed(
     row = site.rows(stream)
     # Engines absorb a copy of the expansion in 16 bits (vLLM 0.11, v1/attention/backends/mla/common.py: W_UK_T, W_UV).
     kind = "mixer" if site.bound else "norm"
+    up = gemm(site, "latent_up", kind, group, count, row, mixer.kv_rank, fold)
     return [
-        gemm(site, "latent_up", kind, group, count, row, mixer.kv_rank, fold),
+        replace(up, activation=_folded_traffic(site, mixer, row, head)),
         absorbed_core(site, mixer, stream, group, count, head),
     ]
 

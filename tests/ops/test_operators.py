@@ -134,6 +134,23 @@ def test_norms_of_latents(zoo, decode_of, operator_of):
     assert norm.activation == 2 * 5 * (24 + 20) * 2
 
 
+def test_foldings_of_latents_by_hand(zoo, decode_of, prefill_of, operator_of):
+    """Folded into 8 heads: 12 channels of a query become 20, and 20 of an output 10; expanded: 20 become 8 times 22.
+
+    DeepSeek-V3: queries 128 wide, outputs 512 and back, on 128 heads; as batched products of vLLM and SGLang do.
+    """
+    for name in ("latent", "indexed"):
+        up = operator_of(decode_of(zoo[name], batch=5, context=9), "latent_up")
+        assert up.activation == 2 * 5 * 8 * ((12 + 20) + (20 + 10))
+    prompts = prefill_of(zoo["indexed"], prompt=np.array([3, 100]))
+    expanded, folded = operator_of(prompts, "latent_up").activation
+    assert expanded == 2 * 3 * (20 + 8 * (12 + 10))
+    assert folded == 2 * 100 * 8 * ((12 + 20) + (20 + 10))
+    work = decode_of(registry.model("deepseek_v3"), batch=64)
+    up = next(o for o in work.operators if o.name == "latent_up")
+    assert up.activation == 2 * 64 * 128 * (128 + 512 + 512 + 128)
+
+
 def test_states_of_a_request_by_hand():
     mamba = StateSpace(version=1, inner=128, state=4, convolution=4, step_rank=8)
     assert state_values(mamba, 1.0) == (128 * 4, 128 * 3)
