@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from genz.core.numberformat import BITS, byte_width
 from genz.core.typing import FloatArray, Num
 from genz.ops.attention_parts import QUERY_TILE, serial_parts
 from genz.ops.linear import gemm, heads, inner_norm, rotary
@@ -196,7 +197,14 @@ def absorbed_core(
 def _index(
     site: Site, mixer: LatentAttention, stream: Stream, group: int, count: float
 ) -> list[Operator]:
-    """Score of every visible token for each query, written and read in 32 bits, and the projections that feed it."""
+    """Score of every visible token for each query, written and read in 32 bits, and the projections that feed it.
+
+    Queries meet the keys in fp8, as these are kept, where products' inputs are as narrow (DeepSeek-V3.2, arXiv 2512.02556,
+    section 2.1; ``fp8_index`` of its inference code). In decode the constants of attention in 16 bits stand in for its kernel,
+    which widens no cache as those of attention to an fp8 cache do.
+    """
+    narrow = BITS[site.precision.activation] < 16 and site.precision.activation != "int8"
+    number_format = "fp8" if narrow else site.attends().attention_format
     pairs = attended_pairs(_DENSE, stream.new, stream.cached)
     keys = stream.cached + stream.new
     row, rank = site.rows(stream), mixer.query_rank or site.model.width
@@ -211,12 +219,13 @@ def _index(
         Operator(
             name="index",
             kernel=f"attention_{stream.phase}",
-            number_format=site.attends().attention_format,
+            number_format=number_format,
             group=group,
             count=count,
             flop=2.0 * request * pairs * width,
             cache=(request * keys + row) * mixer.index_footprint,
-            activation=site.query * row * width + 8.0 * request * pairs,
+            activation=byte_width(number_format) * row * width + 8.0 * request * pairs,
+            variant="bf16" if narrow and stream.phase == "decode" else "",
         ),
     ]  # fmt: skip
 

@@ -219,6 +219,26 @@ def test_sparse_index_reads_its_own_queries(zoo, decode_of, operator_of):
     assert index.activation == 3 * (2 * 6 * 2 + 10 * 2 * 4)
 
 
+@pytest.mark.parametrize(
+    ("precision", "number_format", "width"),
+    [("bf16", "bf16", 2), ("fp8_block", "fp8", 1), ("w4a16", "bf16", 2),
+     (Precision(weight="nvfp4", activation="nvfp4"), "fp8", 1), (Precision(weight="int8", activation="int8"), "bf16", 2)],
+)  # fmt: skip
+def test_sparse_index_multiplies_in_fp8(
+    prefill_of, decode_of, operator_of, precision, number_format, width
+):
+    """DeepSeek-V3.2, arXiv 2512.02556, section 2.1: the index is implemented in FP8; 64 heads of 128 in its configuration."""
+    model = registry.model("deepseek_v3_2")
+    for work, token, pairs in (
+        (prefill_of(model, prompt=3, precision=precision), 3, 6),
+        (decode_of(model, context=9, precision=precision), 1, 10),
+    ):
+        index = operator_of(work, "index")
+        assert index.number_format == number_format
+        assert index.flop == 2 * pairs * 64 * 128
+        assert index.activation == token * 64 * 128 * width + 8 * pairs
+
+
 def test_latents_in_8_bits_beside_an_index_have_scales(decode_of, operator_of):
     """By hand: DeepSeek-V3.2 reads the 2048 tokens that its index keeps, 656 B each (FlashMLA), and writes one."""
     work = decode_of(
