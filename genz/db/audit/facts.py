@@ -80,6 +80,7 @@ PACE: dict[str, Pace] = {
     ),
     "ada": Pace(_halving(1024, fp32=256, fp8=2048, int4=4096)),
     "ada_consumer": Pace(_halving(512, fp32=256, fp8=1024, int8=2048, int4=4096)),
+    "l40": Pace(_halving(512, fp32=256, fp8=1024, int4=2048)),
     "l20": Pace(_halving(512, fp32=256, fp8=1024)),
     "blackwell": Pace(
         _halving(8192, fp32=256, fp8=16384, fp6=16384, fp4=32768), boost={"fp64": 128, "fp32": 256}
@@ -89,6 +90,9 @@ PACE: dict[str, Pace] = {
         boost={"fp64": 4, "fp32": 256, "int8": 512},
     ),
     "blackwell_consumer": Pace(_halving(1024, fp32=256, fp8=2048, fp4=4096)),
+    "blackwell_thor": Pace(
+        {"bf16": 8192, "fp16": 8192, "fp8": 16384, "fp4": 32768}, boost={"fp32": 256}
+    ),
     "geforce_blackwell": Pace(_halving(512, fp32=256, fp8=1024, int8=2048, fp4=4096)),
     "cdna2": Pace({"fp64": 256, "fp32": 256, "bf16": 1024, "fp16": 1024, "int8": 1024}),
     "cdna3": Pace(
@@ -121,6 +125,7 @@ VARIANT = {
     "nvidia_rtx_4090": "ada_consumer",
     "nvidia_rtx_5090": "geforce_blackwell",
     "nvidia_l20": "l20",
+    "nvidia_l40": "l40",
 }
 
 #: Entry -> its dense peak by format, where no clock is known; repeats the entry. [flop/s]
@@ -203,10 +208,14 @@ PINS: dict[str, tuple[float, float]] = {
     "nvidia_a100_pcie": (5120, 3.024e9),
     "nvidia_l4": (192, 12.5e9),
     "nvidia_l20": (384, 18e9),
+    "nvidia_l40": (384, 18e9),
     "nvidia_l40s": (384, 18e9),
+    "nvidia_rtx_6000_ada": (384, 20e9),
     "nvidia_rtx_4090": (384, 21e9),
     "nvidia_rtx_5090": (512, 28e9),
     "nvidia_rtx_pro_6000": (512, 28e9),
+    "nvidia_gb10": (256, 8.533e9),
+    "nvidia_thor": (256, 8.533e9),
     "nvidia_h100_sxm": (5120, 5.23e9),
     "nvidia_h800_sxm": (5120, 5.23e9),
     "nvidia_h100_pcie": (5120, 3.186e9),
@@ -264,6 +273,7 @@ LANES: dict[str, tuple[int, float]] = {
     "nvidia_a100_40_pcie": (12, 25e9),
     "nvidia_a100_sxm": (12, 25e9),
     "nvidia_a100_pcie": (12, 25e9),
+    "nvidia_gb10": (1, 25e9),
     "nvidia_h100_sxm": (18, 25e9),
     "nvidia_h100_pcie": (12, 25e9),
     "nvidia_h100_nvl": (12, 25e9),
@@ -338,4 +348,5 @@ EXCEPTIONS: dict[tuple[str, str, str], str] = {
     ("nvidia_h20", "peak_from_clock", "peak_flop_rate.fp64"): "cut to 1 Tflop/s for export",
     ("nvidia_h800_sxm", "peak_from_clock", "peak_flop_rate.fp64"): "cut to 1 Tflop/s for export",
     ("nvidia_l40s", "peak_from_clock", "peak_flop_rate.int4"): "printed at the rate of int8",
+    ("nvidia_thor", "ridge_point", "peak_flop_rate"): "matrix units of a server beside LPDDR5X",
 }
