@@ -237,7 +237,7 @@ REQUIRED = {
 nvidia_v100_sxm nvidia_t4 nvidia_a10 nvidia_a10g nvidia_a30 nvidia_a40 nvidia_a100_40_sxm nvidia_a100_40_pcie
 nvidia_a100_sxm nvidia_a100_pcie nvidia_a6000 nvidia_l4 nvidia_l20 nvidia_l40 nvidia_l40s nvidia_rtx_4090 nvidia_rtx_5090 nvidia_rtx_pro_6000
 nvidia_rtx_6000_ada nvidia_gb10 nvidia_thor
-nvidia_h20 nvidia_h100_sxm nvidia_h100_pcie nvidia_h100_nvl nvidia_h800_sxm nvidia_h200_sxm nvidia_h200_nvl nvidia_gh200
+nvidia_h20 nvidia_h20_141 nvidia_a800_sxm nvidia_h100_sxm nvidia_h100_pcie nvidia_h100_nvl nvidia_h800_sxm nvidia_h200_sxm nvidia_h200_nvl nvidia_gh200
 nvidia_b100 nvidia_b200 nvidia_b300 nvidia_gb200 nvidia_gb300 nvidia_vr200 aws_inferentia2 aws_trainium2 aws_trainium3
 amd_mi210 amd_mi250 amd_mi300x amd_mi325x amd_mi355x
 google_tpu_v4 google_tpu_v5e google_tpu_v5p google_tpu_v6e
@@ -262,7 +262,7 @@ mamba_2_8b mamba2_2_7b jamba_v0_1 jamba_1_5_large nemotron_h_8b nemotron_h_56b g
     "platform": """
 v100_sxm_8 t4_1 a10_1 a10g_4 a30_1 a40_8 a100_40_sxm_8 a100_sxm_8 a100_pcie_1 a6000_8 l4_1 l20_1 l40_1 l40s_8 rtx_4090_8
 rtx_6000_ada_1 gb10_1 gb10_2 thor_1
-rtx_pro_6000_8 h20_8 h100_sxm_1 h100_sxm_8 h100_pcie_8 h100_nvl_2 h800_sxm_8 h200_sxm_8 gh200_1 b100_8 b200_8
+rtx_pro_6000_8 h20_8 h20_141_8 a800_sxm_8 h100_sxm_1 h100_sxm_8 h100_pcie_8 h100_nvl_2 h800_sxm_8 h200_sxm_8 gh200_1 b100_8 b200_8
 b300_8 gb200_nvl72 gb300_nvl72 vr200_nvl72 rtx_5090_8 h200_nvl_4 trainium3_64 mi210_8 mi250_8 mi300x_8 mi325x_8 mi355x_8 tpu_v4_8 tpu_v5e_8 tpu_v5p_8
 tpu_v6e_8 gaudi2_8 gaudi3_8 sn40l_8 groq_lpu_8 cerebras_wse3_1
     """,
