@@ -27,6 +27,7 @@ TOTALS = {
     "falcon_mamba_7b": 7_272_665_088,
     "gemma2_27b": 27_227_128_320,
     "gemma3_4b": 3_880_263_168,
+    "gemma4_12b": 11_907_350_320,
     "gemma4_26b_a4b": 25_233_141_790,
     "glm4_5_air": 106_852_251_264,
     "glm4_7_flash": 29_943_393_920,
@@ -34,12 +35,14 @@ TOTALS = {
     "gpt2_xl": 1_557_611_200,
     "gpt_oss_20b": 20_914_757_184,
     "granite4_h_small": 32_207_337_984,
+    "hy3_295b_a21b": 295_033_543_488,
     "jamba_v0_1": 51_570_323_328,
     "kimi_k2": 1_026_408_232_448,
     "kimi_k2_5": 1_026_408_232_448,
     "llama4_scout": 107_769_861_120,
     "mamba2_130m": 128_989_632,
     "mamba_130m": 129_135_360,
+    "mimo_v2_5_pro": 1_021_248_126_336,
     "mimo_v2_flash": 308_778_780_864,
     "minimax_m2_5": 228_689_764_864,
     "minimax_text_01": 456_089_655_296,
@@ -50,6 +53,7 @@ TOTALS = {
     "nemotron_h_56b": 56_324_350_464,
     "nemotron_super_49b": 49_867_145_216,
     "olmo2_7b": 7_298_617_344,
+    "olmo3_7b": 7_298_011_136,
     "opt_350m": 331_196_416,
     "phi3_5_moe": 41_873_153_344,
     "qwen1_5_moe_a2_7b": 14_315_784_192,
@@ -119,6 +123,7 @@ def test_importer_and_database_agree(stem):
         "gpt_oss_20b",
         "kimi_k2",
         "kimi_k2_5",
+        "mimo_v2_5_pro",
         "mimo_v2_flash",
         "minimax_m2_5",
     ],
@@ -127,6 +132,15 @@ def test_importer_and_database_agree_on_formats(stem):
     found = model_from_huggingface(CONFIGS / f"{stem}.json").precision
     assert found is not None
     assert found == registry.model(stem).precision
+
+
+def test_hunyuan_3_has_norms_corrections_and_one_width_of_experts():
+    whole = config("hy3_295b_a21b")
+    few = {"qk_norm": False, "moe_router_enable_expert_bias": False, "num_shared_experts": 0}
+    left_out = 80 * 2 * 128 + 79 * (192 + 3 * 4096 * 1536)
+    assert read(whole).n_parameter - read(whole, **few).n_parameter == left_out
+    with pytest.raises(InputError, match="expert_hidden_dim"):
+        read(whole, expert_hidden_dim=1)
 
 
 @pytest.mark.parametrize(

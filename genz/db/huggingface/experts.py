@@ -275,6 +275,25 @@ def glm4_moe(f: Fields) -> Model:
     return text_model(f, [plain if i < first else sparse for i in range(n_layer)])
 
 
+def hy_v3(f: Fields) -> Model:
+    """Hunyuan 3: dense layers first, a shared expert, norms of queries and keys, learned score corrections."""
+    f.skip("enable_attention_fp32_softmax", "enable_lm_head_fp32", "enable_moe_fp32_combine")
+    f.skip("moe_router_use_sigmoid", "route_norm", "router_scaling_factor", "use_grouped_mm")
+    inner = f.count("moe_intermediate_size")
+    f.fixed(expert_hidden_dim=inner)  # the same again
+    bias = f.flag("moe_router_enable_expert_bias", default=True)
+    n_shared = f.count("num_shared_experts", low=0, default=1)
+    experts = routed(f, width=inner, shared_width=n_shared * inner, router_bias=bias)
+    norm = "head" if f.flag("qk_norm", default=True) else "none"
+    mixer, plain = attention(f, query_key_norm=norm), dense(f)
+    first = f.count("first_k_dense_replace", low=0, default=1)
+    layers = [
+        LayerGroup(count=1, mixer=mixer, feed_forward=plain if i < first else experts)
+        for i in range(layer_count(f))
+    ]
+    return text_model(f, layers)
+
+
 def mimo_v2_flash(f: Fields) -> Model:
     """MiMo-V2-Flash and V2.5: windows with sink logits and other head counts than the full layers."""
     f.fixed(n_shared_experts=0, attention_bias=False)
@@ -311,6 +330,7 @@ READERS = {
     "ernie4_5_moe": ernie4_5_moe,
     "glm4_moe": glm4_moe,
     "gpt_oss": gpt_oss,
+    "hy_v3": hy_v3,
     "granitemoe": granitemoe,
     "llama4": llama4,
     "llama4_text": llama4,

@@ -149,4 +149,6 @@ READERS = {
     "gemma3_text": gemma3,
     "gemma4": gemma4,
     "gemma4_text": gemma4,
+    "gemma4_unified": gemma4,
+    "gemma4_unified_text": gemma4,
 }
