@@ -64,6 +64,7 @@ TOTALS = {
     "qwen3_vl_8b": 8_190_735_360,
     "smollm3_3b": 3_075_098_624,
     "starcoder2_7b": 7_173_923_840,
+    "step3_5_flash": 196_956_130_368,
 }
 LLAMA = {
     "model_type": "llama",
@@ -141,6 +142,37 @@ def test_hunyuan_3_has_norms_corrections_and_one_width_of_experts():
     assert read(whole).n_parameter - read(whole, **few).n_parameter == left_out
     with pytest.raises(InputError, match="expert_hidden_dim"):
         read(whole, expert_hidden_dim=1)
+
+
+def test_step_has_gates_heads_and_experts_by_layer():
+    whole = config("step3_5_flash")
+    assert by_layer(read(whole), lambda group: group.mixer.n_head)[:6] == [64, 96, 96, 96, 64, 96]
+    plain = read(whole, use_head_wise_attn_gate=False)
+    assert read(whole).n_parameter - plain.n_parameter == 4096 * (12 * 64 + 33 * 96)
+    later = read(whole, moe_layers_enum="")  # all but the first
+    assert [isinstance(g.feed_forward, Experts) for g in later.groups] == [False, True, True]
+    alike = {k: v for k, v in whole.items() if k != "attention_other_setting"}
+    assert set(by_layer(read(alike), lambda group: group.mixer.n_head)) == {64}
+    assert windows(read(whole, layer_types=whole["layer_types"][:45])) == windows(read(whole))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"moe_layers_enum": "3,45"}, "moe_layers_enum must list layers below 45, with commas"),
+        ({"moe_layers_enum": "3;4"}, "moe_layers_enum must list layers below 45, with commas"),
+        ({"layer_types": ["full_attention"] * 44}, "layer_types must name each of the 45 layers"),
+        ({"layer_types": ["mamba"] * 48}, "must hold only full_attention, sliding_attention"),
+        ({"use_rope_layers": [1]}, "use_rope_layers must be"),
+        (
+            {"attention_other_setting": {"attention_type": "full_attention"}},
+            "attention_type must be",
+        ),
+    ],
+)
+def test_step_refuses_what_it_does_not_understand(change, text):
+    with pytest.raises(InputError, match=text):
+        read(config("step3_5_flash"), **change)
 
 
 @pytest.mark.parametrize(

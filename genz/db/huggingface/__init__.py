@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from genz.core.errors import InputError, UnknownNameError
-from genz.db.huggingface import classic, dense, experts, gemma, latent, nemotron, recurrent
+from genz.db.huggingface import (
+    classic,
+    dense,
+    experts,
+    gemma,
+    latent,
+    nemotron,
+    recurrent,
+    step,
+)
 from genz.db.huggingface.fields import Fields, read_json, shown
 from genz.db.huggingface.quantization import precision
 from genz.spec.model import Model
@@ -30,6 +39,7 @@ READERS: dict[str, Callable[[Fields], Model]] = {
     **latent.READERS,
     **recurrent.READERS,
     **nemotron.READERS,
+    **step.READERS,
 }
 # What every transformer's file holds; in a file of an unknown family the rest is worth naming.
 _PLAIN = frozenset(
