@@ -252,7 +252,7 @@ qwen2_7b qwen2_72b qwen2_57b_a14b qwen2_5_7b qwen2_5_72b qwen3_8b qwen3_32b qwen
 qwen3_5_27b qwen3_5_35b_a3b qwen3_5_397b_a17b qwen3_next_80b_a3b mistral_large_3 seed_oss_36b gemma4_31b
 granite4_h_small ernie4_5_21b_a3b ernie4_5_300b_a47b step3_5_flash hy3_295b_a21b hunyuan_a13b command_a_plus grok_2
 glm4_7 kimi_k2_thinking minimax_m2 mimo_v2_5 mimo_v2_5_pro mistral_small_3_1_24b gemma4_12b olmo3_7b
-qwen3_5_122b_a10b qwen3_vl_235b_a22b qwen3_vl_8b
+qwen3_5_122b_a10b qwen3_vl_235b_a22b qwen3_vl_8b mistral_small_4 smollm3_3b
 deepseek_v2 deepseek_v3 deepseek_r1 deepseek_v3_1 deepseek_v3_2 kimi_k2 kimi_k2_5 glm4_7_flash gpt_oss_20b gpt_oss_120b
 gemma_2b gemma_7b gemma2_9b gemma2_27b gemma3_12b gemma3_27b phi3_mini
 opt_13b opt_66b opt_175b bloom_176b falcon_7b falcon_40b falcon_180b yi_6b yi_34b
