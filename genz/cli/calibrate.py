@@ -10,6 +10,7 @@ from genz.cli.inputs import engine_of, model_of, names, platform_of
 from genz.cli.options import WHOLE, CommandWithFiles, output_options
 from genz.cli.output import Output, say, show, table
 from genz.cli.words import figure
+from genz.core.words import plural
 
 if TYPE_CHECKING:
     from genz.solve.calibrate import Calibration
@@ -114,6 +115,6 @@ def _print(done: Calibration, path: str | None) -> None:
         if isinstance(row["form"], str):
             say(f"{row['class']} {row['format']}: {row['form']}.")
     for reason, count in done.flagged["flag"].value_counts().items():
-        say(f"{count} rows left out: {reason}.")
+        say(f"{plural(count, 'row')} left out: {reason}.")
     if path is not None:
         say(f"Wrote {path}.")

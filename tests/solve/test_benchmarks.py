@@ -243,3 +243,19 @@ def test_attention_of_mixed_steps_has_no_constants_to_fit():
     done = calibrate(pd.DataFrame([mixed, decode]), "h100_sxm_1")
     assert done.flagged["flag"].tolist() == ["attention_mixed has no constants"]
     assert done.to_frame()["class"].tolist() == ["attention_decode"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (SERVE | {"mean_ttft_ms": "fast"}, r"^mean_ttft_ms in measurements must be a number, got 'fast'$"),
+        (SERVE | {"completed": True}, r"^completed in measurements must be a number, got True$"),
+        (SERVE | {"request_rate": "fast"}, r"^request_rate in measurements must be a number or 'inf', got 'fast'$"),
+        (SERVE | {"completed": 0}, r"^measurements holds no time: no request was completed$"),
+        ({"ttft": {"unit": "ms", "avg": "1"}}, r"^ttft in measurements must be a number, got '1'$"),
+        ({}, r"^measurements is not the result of vllm bench serve, .* keys none$"),
+    ],
+)  # fmt: skip
+def test_results_with_texts_for_numbers_or_without_requests_are_refused(data, message):
+    with pytest.raises(genz.InputError, match=message):
+        read_measurements(data)

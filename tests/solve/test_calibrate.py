@@ -332,6 +332,7 @@ SENT = {
     "n_rank": 8.0,
     "time": 1e-5,
 }
+TOLD = SENT | {"library": "deepep_normal"}
 RUN = {"model": "llama3_8b", "batch": 1, "prompt": 10, "output": 10, "ttft": 1.0}
 
 
@@ -342,20 +343,40 @@ RUN = {"model": "llama3_8b", "batch": 1, "prompt": 10, "output": 10, "ttft": 1.0
         ({k: v for k, v in GEMM.items() if k != "n"}, r"1 fault: missing column 'n' of gemm$"),
         ({k: v for k, v in GEMM.items() if k != "time"} | {"seconds": 1e-5}, r"1 fault: missing column 'time'$"),
         (GEMM | {"time": 0.0}, r"time must be > 0, got .*0\.0.* in row 0$"),
-        (SENT | {"n_active": 65.0}, r"1 fault: n_active must be <= n_expert = 64, got 65 in row 0$"),
-        ({k: v for k, v in SENT.items() if k != "width"}, r"1 fault: missing column 'width' of dispatch$"),
-        (SENT | {"width": 0.0}, r"width must be > 0, got 0.0 in row 0$"),
+        (TOLD | {"n_active": 65.0}, r"1 fault: n_active must be <= n_expert = 64, got 65 in row 0$"),
+        ({k: v for k, v in TOLD.items() if k != "width"}, r"1 fault: missing column 'width' of dispatch$"),
+        (TOLD | {"width": 0.0}, r"width must be > 0, got 0.0 in row 0$"),
         (GEMM | {"m": "many"}, r"m must be > 0, got 'many' in row 0$"),
         (RUN | {"ttft": -1.0}, r"ttft must be > 0, got .*-1\.0.* in row 0$"),
         (RUN | {"load": "open"}, r"load must be one of static, closed, got 'open'$"),
         (RUN | {"ttft": None}, r"no time in row 0$"),
         ({"model": "a", "ttft": 1.0}, r"3 faults: missing column 'batch'; missing column 'prompt'; missing column 'output'$"),
-        ({"x": 1.0}, r"missing a column of 'ttft', 'tpot', 'latency'$"),
+        ({"model": "a", "batch": 1, "prompt": 1, "output": 1}, r"1 fault: missing a column of 'ttft', 'tpot', 'latency'$"),
+        ({"x": 1.0}, r"1 fault: no known column, separated by commas, but 'x'$"),
+        ({k: v for k, v in GEMM.items() if k != "kernel"}, r"1 fault: missing column 'kernel', which says what was timed$"),
+        (GEMM | {"time": None}, r"time must be > 0, got none in row 0$"),
+        (SENT, r"1 fault: missing column 'library', which is deepep_normal or deepep_low_latency for dispatch$"),
+        (SENT | {"library": None}, r"library must be deepep_normal or deepep_low_latency for dispatch, got none in row 0$"),
     ],
 )  # fmt: skip
 def test_bad_columns(row, message, h100):
     with pytest.raises(genz.SchemaError, match=message):
         calibrate(pd.DataFrame([row]), h100)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("# own\nkernel,m,n,k,time\n\ngemm,8,8,8,1e-5\ngemm,8,8,8,\n", r"^own\.csv: 1 fault: time must be > 0, got none in line 5$"),
+        ("model,batch,prompt,output,ttft\nllama3_8b,1,10,10,1\nllama3_8b,1,10,10,\n", r"no time in line 3$"),
+        ("kernel;m;n;k;time\ngemm;8;8;8;1e-5\n", r"no known column, separated by commas, but 'kernel;m;n;k;time'$"),
+    ],
+)  # fmt: skip
+def test_faults_of_a_file_name_its_line(text, message, h100, tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text(text)
+    with pytest.raises(genz.SchemaError, match=message):
+        calibrate(path, h100)
 
 
 def test_bad_arguments(gemms, h100, unknown, tmp_path):

@@ -123,9 +123,9 @@ def test_few_sizes_tell_latency_and_efficiency_of_unknown_links(bare):
     assert found.latency == pytest.approx(7e-6, rel=0.05)
     assert found.efficiency == pytest.approx(0.6, rel=0.05)
     row = done.to_frame().iloc[0]
-    assert row["form"] == "latency and efficiency of the link: 5 sizes, 9 tell protocols"
+    assert row["form"] == "latency and efficiency of the link: 5 sizes, 9 tell protocols apart"
     assert row["latency"] == found.latency
-    assert "5 sizes, 9 tell protocols, 15 rows, mean error" in done.to_toml()
+    assert "5 sizes, 9 tell protocols apart, 15 rows, mean error" in done.to_toml()
 
 
 def test_unmeasured_collectives_share_what_all_reduce_told(bare):
@@ -154,7 +154,9 @@ def test_few_sizes_move_what_links_have(h100):
     assert all(after[k] == before[k] for k in ALL if k != "all_reduce")
     assert after["all_reduce"]["vllm"] == before["all_reduce"]["vllm"]
     assert done.platform.network[0].latency == h100.network[0].latency
-    assert done.to_frame()["form"].tolist() == ["known protocols, moved: 3 sizes, 9 tell protocols"]
+    assert done.to_frame()["form"].tolist() == [
+        "constants of the database, moved: 3 sizes, 9 tell protocols apart"
+    ]
 
 
 def test_one_size_says_no_more_than_before(h100):

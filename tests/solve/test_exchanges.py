@@ -125,7 +125,7 @@ def test_kernels_without_a_model_are_refused():
     text = r"^library of dispatch must be deepep_normal or deepep_low_latency, got 'pplx1.0'$"
     with pytest.raises(InputError, match=text):
         predicted_time(own, registry.platform("h100_sxm_8"), "pplx1.0")
-    with pytest.raises(InputError, match=r"got 'none'$"):
+    with pytest.raises(SchemaError, match=r"missing column 'library', which is deepep_normal or "):
         calibrate(own.drop(columns="library"), "h100_sxm_8")
     with pytest.raises(SchemaError, match=r"n_rank must be > 1, got 1"):
         operator_rows(own.assign(n_rank=1.0))

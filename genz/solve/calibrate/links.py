@@ -14,6 +14,7 @@ import pandas as pd
 
 from genz.core.errors import InputError
 from genz.core.typing import FloatArray, IntArray
+from genz.core.words import plural
 from genz.perf.protocols import common_constants
 from genz.solve.accuracy import FEWEST, conformal_error, conformal_errors
 from genz.solve.calibrate.collective_fit import (
@@ -237,12 +238,12 @@ def _fitted(table: _Table, platform: Platform, residual: FloatArray | None) -> F
 
 def _form(table: _Table, known: Collective | None) -> str:
     """Return which constants the rows tell, in words."""
-    few = f"{table.n_size} sizes, {FEWEST} tell protocols"
+    few = f"{plural(table.n_size, 'size')}, {FEWEST} tell protocols apart"
     if known is None:
         return "latency and efficiency of the link" + (
             "" if table.collective == "send" else f": {few}"
         )
     if not table.tells:
-        return f"known protocols, moved: {few}"
+        return f"constants of the database, moved: {few}"
     form = f"{3 if np.isfinite(known.third_start) else 2} protocols"
     return form if len(table.used["n_rank"].unique()) > 1 else f"{form}, of one number of ranks"

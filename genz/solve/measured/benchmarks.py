@@ -22,6 +22,15 @@ _PERF = {
     "tpot": ("inter_token_latency", "inter_token_latency_avg"),
     "latency": ("request_latency",),
 }
+#: Numbers that are read, of vllm's tools, and averages of the others.
+_NUMBERS = (
+    *_SERVE.values(), "mean_itl_ms", "avg_latency", "completed", "num_prompts", "duration", "total_input_tokens",
+    "total_output_tokens", "request_throughput", "max_concurrency",
+)  # fmt: skip
+_METRICS = (
+    *(name for names in _PERF.values() for name in names), "output_sequence_length", "osl", "input_sequence_length",
+    "isl", "request_count", "request_throughput",
+)  # fmt: skip
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
 
 
@@ -66,7 +75,7 @@ def json_runs(data: Any, place: object) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If it is none of these.
+        If it is none of these, no request was completed, or a number is none.
 
     Notes
     -----
@@ -87,10 +96,28 @@ def _one(data: Mapping[str, Any], place: object) -> dict[str, Any]:
     if read is None:
         msg = (
             f"{place} is not the result of vllm bench serve, vllm bench latency, aiperf or genai-perf: "
-            f"keys {', '.join(map(str, list(data)[:8]))}"
+            f"keys {', '.join(map(str, list(data)[:8])) or 'none'}"
         )
         raise InputError(msg)
+    _check_numbers(data, place)
+    if data.get("completed") == 0:
+        msg = f"{place} holds no time: no request was completed"
+        raise InputError(msg)
     return {name: value for name, value in read(data).items() if value is not None}
+
+
+def _check_numbers(data: Mapping[str, Any], place: object) -> None:
+    """Refuse texts where a benchmark writes numbers; what it leaves out is none."""
+    records = _records(data)
+    averages = {n: records[n].get("avg") for n in _METRICS if isinstance(records.get(n), Mapping)}
+    for name, value in ({n: data.get(n) for n in _NUMBERS} | averages).items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            msg = f"{name} in {place} must be a number, got {value!r:.40}"
+            raise InputError(msg)
+    rate = data.get("request_rate")
+    if isinstance(rate, str) and rate != "inf":
+        msg = f"request_rate in {place} must be a number or 'inf', got {rate!r:.40}"
+        raise InputError(msg)
 
 
 def _reader(data: Mapping[str, Any]) -> Any:

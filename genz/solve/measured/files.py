@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from genz.core.errors import GenzError, InputError, UnknownNameError
+from genz.core.errors import GenzError, InputError, SchemaError, UnknownNameError
 from genz.db import registry
 from genz.solve.measured.benchmarks import is_result, json_runs, json_values
 from genz.solve.measured.operators import OWN, SHAPES, is_operator_table, operator_rows
@@ -235,6 +235,7 @@ def _parts(source: Any, fields: dict[str, Any]) -> list[pd.DataFrame]:
             raise InputError(msg)
         return [part for file in found for part in _parts(file, fields)]
     place, frame = _opened(source)
+    _check_known(frame, place)
     frame = _stated(frame, {k: v for k, v in fields.items() if v is not None})
     columns = list(frame.columns)
     if not is_operator_table(columns) and ("kernel" not in columns or is_run_table(columns)):
@@ -247,6 +248,18 @@ def _parts(source: Any, fields: dict[str, Any]) -> list[pd.DataFrame]:
         msg = "measurements must hold at least one row, got none"
         raise InputError(msg)
     return [rows]
+
+
+def _check_known(frame: pd.DataFrame, place: str) -> None:
+    """Refuse tables without any column that is known, and timings that do not say of what."""
+    columns = [str(c) for c in frame.columns]
+    if is_operator_table(columns) or is_run_table(columns):
+        return
+    if "time" in columns:
+        raise SchemaError(place, ["missing column 'kernel', which says what was timed"])
+    if not {*columns} & {*_FIELDS, "kernel", "ttft", "tpot", "latency"}:
+        fault = f"no known column, separated by commas, but {', '.join(map(repr, columns[:12]))}"
+        raise SchemaError(place, [fault])
 
 
 def _stated(frame: pd.DataFrame, fields: dict[str, Any]) -> pd.DataFrame:
@@ -286,7 +299,7 @@ def _opened(source: Any) -> tuple[str, pd.DataFrame]:
         raise InputError(msg)
     path = Path(source)
     if path.suffix != ".json":
-        return path.name, _csv(path)
+        return path.name, _lined(path)
     return path.name, json_runs(_json(path), path.name)
 
 
@@ -299,6 +312,17 @@ def _json(path: Path) -> Any:
     except ValueError as error:  # no JSON, or no text
         msg = f"{path} is not JSON: {error}"
         raise InputError(msg) from None
+
+
+def _lined(path: Path) -> pd.DataFrame:
+    """Return a file whose index is the line of each row, where lines are rows."""
+    frame = _csv(path)
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8") as file:
+            kept = [n for n, line in enumerate(file, 1) if line.partition("#")[0].strip()]
+        if len(kept) == len(frame) + 1:
+            frame.index = pd.Index(kept[1:], name="line")
+    return frame
 
 
 def _csv(path: Path, rows: int | None = None) -> pd.DataFrame:

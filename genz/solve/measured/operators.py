@@ -29,7 +29,15 @@ from genz.solve.measured.profiles import (
     step_profile,
 )
 
-__all__ = ["COLLECTIVES", "OPTIONAL", "OWN", "SHAPES", "is_operator_table", "operator_rows"]
+__all__ = [
+    "COLLECTIVES",
+    "OPTIONAL",
+    "OWN",
+    "SHAPES",
+    "is_operator_table",
+    "operator_rows",
+    "row_of",
+]
 
 _MICRO = 1e-6
 COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send")
@@ -115,7 +123,7 @@ def operator_rows(frame: pd.DataFrame, place: object = "measurements") -> pd.Dat
         return _checked(frame, place)
     for needed, convert in _LAYOUTS:
         if set(needed) <= columns:
-            return _finished(convert(frame))
+            return _finished(convert(frame.reset_index(drop=True)))
     if "kernel" in columns:
         return _checked(frame, place)
     msg = f"{place}: layout not recognised, columns {', '.join(map(str, frame.columns))}"
@@ -155,12 +163,26 @@ def _checked(frame: pd.DataFrame, place: object) -> pd.DataFrame:
         numeric = [c for c in ("time", *SHAPES[kernel]) if c in rows and c != "cache_format"]
         faults += [f for c in numeric for f in _bad(rows, own, c, free=_free(kernel, c))]
         faults += _bad_routing(rows, own) if {"n_active", "n_expert"} <= {*numeric} else []
+        faults += _bad_library(rows, own, kernel) if kernel in EXCHANGES else []
     if faults:
         raise SchemaError(place, list(dict.fromkeys(faults)))
     numbers = {c for kernel in SHAPES for c in ("time", *SHAPES[kernel])} - {"cache_format"}
     return rows.assign(
         **{c: pd.to_numeric(rows[c], errors="coerce") for c in numbers & set(rows.columns)}
-    )
+    ).reset_index(drop=True)
+
+
+def row_of(rows: pd.DataFrame, position: int) -> str:
+    """Return where a row stands, in words: its line of a file, which is then the index, or its label.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows as they were read.
+    position : int
+        Which of them.
+    """
+    return f"{rows.index.name or 'row'} {rows.index[position]}"
 
 
 def _free(kernel: str, column: str) -> bool:
@@ -176,8 +198,19 @@ def _bad_routing(rows: pd.DataFrame, own: pd.Series) -> list[str]:
         return []
     row = int(wrong[0])
     return [
-        f"n_active must be <= n_expert = {held.iloc[row]:g}, got {chosen.iloc[row]:g} in row {row}"
+        f"n_active must be <= n_expert = {held.iloc[row]:g}, got {chosen.iloc[row]:g} in {row_of(rows, row)}"
     ]
+
+
+def _bad_library(rows: pd.DataFrame, own: pd.Series, kernel: str) -> list[str]:
+    """Faults of exchanges that do not say by which library: kernels differ too much to be guessed."""
+    rule = f"deepep_normal or deepep_low_latency for {kernel}"
+    if "library" not in rows:
+        return [f"missing column 'library', which is {rule}"]
+    empty = np.flatnonzero(own & rows["library"].isna())
+    return (
+        [f"library must be {rule}, got none in {row_of(rows, int(empty[0]))}"] if len(empty) else []
+    )
 
 
 def _bad(rows: pd.DataFrame, own: pd.Series, column: str, *, free: bool) -> list[str]:
@@ -191,7 +224,14 @@ def _bad(rows: pd.DataFrame, own: pd.Series, column: str, *, free: bool) -> list
         return []
     row = int(np.flatnonzero(wrong)[0])
     rule = ">= 0" if free else f"> {least:g}"
-    return [f"{column} must be {rule}, got {rows[column].tolist()[row]!r:.40} in row {row}"]
+    return [
+        f"{column} must be {rule}, got {_shown(rows[column].tolist()[row])} in {row_of(rows, row)}"
+    ]
+
+
+def _shown(value: object) -> str:
+    """Return a value as a message shows it; an empty cell is none."""
+    return "none" if value is None or value != value else f"{value!r:.40}"
 
 
 def _formats(values: pd.Series) -> pd.Series:

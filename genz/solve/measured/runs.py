@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 
 from genz.core.errors import SchemaError
 from genz.db import registry
+from genz.solve.measured.operators import row_of
 from genz.solve.measured.sample import MODELS, sample_rows
 from genz.spec.model import Model
 
@@ -37,8 +38,7 @@ def is_run_table(columns: Sequence[str]) -> bool:
     """Whether the columns are those of whole runs."""
     known = set(columns)
     own = {"model", "batch", "prompt"} <= known and bool(known & set(_TIMES))
-    own = own or known >= _REQUESTS
-    return own or {"prompt_ms", "token_ms"} <= known or {"ttft_ms", "tpot_ms", "isl"} <= known
+    return own or any(needed <= known for needed, _ in _LAYOUTS)
 
 
 def run_rows(frame: pd.DataFrame, place: object = "measurements") -> pd.DataFrame:
@@ -67,12 +67,9 @@ def run_rows(frame: pd.DataFrame, place: object = "measurements") -> pd.DataFram
         If a column is missing or holds a value that breaks its rule.
     """
     columns = set(frame.columns)
-    if columns >= _REQUESTS:
-        return _requests(frame)
-    if {"prompt_ms", "token_ms"} <= columns:
-        return _splitwise(frame)
-    if {"ttft_ms", "tpot_ms", "isl"} <= columns:
-        return sample_rows(frame)
+    for needed, convert in _LAYOUTS:
+        if needed <= columns:
+            return convert(frame.reset_index(drop=True))
     rows = frame.copy()
     faults = [
         f"missing column {c!r}" for c, d in RUN_COLUMNS.items() if d is None and c not in rows
@@ -103,18 +100,18 @@ def _checked(rows: pd.DataFrame, place: object) -> pd.DataFrame:
         if wrong.any():
             row, rule = int(np.flatnonzero(wrong)[0]), "a whole number > 0" if whole else "> 0"
             got = rows[name].tolist()[row]
-            faults.append(f"{name} must be {rule}, got {got!r:.40} in row {row}")
+            faults.append(f"{name} must be {rule}, got {got!r:.40} in {row_of(rows, row)}")
         rows[name] = value
     empty = rows[list(_TIMES)].isna().all(axis=1)
     if empty.any():
-        faults.append(f"no time in row {int(np.flatnonzero(empty)[0])}")
+        faults.append(f"no time in {row_of(rows, int(np.flatnonzero(empty)[0]))}")
     loads = set(rows["load"].astype(str)) - {"static", "closed"}
     if loads:
         faults.append(f"load must be one of static, closed, got {min(loads)!r:.40}")
     if faults:
         raise SchemaError(place, faults)
     rows["model"] = [database_model(name) for name in rows["model"]]
-    return rows
+    return rows.reset_index(drop=True)
 
 
 def database_model(name: Any) -> Any:
@@ -195,3 +192,11 @@ def _requests(frame: pd.DataFrame) -> pd.DataFrame:
             "latency": last - frame["queued_s"],
         }
     )
+
+
+#: Columns by which a layout is known -> what reads it.
+_LAYOUTS: tuple[tuple[set[str], Callable[[pd.DataFrame], pd.DataFrame]], ...] = (
+    (_REQUESTS, _requests),
+    ({"prompt_ms", "token_ms"}, _splitwise),
+    ({"ttft_ms", "tpot_ms", "isl"}, sample_rows),
+)
