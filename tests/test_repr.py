@@ -1,5 +1,7 @@
 """What a shell shows of a record or an answer: a few lines, not its whole past."""
 
+import re
+
 import pytest
 
 import genz
@@ -82,10 +84,38 @@ def test_records_show_their_values_without_sources_offers_and_fitted_constants(r
     assert "kernel=" not in text
 
 
-def test_predictions_show_times_without_their_operators():
-    step = genz.decode("llama3_8b", "h100_sxm_8", context=100)
-    assert repr(step).startswith("Step(compute_time=")
-    assert "Work(" not in repr(step)
-    least = genz.requirements("llama3_8b", WORK, genz.Objective(tpot=0.05))
-    assert repr(least).startswith("Requirements(flop_rate=")
-    assert "Problem" not in repr(least)
+@pytest.mark.parametrize(
+    ("made", "pattern"),
+    [
+        (
+            lambda: genz.decode("llama3_8b", "h100_sxm_8", context=100, engine="ideal"),
+            r"<Step: time [45]\.\d+ ms, bound by memory; to_frame\(\) has the rest>",
+        ),
+        (
+            lambda: genz.decode("llama3_8b", "h100_sxm_8", context=[[100], [200]], batch=[1, 8, 64]),
+            r"<Step: 6 cases of shape \(2, 3\), time [\d.]+ ms to [\d.]+ ms, bound by memory; .*>",
+        ),
+        (
+            lambda: genz.generate("llama3_8b", "h100_sxm_8", batch=[1, 10**6], prompt=100, output=1),
+            r"<Generation: 2 cases .*, ttft .*, tpot 0 s, latency .*, bound by .*, not all fit into memory; .*>",
+        ),
+        (
+            lambda: genz.served("llama3_8b", "h100_sxm_8", WORK, rate=[1.0, 1e6]),
+            r"<Served: 2 cases of shape \(2,\), mean ttft .* ms to unbounded, .* utilisation \d+% to \d+%; .*>",
+        ),
+        (
+            lambda: genz.memory("llama3_8b", "h100_sxm_8", batch=1, context=1000),
+            r"<Memory: \d+\.\d GB of \d+\.\d GB usable, at most \d+ requests; to_frame\(\) has the rest>",
+        ),
+        (
+            lambda: genz.requirements("llama3_8b", WORK, genz.Objective(tpot=0.05)),
+            r"<Requirements: flop_rate .* Tflop/s, bandwidth .* TB/s, capacity 1\d\.\d GB; .*>",
+        ),
+        (
+            lambda: genz.footprint("llama2_7b", "int3_g128_ic"),
+            r"<Footprint of llama2_7b in int3 g128 ic: 3\.07 GB, 3\.65 bits per weight; explain\(\) says it in words>",
+        ),
+    ],
+)  # fmt: skip
+def test_predictions_show_their_main_numbers(made, pattern):
+    assert re.fullmatch(pattern, repr(made()))

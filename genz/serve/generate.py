@@ -12,8 +12,9 @@ from genz.core import check
 from genz.core.typing import BoolArray, FloatArray, FloatLike, Num
 from genz.serve.deployment import Deployment, Options, case_shape
 from genz.serve.memory import memory
+from genz.serve.shown import bound_words, one_line, times
 from genz.serve.software import first_token_time
-from genz.serve.spread import Timed, latency_error, stated_error
+from genz.serve.spread import TIMES, Timed, latency_error, stated_error
 from genz.serve.stationary import stretched_energy, stretched_time
 from genz.serve.step import BOUNDS, decode, prefill
 from genz.spec.hardware import Platform
@@ -66,6 +67,12 @@ class Generation(Timed):
     bound_index: FloatArray
     ttft_error: FloatArray
     tpot_error: FloatArray
+
+    def __repr__(self) -> str:
+        """Return one line: the main numbers."""
+        spent = times({name: getattr(self, name) for name in TIMES})
+        misfit = "" if np.all(self.fits) else "not all fit into memory"
+        return one_line(self, np.shape(self.ttft), spent, bound_words(self.bound), misfit)
 
     @property
     def latency(self) -> FloatArray:
@@ -152,6 +159,16 @@ def generate(
     to the steps of scheduling and streaming, is that of :func:`genz.serve.software.first_token_time`, the same as under
     load. The time per output token is the mean over
     the growing cache, from ``prompt`` to ``prompt + output - 2`` tokens.
+
+    Examples
+    --------
+    >>> import genz
+    >>> case = {"prompt": 1000, "output": 100, "engine": "ideal"}
+    >>> done = genz.generate("llama3_8b", "h100_sxm_1", batch=[1, 8], **case)
+    >>> bool(done.throughput[1] > 5 * done.throughput[0]), bool(done.tpot[1] < 1.1 * done.tpot[0])
+    (True, True)
+    >>> (done.throughput * done.latency).round().tolist()  # tokens of all requests
+    [100.0, 800.0]
     """
     load = {
         "batch": check.count("batch", batch),

@@ -19,6 +19,7 @@ from genz.perf.memory import (
 )
 from genz.perf.offload import slow_tier
 from genz.serve.deployment import Deployment, Options, case_shape
+from genz.serve.shown import one_line, ranging, size_words
 from genz.serve.step import shared_tokens
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
@@ -71,6 +72,12 @@ class Memory:
     n_block: FloatArray
     max_batch: FloatArray
     fits: BoolArray
+
+    def __repr__(self) -> str:
+        """Return one line: the main numbers."""
+        held = f"{ranging(self.total, size_words)} of {ranging(self.usable, size_words)} usable"
+        most = f"at most {ranging(self.max_batch, '{:,.0f}'.format)} requests"
+        return one_line(self, np.shape(self.total), held, most)
 
     @property
     def total(self) -> FloatArray:
@@ -139,6 +146,15 @@ def memory(
     are kept for the engine's ``max_sequence`` requests, or without one for the batch. Weights or cache that are
     offloaded count for the rest that stays, and must fit into the slow tier of the accelerator, or else its share of the
     host's memory, where the platform names it. All micro-batches of a pipeline hold their cache.
+
+    Examples
+    --------
+    >>> import genz
+    >>> for precision in ("bf16", "w4a16"):
+    ...     held = genz.memory("llama3_70b", "h100_sxm_1", context=4096, precision=precision)
+    ...     print(f"{held.weights / 1e9:.0f} GB of weights, {held.cache / 1e9:.2f} GB of cache: {held.fits}")
+    141 GB of weights, 1.34 GB of cache: False
+    40 GB of weights, 1.34 GB of cache: True
     """
     load = {
         "batch": check.count("batch", batch),

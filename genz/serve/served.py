@@ -102,6 +102,18 @@ def served(
     References
     ----------
     .. [1] H. Sakasegawa, "An approximation formula L_q = a rho^b / (1 - rho)", Ann. Inst. Stat. Math. 29, 1977.
+
+    Examples
+    --------
+    >>> import genz
+    >>> chat = genz.Workload.of(prompt=1000, output=200)
+    >>> load = genz.served("llama3_8b", "h100_sxm_1", chat, rate=[1.0, 1000.0])
+    >>> load.stable.tolist()
+    [True, False]
+    >>> bool(load.ttft[0] < load.percentile("ttft", 0.9)[0])
+    True
+    >>> round(float(load.in_flight[0] / load.latency[0]), 2)  # Little's law: the rate
+    1.0
     """
     at = Deployment.of(model, platform, options)
     if not isinstance(workload, Workload):

@@ -13,6 +13,7 @@ from genz.core.elements import elements
 from genz.core.errors import InputError
 from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.core.unit import GB
+from genz.serve.shown import one_line, ranging, times
 from genz.serve.spread import TIMES, Spread, Timed, interval_of, latency_error
 from genz.serve.step import BOUNDS
 from genz.spec.deployment import Objective, check_choice
@@ -98,6 +99,12 @@ class Served(Timed):
     tpot_error: FloatArray
     _least: FloatArray
     _formats: str
+
+    def __repr__(self) -> str:
+        """Return one line: the main numbers."""
+        spent = times({f"mean {name}": getattr(self, name) for name in TIMES})
+        used = f"utilisation {ranging(self.utilisation, '{:.0%}'.format)}"
+        return one_line(self, np.shape(self.ttft), spent, used)
 
     @property
     def latency(self) -> FloatArray:

@@ -12,6 +12,7 @@ from genz.ops.work import Work
 from genz.perf.energy import energy, rent
 from genz.perf.step import PassTime
 from genz.serve.deployment import Deployment
+from genz.serve.shown import bound_words, one_line, times
 from genz.serve.spread import interval_of
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ class Step:
     log_error: FloatArray
     _work: Work = field(repr=False)
     _passed: PassTime = field(repr=False)
+
+    def __repr__(self) -> str:
+        """Return one line: the main numbers."""
+        spent = times({"time": self.time})
+        return one_line(self, np.shape(self.time), spent, bound_words(self.bound))
 
     @property
     def time(self) -> FloatArray:

@@ -18,6 +18,7 @@ from genz.db import registry
 from genz.ops.matrices import Degrees, Matrix, first_matrices, last_matrices, layer_matrices
 from genz.ops.stages import stage_layers
 from genz.ops.work import FIRST, LAST
+from genz.serve.shown import size_words
 from genz.solve.hardware import unlimited
 from genz.spec.deployment import Engine, Parallel
 from genz.spec.hardware import Platform
@@ -92,6 +93,13 @@ class Footprint:
     scale_traffic: FloatArray
     scale_time: FloatArray | None = None
     scale_time_ideal: FloatArray | None = None
+
+    def __repr__(self) -> str:
+        """Return one line: the main numbers."""
+        return (
+            f"<Footprint of {self.model.name} in {self.label}: {size_words(self.total)}, {self.bits_per_weight:.2f} bits per "
+            "weight; explain() says it in words>"
+        )
 
     @property
     def total(self) -> float:

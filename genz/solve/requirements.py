@@ -13,7 +13,9 @@ from genz.api import generate, memory, served
 from genz.core.errors import InputError, UnknownNameError
 from genz.core.search import least_feasible
 from genz.core.typing import BoolArray, FloatArray, FloatLike, Num
+from genz.core.unit import GB
 from genz.db import registry
+from genz.serve.shown import one_line, ranging
 from genz.solve.criterion import Criterion
 from genz.solve.hardware import KNOBS, turned, unlimited
 from genz.spec.deployment import Engine, Objective, Parallel, Workload
@@ -75,6 +77,16 @@ class Requirements:
     link_latency: FloatArray
     binding: Mapping[str, Any]
     _problem: _Problem = field(repr=False)
+
+    def __repr__(self) -> str:
+        """Return one line: the least numbers."""
+        least = (
+            ("flop_rate", self.flop_rate, 1e12, "Tflop/s"),
+            ("bandwidth", self.bandwidth, 1e12, "TB/s"),
+            ("capacity", self.capacity, GB, "GB"),
+        )
+        parts = [f"{n} {ranging(v / s, '{:,.3g}'.format)} {unit}" for n, v, s, unit in least]
+        return one_line(self, np.shape(self.flop_rate), *parts)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per case and number: what is required, and by which limit."""

@@ -112,6 +112,18 @@ def size(
     jumps with its batch (waves of products on an A100) they may fall for a little: plans keep their limits all the same,
     but a layout may carry a few per cent more than is found.
     Power and energy are those of the fewest replicas that keep the limits on times.
+
+    Examples
+    --------
+    >>> import genz
+    >>> chat = genz.Workload.of(prompt=2000, output=300)
+    >>> limits = genz.Objective(rate=8.0, ttft=1.0, tpot=0.050)
+    >>> answer = genz.size("llama3_8b", chat, limits, platforms=["h100_sxm_8", "l4_1"])
+    >>> best = answer.best  # answer.explain() says why, answer.to_frame() lists all
+    >>> best.platform, best.n_accelerator, best.parallel.label
+    ('h100_sxm_8', 1, 'TP1')
+    >>> bool(best.percentiles["ttft"]["p90"] <= 1.0)
+    True
     """
     _check_apart(disaggregated, link)
     posed = Posed.of(

@@ -164,6 +164,12 @@ def validate(data: str | Path | None = None) -> pd.DataFrame:
     ------
     InputError
         If ``data`` is no folder, or holds no table that is known.
+
+    Examples
+    --------
+    >>> import genz
+    >>> table = genz.validate("measured/")  # doctest: +SKIP
+    >>> table[table["split"] == "held_out"].nlargest(10, "mape")  # doctest: +SKIP
     """
     return compare(data).to_frame()
 

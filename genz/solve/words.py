@@ -7,7 +7,7 @@ from math import floor, inf
 from typing import TYPE_CHECKING, Any
 
 from genz.core.unit import GB
-from genz.core.words import plural
+from genz.core.words import duration, plural
 from genz.solve.formats import formats_in_words, narrower
 from genz.solve.plan import Plan
 from genz.solve.unmeasured import estimates_in_words
@@ -38,14 +38,6 @@ _BINDS = {
     "memory": "The memory for the cache",
     "rate": "The token budget of a step",
 }
-
-
-def duration(second: float) -> str:
-    """Return a time as people write it."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)):
-        if abs(second) >= size:
-            return f"{second / size:.3g} {unit}"
-    return f"{second:.3g} s"
 
 
 def number(value: Any) -> str:

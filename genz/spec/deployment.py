@@ -37,6 +37,13 @@ class Parallel(Record):
     Attention runs on ``data`` groups of ``tensor * sequence`` accelerators per pipeline stage, each
     group with its own requests. Experts spread over all accelerators of a stage: ``expert`` groups,
     each expert cut into ``tensor * data * sequence / expert`` shards.
+
+    Examples
+    --------
+    >>> import genz
+    >>> layout = genz.Parallel(tensor=4, pipeline=2, micro_batch=2)
+    >>> layout.size, layout.label
+    (8, 'TP4 PP2')
     """
 
     tensor: Num = schema.count("shards of every matrix and of the heads", default=1)
@@ -86,7 +93,19 @@ class Parallel(Record):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Routing(Record):
-    """How tokens spread over experts."""
+    """How tokens spread over experts.
+
+    Examples
+    --------
+    >>> import genz
+    >>> case = {"batch": 64, "context": 1000, "engine": "ideal"}
+    >>> even, skewed = (
+    ...     genz.decode("mixtral_8x7b", "h200_sxm_1", routing=genz.Routing(skew=s), **case).traffic
+    ...     for s in (0.0, 3.0)
+    ... )
+    >>> bool(skewed < even)  # fewer distinct experts are read
+    True
+    """
 
     case: str = schema.choice(
         ("expected", "balanced", "worst"),
@@ -124,7 +143,16 @@ class Adapter(Record):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Offload(Record):
-    """Shares of weights and cache that live in the slow tier and are read from there every step."""
+    """Shares of weights and cache that live in the slow tier and are read from there every step.
+
+    Examples
+    --------
+    >>> import genz
+    >>> half = genz.Offload(weight=0.5)
+    >>> held = genz.memory("llama3_70b", "gh200_1", context=1000, offload=half)
+    >>> f"{held.weights / 1e9:.0f} GB here, {held.slow / 1e9:.0f} GB in the host"
+    '71 GB here, 71 GB in the host'
+    """
 
     weight: Num = schema.quantity("1", "share of the weights", high=1.0, default=0.0)
     cache: Num = schema.quantity("1", "share of the cache", high=1.0, default=0.0)

@@ -28,6 +28,15 @@ class Precision(Record):
 
     ``weight`` holds for the linear layers. Norms, router and, unless told otherwise, embedding and
     head stay at 16 bits when the weights are narrower, as published quantised checkpoints keep them.
+
+    Examples
+    --------
+    >>> import genz
+    >>> model = genz.model("llama3_70b")
+    >>> f"{model.cache_per_token(genz.Precision(cache='fp8')) / model.cache_per_token():.2f}"
+    '0.50'
+    >>> genz.Precision.of("w8a8").weight  # names of serving software
+    'fp8'
     """
 
     weight: str = choice(_FORMATS, "format of the weights of linear layers", default="bf16")

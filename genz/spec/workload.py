@@ -23,7 +23,15 @@ _LEVELS = ("percentile", "ttft_percentile", "tpot_percentile", "latency_percenti
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lengths(Record):
-    """Statistics of a token count over requests."""
+    """Statistics of a token count over requests.
+
+    Examples
+    --------
+    >>> import genz
+    >>> some = genz.Workload(prompt=genz.Lengths(mean=800, std=600), output=genz.Lengths(mean=200))
+    >>> some.prompt.std / some.prompt.mean
+    0.75
+    """
 
     mean: Num = schema.quantity("tokens", "mean", low=0.0, high=1e9)
     median: Num | None = schema.quantity("tokens", "median", high=1e9, default=None)
@@ -39,6 +47,15 @@ class Objective(Record):
 
     A limit on a time is a promise to users: unless told otherwise nine of ten requests keep each of them, the
     attainment goal of DistServe (OSDI 2024); MLPerf asks for 0.99, and ``"mean"`` is what benchmarks print.
+
+    Examples
+    --------
+    Eight requests per second, nine of ten of them with a first token within a second:
+
+    >>> import genz
+    >>> limits = genz.Objective(rate=8.0, ttft=1.0, tpot=0.050, percentile=0.9)
+    >>> limits.replace(rate=[2.0, 8.0], duration=[16 * 3600.0, 8 * 3600.0]).rate.tolist()  # a day
+    [2.0, 8.0]
     """
 
     rate: Num | None = schema.quantity(
@@ -150,7 +167,16 @@ _OF = "Workload.of(prompt, output) takes numbers"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Workload(Record):
-    """Traffic of one kind: lengths of prompt and output, and limits where its source names them."""
+    """Traffic of one kind: lengths of prompt and output, and limits where its source names them.
+
+    Examples
+    --------
+    >>> import genz
+    >>> chat = genz.Workload.of(prompt=2000, output=300)
+    >>> mix = genz.Workload.mix({chat: 0.5, genz.Workload.of(prompt=1000, output=100): 0.5})
+    >>> mix.prompt.mean, mix.output.mean
+    (1500.0, 200.0)
+    """
 
     name: str = schema.text("name, equal to the file stem in the database", default="workload")
     prompt: Lengths = schema.record(Lengths, "tokens in, per request", hint=_OF)

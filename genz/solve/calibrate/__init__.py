@@ -113,6 +113,20 @@ def calibrate(
     ideal bound, and rows on a plateau that only launches from the host explain, are flagged and left out; with such a plateau
     the fixed time of kernels stays what it was, as the other rows show the launch too. The
     error is the split-conformal 90 % quantile of held-out residuals over 1.645, so that normal intervals cover.
+
+    Examples
+    --------
+    Products at 60 % of the peak pull the share that the database has down:
+
+    >>> import genz
+    >>> import pandas as pd
+    >>> chip = genz.accelerator("nvidia_h100_sxm")
+    >>> rows = pd.DataFrame({"kernel": "gemm", "format": "bf16", "m": 4096, "n": 4096, "k": [2048, 4096, 8192]})
+    >>> rows["time"] = 2 * rows.m * rows.n * rows.k / (0.6 * chip.peak("bf16"))
+    >>> done = genz.calibrate(rows, "h100_sxm_1")  # done.write("mine.toml") keeps it
+    >>> before, after = (c.kernel["gemm"]["bf16"].compute_efficiency for c in (chip, done.accelerator))
+    >>> bool(after < before)
+    True
     """
     folds = int(count("n_fold", n_fold, 2))
     if platform is None:

@@ -48,6 +48,13 @@ class Calibration:
     rows: pd.DataFrame
     _classes: tuple[dict[str, Any], ...]
 
+    def __repr__(self) -> str:
+        """Return one line: what was fitted, and how well."""
+        fits = [f"{r['class']} {r['format']} to {r['mape']:.1%}" for r in self._classes[:4]]
+        more = len(self._classes) - len(fits)
+        said = ", ".join(fits) + (f" and {more} more" if more else "")
+        return f"<Calibration of {self.record.name}: {said}; to_frame() has the rest>"
+
     @property
     def accelerator(self) -> Accelerator:
         """The device, with its new constants."""

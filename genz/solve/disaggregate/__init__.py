@@ -120,6 +120,17 @@ def disaggregate(
     ----------
     .. [1] Y. Zhong et al., "DistServe", OSDI 2024, arXiv 2401.09670.
     .. [2] P. Patel et al., "Splitwise", ISCA 2024, arXiv 2311.18677.
+
+    Examples
+    --------
+    >>> import genz
+    >>> chat = genz.Workload.of(prompt=2000, output=300)
+    >>> limits = genz.Objective(rate=8.0, ttft=1.0, tpot=0.050)
+    >>> answer = genz.disaggregate("llama3_8b", chat, limits, prefill_platform="h100_sxm_8")
+    >>> [(pool.phase, pool.n_accelerator) for pool in answer.plan.pools]
+    [('prefill', 1), ('decode', 1)]
+    >>> f"{answer.plan.moved / 1e6:.0f} MB of cache move for a request"  # 131,072 bytes a token
+    '262 MB of cache move for a request'
     """
     model, workload = registry.model(model), registry.workload(workload)
     if not np.min(workload.output.mean) > 1.0:
