@@ -58,7 +58,7 @@ def break_even(
     InfeasibleError
         If the sizing has no plan.
     InputError
-        If a platform has no plan, or plans were ranked by energy or throughput.
+        If ``sizing`` is no answer of :func:`genz.size`, a platform has no plan, or plans were ranked by energy or throughput.
     UnknownNameError
         If a platform was no candidate.
 
@@ -85,6 +85,9 @@ def break_even(
     >>> pairs.pivot(index="platform", columns="against", values="break_even").shape
     (2, 2)
     """
+    if not isinstance(sizing, Sizing):
+        msg = f"sizing must be an answer of genz.size, got {sizing!r:.80}"
+        raise InputError(msg)
     if sizing.objective.rank not in _RANKS:
         msg = f"plans must be ranked by {' or '.join(_RANKS)}, got {sizing.objective.rank}"
         raise InputError(msg)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from genz.api import default_engine
 from genz.core import check
 from genz.core.errors import InputError
 from genz.db import registry
+from genz.serve.deployment import Options
 from genz.solve.candidates import Candidates
 from genz.solve.criterion import Criterion
 from genz.solve.formats import formats_tried
@@ -80,6 +82,7 @@ class Posed:
         **options: Any,
     ) -> Posed:
         """Return the question that arguments of :func:`genz.size` pose; see there."""
+        _check_keywords(options)
         model = registry.model(model)
         workload = registry.workload(workload)
         objective = _objective(objective, workload)
@@ -116,6 +119,16 @@ class Posed:
     def skipped(self) -> Mapping[str, str]:
         """Platform and precision -> why it was left out."""
         return {k: v for cases in self.cells for k, v in cases.skipped.items()}
+
+
+def _check_keywords(options: Mapping[str, Any]) -> None:
+    """Refuse keywords that neither a sizing nor its predictions have."""
+    known = [p for p in signature(Posed.of).parameters if p not in ("model", "workload", "options")]
+    known += [name for name in Options.__annotations__ if name not in known]
+    for name in options:
+        if name not in known:
+            msg = f"unknown keyword {name!r}; options: {', '.join(known)}"
+            raise InputError(msg)
 
 
 def _check_single(workload: Workload, objective: Objective) -> None:

@@ -158,3 +158,8 @@ def test_machines_by_the_period_cost_their_mean():
     above = sized({"h100_sxm_8": row.break_even * (1.0 + 1e-6)}, names=names, **DAY).best
     assert (below.platform, above.platform) == ("h100_sxm_8", "a100_sxm_8")
     assert below.cost_per_hour == pytest.approx(row.against_cost, rel=1e-5)
+
+
+def test_anything_but_a_sizing_is_refused():
+    with pytest.raises(genz.InputError, match=r"^sizing must be an answer of genz\.size, got 5$"):
+        genz.break_even(5)

@@ -107,6 +107,17 @@ def test_rates_are_the_formulas():
     assert found.fluid_ratio == found.goodput["decode"] / found.goodput["prefill"]
 
 
+def test_a_limit_that_a_step_jumps_over_is_named():
+    """Kernels of the A100 take another tile from some batch on: no batch has a step just within the limit."""
+    found = genz.disaggregate(
+        "llama3_70b", genz.Workload.of(prompt=2000, output=300),
+        genz.Objective(rate=20.0, ttft=1.0, tpot=0.05, percentile="mean"),
+        prefill_platform="h100_sxm_8", decode_platform="a100_sxm_8",
+        prefill_parallel=genz.Parallel(tensor=8), decode_parallel=genz.Parallel(tensor=8),
+    )  # fmt: skip
+    assert {p.limit for p in found.best.of("decode")} == {"tpot"}
+
+
 class TestPlan:
     def test_keeps_limits_and_rate(self):
         plan = solved().best

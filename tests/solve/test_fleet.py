@@ -376,7 +376,7 @@ class TestInfeasible:
         )
         assert found.infeasible.smallest
         assert found.explain() == (
-            "No fleet: rate of load and cap of 1 on A10G and cap of 0 on A100 cannot all hold "
+            "No fleet: rate of load, cap of 1 on A10G and cap of 0 on A100 cannot all hold "
             "(no smaller set conflicts)."
         )
 

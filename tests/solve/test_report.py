@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import genz
+from genz.solve.report import frames
 from genz.solve.report.case import case
 from genz.solve.report.parts import kernels_row, routing_rows
 
@@ -309,6 +310,18 @@ class TestCase:
         for phase in ("prefill", "decode"):
             total = frame.loc[frame["phase"] == phase, "time"].sum()
             assert np.isclose(total, getattr(found, phase).time, rtol=1e-9)
+
+    def test_a_kernel_that_layers_bind_differently_is_one_bar(self):
+        """Windows of 128 tokens leave prompts bound by memory, full attention is bound by arithmetic."""
+        found = case("gpt_oss_120b", "rtx_pro_6000_1", batch=8, prompt=1000, output=300)
+        whole = found.prefill.operators()
+        own = whole[whole["kernel"] == "attention_prefill"]
+        assert set(own["bound"]) == {"memory", "compute"}
+        bars = frames.operators(found, "prefill").set_index("label")
+        assert bars.index.is_unique
+        assert bars.loc["attention prefill", "time"] == pytest.approx(own["time"].sum())
+        assert bars.loc["attention prefill", "bound"] == own.loc[own["time"].idxmax(), "bound"]
+        assert bars["share"].sum() == pytest.approx(1.0)
 
     def test_native_precision_is_that_of_the_checkpoint(self):
         found = case("deepseek_v3", "h100_sxm_8", prompt=10, output=10, precision="native")

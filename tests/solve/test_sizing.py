@@ -472,7 +472,12 @@ def test_workload_brings_its_own_objective():
         ({"platforms": []}, "platforms must name at least one platform, got none"),
         ({"objective": None}, "objective must be an Objective, workload names none"),
         ({"precision": "fp7"}, "no precision named 'fp7'; did you mean"),
-        ({"speed": 3}, "unknown keyword 'speed'"),
+        (
+            {"speed": 3},
+            "unknown keyword 'speed'; options: objective, platforms, precision, parallel, engine",
+        ),
+        ({"platform": "h100_sxm_8"}, "unknown keyword 'platform'; options: objective, platforms, "),
+        ({"batch": 8}, "unknown keyword 'batch'; options: objective, platforms, "),
         (
             {"objective": genz.Objective(ttft=[1.0, 2.0])},
             r"ttft must be one number for a sizing, got shape \(2,\)",

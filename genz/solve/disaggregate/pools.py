@@ -188,7 +188,12 @@ class DecodePool:
         used = decoding.used(load)
         # short of room, the wait at the door lengthens the mean time per token
         used["memory"] = np.maximum(used["memory"], load.door > 0.01 * load.step)
-        return reached(used)
+        why = reached(used)
+        shares = np.stack([np.broadcast_to(share, why.shape) for share in used.values()])
+        most = np.array(list(used))[np.argmax(shares, axis=0)]
+        return np.where(
+            why == "", most, why
+        )  # a step that jumps with its batch breaks a limit before it is full
 
 
 def _mean(lengths: Lengths) -> float:

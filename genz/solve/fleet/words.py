@@ -124,9 +124,10 @@ def _why_not(why: Shortage) -> str:
         return f"No fleet: no platform serves {first}" + (
             f"; and {more:,} more sizes." if more > 0 else "."
         )
-    together = " and ".join(why.constraints)
-    if len(why.constraints) == 1:
-        return f"No fleet: {together} cannot be met."
+    *others, last = why.constraints
+    if not others:
+        return f"No fleet: {last} cannot be met."
+    together = f"{', '.join(others)} and {last}"
     proof = "no smaller set conflicts" if why.smallest else "a smaller set may conflict too"
     return f"No fleet: {together} cannot all hold ({proof})."
 

@@ -10,7 +10,7 @@ __all__ = ["workers"]
 
 _COLUMNS = (
     "phase", "platform", ">workers", "layout", ">accel.", ">requests/s each", ">at most", ">batch",
-    ">TTFT or TPOT, mean", ">limited", ">W", "binds",
+    ">TTFT or TPOT, mean", ">percentile", ">W", "binds",
 )  # fmt: skip
 
 

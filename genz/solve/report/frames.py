@@ -75,10 +75,15 @@ _SMALLEST, _MOST_ROWS = 0.005, 12
 
 
 def operators(found: Case, phase: str) -> pd.DataFrame:
-    """Return the largest operators of a phase by time, the rest in one row."""
+    """Return the largest operators of a phase by time, one row each with what binds most of it, the rest in one row."""
     frame = pd.concat([_labelled(found, phase), _fixed(found, phase)], ignore_index=True)
     grouped: pd.DataFrame = frame.groupby(["label", "bound"], sort=False)[["time"]].sum()
-    grouped = grouped.reset_index()
+    grouped = grouped.sort_values("time", ascending=False).reset_index()
+    most_of = {
+        "time": "sum",
+        "bound": "first",
+    }  # of a kernel that layers bind differently, what most of its time is
+    grouped = grouped.groupby("label", sort=False).agg(most_of).reset_index()
     grouped = grouped.sort_values("time", ascending=False, ignore_index=True)
     shares = grouped["time"] / grouped["time"].sum()
     most = min(_MOST_ROWS, int((shares >= _SMALLEST).sum()))

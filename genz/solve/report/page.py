@@ -156,7 +156,7 @@ _STYLE = """
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: #fff; color: var(--ink);
   font: 16px/1.55 Helvetica, Arial, sans-serif; overflow-wrap: break-word; }
-main { max-width: 960px; margin: 0 auto; padding: 40px 24px 64px; }
+main { max-width: 1080px; margin: 0 auto; padding: 40px 24px 64px; }
 .kind { color: var(--soft); font-size: 14px; letter-spacing: .02em; }
 h1 { font-size: 30px; line-height: 1.2; margin: 4px 0 16px; letter-spacing: -.01em; }
 h2 { font-size: 20px; line-height: 1.3; margin: 0 0 12px; }
