@@ -1,6 +1,7 @@
 """Every command, its files, and every way to fail."""
 
 import json
+import re
 import subprocess
 import sys
 from io import StringIO
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from genz.cli import main
+from genz.cli.units import LEVEL, TIME, parsed
 from genz.core.errors import InputError
 
 TRAFFIC = ["--prompt", "2000", "--output", "300"]
@@ -65,6 +67,15 @@ def test_help_starts_without_pandas_plotly_and_rich():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("text", ["p99", "99%", "99", "0.99"])
+def test_a_percentile_is_typed_as_people_write_it(text):
+    assert LEVEL.convert(text, None, None) == pytest.approx(0.99)
+
+
+def test_seconds_may_be_typed_as_sec():
+    assert parsed("--ttft", "1.5sec", TIME) == 1.5
 
 
 class TestSize:
@@ -257,6 +268,18 @@ class TestEstimate:
         )
         assert {row["phase"] for row in data["operators"]} == {"prefill", "decode"}
 
+    def test_operators_say_of_which_layers_they_are_where_these_differ(self):
+        more = ["--platform", "h200_sxm_8", "--prompt", "1k", "--output", "10", "--operators"]
+        shown = genz("estimate", "gpt_oss_20b", *more).stdout
+        assert (
+            shown.count("12 x window 128, experts") == shown.count("12 x attention, experts") == 2
+        )
+        assert "layers" not in genz("estimate", "llama3_8b", *more).stdout
+
+    def test_long_times_are_whole_seconds(self):
+        shown = genz("estimate", "llama3_8b", *ESTIMATE[2:], "--batch", "100k").stdout
+        assert re.search(r"ttft +\d,\d{3} s +[\d,]+ s to [\d,]+ s", shown)
+
     def test_csv_of_the_case_and_of_its_operators(self):
         frame, units = read_csv(genz(*ESTIMATE, "--csv").stdout)
         assert (len(frame), units["memory_weights"], units["tpot_low"]) == (1, "B", "s")
@@ -424,6 +447,14 @@ class TestList:
         assert len(frame) == len(rows) > 0
         assert rows[0]["name"] in genz("list", kind).stdout
 
+    def test_some_by_their_name(self, kind):
+        name = json.loads(genz("list", kind, "--json").stdout)[0]["name"]
+        found = genz("list", kind.removesuffix("s"), name.upper().replace("_", "-"), "--json")
+        assert name in [row["name"] for row in json.loads(found.stdout)]
+        none = genz("list", kind, "no such")
+        assert none.exit_code == 1
+        assert none.stdout == f"None of the {kind} has 'no such' in its name.\n"
+
     def test_sources(self, kind):
         result = genz("list", kind, "--sources")
         if kind == "figures":
@@ -459,10 +490,15 @@ BAD = [
     (["size", "llama3_8b", "--rate", "1", "--mix", "azure_code=0"], "--mix azure_code must be > 0, got '0'"),
     (["size", "llama3_8b", "--rate", "1", "--mix", "azure_code=1", "--mix", "azure_code=2"],
      "--mix must name each once, got 'azure_code' twice"),
-    (["size", "llama3_8b", "--rate", "1", "--trace", "absent.csv"], "does not exist"),
+    (["size", "llama3_8b", "--rate", "1", "--trace", "absent.csv"], "--trace must be a CSV file, got 'absent.csv', which does not exist"),
+    (["size", "llama3_8b", "--rate", "1", "--trace", "/dev/null"], "'/dev/null', which is neither file nor folder"),
+    (["size", "a" * 5000 + ".toml", *SIZE[2:]], "File name too long"),
+    (with_option("--platform", "/"), "--platform must be a name or a file that ends in .toml, got '/'"),
+    (with_option("--platform", "nvidia_l4"), "'nvidia_l4' is an accelerator, platforms of it are l4_1, l4_4, l4_8"),
     (["size", "llama3_8b", "--rates", "absent.csv", *TRAFFIC], "does not exist"),
     ([*SIZE, "--percentile", "p100"], "--percentile must be mean or a percentile such as p90, 90% or 0.9, got 'p100'"),
-    ([*SIZE, "--percentile", "median"], "--percentile must be a share such as 30% or 0.3, got 'median'"),
+    ([*SIZE, "--percentile", "median"], "--percentile must be mean or a percentile such as p90, 90% or 0.9, got 'median'"),
+    ([*SIZE, "--percentile", "150"], "--percentile must be mean or a percentile such as p90, 90% or 0.9, got '150'"),
     ([*SIZE, "--attainment", "mean"], "genz: --attainment must be a share such as 30% or 0.3, got 'mean'"),
     ([*SIZE, "--attainment", "1"], "genz: --attainment must be a number in (0, 1), got 1.0"),
     ([*SIZE, "--confidence", "0"], "genz: --confidence must be in (0, 1), got 0.0"),
@@ -480,7 +516,7 @@ BAD = [
     (with_option("--platform", "h100_sxm"), "did you mean"),
     (with_option("--platform", ""), "no platform named ''"),
     (with_option("--platform", "h100_sxm_8,"), "no platform named ''"),
-    (with_option("--engine", "vllm"), "did you mean"),
+    (with_option("--engine", "vllm"), "'vllm_0_24'"),
     (with_option("--precision", "fp7"), "did you mean"),
     (with_option("--precision", "fp8,"), "no precision named ''"),
     (with_option("--platform", "t4_1", "--precision", "fp8"), "nvidia_t4 has no matrix unit for"),

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 import genz as library
 from genz.cli import main
-from genz.core.errors import InputError
+from genz.core.errors import InputError, UnknownNameError
 from genz.solve.calibrate.toml import record_toml
 
 TRAFFIC = ["--prompt", "2000", "--output", "300"]
@@ -58,6 +58,20 @@ class TestDeviceOfAFile:
         assert library.load(device, "platform").accelerator.memory_bandwidth == 1.675e12
         with pytest.raises(InputError, match=r"got the file '.*mine.toml': genz.load reads files"):
             library.platform(str(device))
+
+    def test_in_python_what_is_no_name_is_told_where_it_belongs(self):
+        with pytest.raises(
+            InputError,
+            match=r"got the file 'a/config\.json': genz\.model_from_huggingface reads it$",
+        ):
+            library.model("a/config.json")
+        with pytest.raises(InputError, match=r"^path must be a file, got 5$"):
+            library.load(5)
+        with pytest.raises(
+            UnknownNameError,
+            match=r"; 'nvidia_l4' is an accelerator, platforms of it are l4_1, l4_4, l4_8$",
+        ):
+            library.platform("nvidia_l4")
 
 
 def test_memory_shows_what_the_engine_may_use():

@@ -34,3 +34,10 @@ def test_configuration_is_that_of_the_database_entry():
     assert model.n_parameter == entry.n_parameter == 70_553_706_496
     assert model.groups == entry.groups
     assert model.max_context == entry.max_context
+
+
+def test_the_accelerator_of_an_example_is_a_platform_of_one():
+    chip = genz.load(FOLDER / "my_accelerator.toml")
+    step = genz.decode("llama3_8b", chip, context=1000, engine="ideal")
+    read = genz.model("llama3_8b").n_parameter - 128_256 * 4096  # one row of the embedding is read
+    assert step.time == pytest.approx((2 * read + 1000 * 131_072) / 4e12, rel=1e-3)

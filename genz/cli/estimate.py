@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from genz.solve.report.case import Case
     from genz.spec.hardware import Platform
+    from genz.spec.model import Model
 
 __all__ = ["estimate"]
 
@@ -89,7 +91,7 @@ def estimate(model: str, **given: Any) -> int:
     if not out.quiet:
         _print(found)
         if given["operators"]:
-            _print_operators(found.operators())
+            _print_operators(found.operators(), _layers(found.model))
     return 0 if found.memory.fits else 1
 
 
@@ -195,19 +197,32 @@ def _memory(found: Case) -> list[list[str]]:
     ]
 
 
-def _print_operators(frame: pd.DataFrame) -> None:
+def _layers(model: Model) -> dict[int, str]:
+    """Return what the layers of each group are, by its index, where there are several."""
+    from genz.db.table import layer_words
+
+    groups = model.groups
+    return {i: layer_words(g) for i, g in enumerate(groups)} if len(groups) > 1 else {}
+
+
+def _print_operators(frame: pd.DataFrame, layers: Mapping[int, str]) -> None:
+    """Print the operators of each phase, with their layers where these are of several kinds."""
     columns = (
+        *(["layers"] if layers else []),
         "operator", "kernel", "format", ">Gflop", ">GB", ">message\nMB", ">ms", ">share", "bound",
     )  # fmt: skip
     for phase in dict.fromkeys(frame["phase"]):
         rows: list[dict[str, Any]] = frame[frame["phase"] == phase].to_dict(orient="records")
         total = sum(row["time"] for row in rows)
+        kinds = [layers.get(row["group"], "") for row in rows]
+        first = [k if k != before else "" for k, before in zip(kinds, ["", *kinds], strict=False)]
         lines = [
             [
+                *([kind] if layers else []),
                 row["operator"], row["kernel"], row["format"], scaled(row["flop"], 1e9),
                 scaled(row["traffic"], GB), scaled(row["message_bytes"], 1e6),
                 scaled(row["time"], 1e-3), f"{100 * row['time'] / total:.1f} %", row["bound"],
             ]
-            for row in rows
+            for row, kind in zip(rows, first, strict=True)
         ]  # fmt: skip
         show(table(columns, lines, title=f"{phase}: one step, one accelerator"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from genz.cli.units import PURE, RATE, SHARE, Number
-from genz.core.errors import InputError
+from genz.core.errors import InputError, UnknownNameError
 from genz.core.words import plural
 
 if TYPE_CHECKING:
@@ -88,13 +88,25 @@ def _entry(argument: str, kind: str, text: str) -> Any:
     path = Path(text)
     if path.suffix == ".toml":
         return registry.load(_readable(argument, path), kind)
-    return getattr(registry, kind)(text)
+    try:
+        return getattr(registry, kind)(text)
+    except UnknownNameError:
+        if not (text and path.exists()):
+            raise
+        ends = ".toml or .json" if kind == "model" else ".toml"
+        msg = f"{argument} must be a name or a file that ends in {ends}, got {text!r:.200}"
+        raise InputError(msg) from None
 
 
-def _readable(argument: str, path: Path) -> Path:
+def _readable(argument: str, path: Path, rule: str = "name or a file") -> Path:
     """Return a path that can be read without waiting: a file or a folder."""
+    if not path.exists():
+        msg = f"{argument} must be a {rule}, got {str(path)!r:.200}, which does not exist"
+        raise InputError(msg)
     if not (path.is_file() or path.is_dir()):
-        msg = f"{argument} must be a name or a file, got {str(path)!r:.200}, which does not exist"
+        msg = (
+            f"{argument} must be a {rule}, got {str(path)!r:.200}, which is neither file nor folder"
+        )
         raise InputError(msg)
     return path
 
@@ -148,12 +160,12 @@ def trace_of(text: str, share: float | None) -> Workload:
 def requests_of(text: str) -> dict[str, list[float]]:
     """Return the lengths of recorded requests from a CSV file with columns ``prompt`` and ``output``."""
     kinds = {"prompt": LENGTH, "output": LENGTH}
-    return columns("--trace", _readable("--trace", Path(text)), kinds)
+    return columns("--trace", _readable("--trace", Path(text), "CSV file"), kinds)
 
 
 def rates_of(text: str) -> dict[str, list[float]]:
     """Return rates, and lengths where there are any, from a CSV file with columns ``rate`` and ``duration``."""
-    path, rate = _readable("--rates", Path(text)), Number(RATE, above=True)
+    path, rate = _readable("--rates", Path(text), "CSV file"), Number(RATE, above=True)
     return columns("--rates", path, {"rate": rate}, {"duration": _PERIOD})
 
 
@@ -190,7 +202,8 @@ def columns(
     kinds = {n: k for n, k in {**needed, **optional}.items() if n in head}
     missing = [n for n in needed if n not in kinds]
     if missing:
-        msg = f"{option} must hold columns {', '.join(needed)}, {str(path)!r:.200} lacks {', '.join(missing)}"
+        has = ", ".join(map(repr, head[:12])) or "nothing"
+        msg = f"{option} must hold columns {', '.join(needed)}, {str(path)!r:.200} lacks {', '.join(missing)}: it has {has}"
         raise InputError(msg)
     twice = [n for n in kinds if head.count(n) > 1]
     if twice:

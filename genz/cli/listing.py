@@ -34,7 +34,7 @@ _COLUMNS: dict[str, tuple[tuple[str, str, Any], ...]] = {
         ("accelerator", "accelerator", str),
         (">accel-\nerators", "n_accelerator", 1.0),
         (">in a\nnode", "accelerators_per_node", 1.0),
-        (">memory\nGB", "memory_capacity", 1e9),
+        (">sold as\nGB", "memory_capacity", 1e9),
         (">\nTB/s", "memory_bandwidth", 1e12),
         (">bf16\nTflop/s", "peak_flop_rate_bf16", 1e12),
         (">link\nGB/s", "link_bandwidth", 1e9),
@@ -45,7 +45,8 @@ _COLUMNS: dict[str, tuple[tuple[str, str, Any], ...]] = {
     "accelerators": (
         ("name", "name", str),
         ("generation", "generation", str),
-        (">memory\nGB", "memory_capacity", 1e9),
+        (">sold as\nGB", "memory_capacity", 1e9),
+        (">usable\nGB", "usable_capacity", 1e9),
         (">\nTB/s", "memory_bandwidth", 1e12),
         (">bf16\nTflop/s", "peak_flop_rate_bf16", 1e12),
         (">fp8\nTflop/s", "peak_flop_rate_fp8", 1e12),
@@ -80,11 +81,22 @@ _COLUMNS: dict[str, tuple[tuple[str, str, Any], ...]] = {
         (">TPOT\nms", "tpot", 1e-3),
     ),
 }
+#: Column -> another whose value it takes where it has none: all memory is usable unless something else is known.
+_ELSE = {"usable_capacity": "memory_capacity"}
 _EXAMPLES = """\b
 Examples:
   genz list platforms
+  genz list models qwen3
   genz list accelerators --sources --csv sources.csv
 """
+
+
+class _Kind(click.Choice[str]):
+    """One of the databases; the singular will do."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the plural."""
+        return super().convert(f"{value}s" if f"{value}s" in _KINDS else value, param, ctx)
 
 
 @click.command(
@@ -93,16 +105,23 @@ Examples:
     short_help="What the databases hold, with sources.",
     epilog=_EXAMPLES,
 )
-@click.argument("kind", type=click.Choice(_KINDS))
+@click.argument("kind", type=_Kind(_KINDS))
+@click.argument("text", required=False)
 @click.option("--sources", is_flag=True, help="Where each number was read, instead of the numbers.")
 @output_options(html=False)
-def listing(kind: str, **given: Any) -> int:
-    """List the entries of a database in the units people read; CSV and JSON hold every column, SI."""
+def listing(kind: str, text: str | None, **given: Any) -> int:
+    """List the entries of a database in the units people read, all or those with TEXT in their name.
+
+    CSV and JSON hold every column, SI. Exit status 1 if there is no such entry.
+    """
     out = Output(given["csv_file"], given["json_file"])
-    frame = _frame(kind, sources=bool(given["sources"]))
+    frame = _named(_frame(kind, sources=bool(given["sources"])), text)
     out.save(frame=lambda: frame, data=lambda: _records(frame))
     if out.quiet:
-        return 0
+        return int(frame.empty)
+    if frame.empty:
+        say(f"None of the {kind} has {text!r} in its name.")
+        return 1
     if given["sources"]:
         _print_sources(_records(frame))
     elif kind == "figures":
@@ -111,6 +130,15 @@ def listing(kind: str, **given: Any) -> int:
         columns = _COLUMNS[kind]
         show(table([heading for heading, *_ in columns], _rows(frame, columns)))
     return 0
+
+
+def _named(frame: pd.DataFrame, text: str | None) -> pd.DataFrame:
+    """Return the entries with a text in their name, however it is written."""
+    if text is None:
+        return frame
+    simple = text.lower().replace("-", "_").replace(".", "_")
+    found: pd.DataFrame = frame[frame["name"].str.contains(simple, regex=False)]
+    return found.reset_index(drop=True)
 
 
 def _frame(kind: str, *, sources: bool) -> pd.DataFrame:
@@ -156,6 +184,8 @@ def _rows(frame: pd.DataFrame, columns: tuple[tuple[str, str, Any], ...]) -> lis
         row = []
         for _, name, shown in columns:
             value = record.get(name)
+            if value is None and name in _ELSE:
+                value = record.get(_ELSE[name])
             if isinstance(shown, float):
                 row.append(figure(None) if value is None else scaled(value, shown))
             else:

@@ -70,7 +70,7 @@ def _bandwidths() -> dict[str, float]:
 TIME = Dimension(
     "a time with its unit, such as 500ms, 1s or 2min",
     {
-        "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0,
+        "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0,
         "min": 60.0, "h": HOUR,
     },
 )  # fmt: skip
@@ -183,8 +183,11 @@ class Number(click.ParamType):  # type: ignore[type-arg]
         return f"<= {self.high:g}" if number > self.high else ""
 
 
+_PERCENTILE = Dimension("mean or a percentile such as p90, 90% or 0.9", SHARE.units)
+
+
 class _Level(click.ParamType):  # type: ignore[type-arg]
-    """The mean, or a percentile: ``mean``, ``p99``, ``99%``, ``0.99``."""
+    """The mean, or a percentile: ``mean``, ``p99``, ``99%``, ``99``, ``0.99``."""
 
     name = "level"
 
@@ -197,9 +200,10 @@ class _Level(click.ParamType):  # type: ignore[type-arg]
         if text == "mean":
             return text
         name = param.opts[0] if param else "level"
-        share = parsed(name, f"{text[1:]}%" if text[:1] in ("p", "P") else text, SHARE)
+        share = parsed(name, f"{text[1:]}%" if text[:1] in ("p", "P") else text, _PERCENTILE)
+        share = share / 100.0 if share > 1.0 and text[-1:].isdigit() else share
         if not 0.0 < share < 1.0:
-            msg = f"{name} must be mean or a percentile such as p90, 90% or 0.9, got {text!r:.80}"
+            msg = f"{name} must be {_PERCENTILE.text}, got {text!r:.80}"
             raise InputError(msg)
         return share
 

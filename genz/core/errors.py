@@ -72,6 +72,10 @@ class SolverError(GenzError, RuntimeError):
         super().__init__(f"solver ended with status {status!r}: {detail}")
 
 
+#: Most names that a message offers, and most of those that begin as the name does.
+_HINTS, _FAMILY = 3, 8
+
+
 def _hint(name: str, known: tuple[str, ...]) -> str:
     if not known:
         return "there is none"
@@ -84,7 +88,10 @@ def _hint(name: str, known: tuple[str, ...]) -> str:
     if not family:  # at best the name of another one holds it
         alike = get_close_matches(simple, known, n=3, cutoff=0.8 if close else 0.5)
         close = list(dict.fromkeys([*close, *alike]))
-    close = close[:3]
+    begun = sum(
+        k.startswith(simple) for k in close
+    )  # a whole family, such as all versions of an engine
+    close = close[: min(max(begun, _HINTS), _FAMILY)]
     if close:
         return f"did you mean {', '.join(map(repr, close))}?"
     return f"known: {', '.join(known[:12])}{', …' if len(known) > 12 else ''}"

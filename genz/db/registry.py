@@ -42,29 +42,66 @@ KINDS: dict[str, tuple[str, str, Any]] = {
 
 
 def accelerator(name: str | Accelerator) -> Accelerator:
-    """Return an accelerator of the database."""
+    """Return an accelerator of the database.
+
+    Examples
+    --------
+    >>> import genz
+    >>> f"{genz.accelerator('nvidia_h100_sxm').peak('bf16') / 1e12:.0f} Tflop/s"
+    '989 Tflop/s'
+    """
     return _entry("accelerator", name)  # type: ignore[no-any-return]
 
 
 def platform(name: str | Platform | Accelerator) -> Platform:
-    """Return a platform of the database, or an accelerator as a platform of one, which has no price."""
+    """Return a platform of the database, or an accelerator as a platform of one, which has no price.
+
+    Examples
+    --------
+    >>> import genz
+    >>> platform = genz.platform("h100_sxm_8")
+    >>> platform.accelerator.name, platform.accelerators_per_node
+    ('nvidia_h100_sxm', 8)
+    >>> dearer = platform.replace(price=[2.5, 4.0])  # any number may be an array
+    """
     if isinstance(name, Accelerator):
         return Platform(name=name.name, accelerator=name, accelerators_per_node=1)
     return _entry("platform", name)  # type: ignore[no-any-return]
 
 
 def engine(name: str | Engine) -> Engine:
-    """Return a serving engine of the database."""
+    """Return a serving engine of the database.
+
+    Examples
+    --------
+    >>> import genz
+    >>> eager = genz.engine("vllm_0_24").replace(max_token=2048, name="vllm, steps of 2048")
+    """
     return _entry("engine", name)  # type: ignore[no-any-return]
 
 
 def model(name: str | Model) -> Model:
-    """Return a model of the database."""
+    """Return a model of the database.
+
+    Examples
+    --------
+    >>> import genz
+    >>> model = genz.model("deepseek_v3")
+    >>> f"{model.n_parameter / 1e9:.0f} billion weights, {model.n_active_parameter / 1e9:.0f} of them active"
+    '671 billion weights, 38 of them active'
+    """
     return _entry("model", name)  # type: ignore[no-any-return]
 
 
 def workload(name: str | Workload) -> Workload:
-    """Return a workload of the database."""
+    """Return a workload of the database.
+
+    Examples
+    --------
+    >>> import genz
+    >>> genz.workload("azure_code").output.mean < 0.02 * genz.workload("azure_code").prompt.mean
+    True
+    """
     return _entry("workload", name)  # type: ignore[no-any-return]
 
 
@@ -115,7 +152,28 @@ def load(path: str | Path, kind: str | None = None) -> Any:
         If ``kind`` is none of these.
     InputError
         If the file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import genz
+    >>> path = Path(tempfile.mkdtemp()) / "mine.toml"
+    >>> _ = path.write_text('''
+    ... name = "mine"
+    ... vendor = "me"
+    ... generation = "first"
+    ... memory_capacity = 96e9
+    ... memory_bandwidth = 4e12
+    ... power = 500.0
+    ... peak_flop_rate = {bf16 = 800e12}
+    ... ''')
+    >>> step = genz.decode("llama3_8b", genz.load(path), context=1000, engine="ideal")
+    >>> f"{1e3 * step.time:.1f} ms"
+    '3.8 ms'
     """
+    if not isinstance(path, (str, Path)):
+        msg = f"path must be a file, got {path!r:.80}"
+        raise InputError(msg)
     path = Path(path)
     data = _parse(path)
     found = _kind_of(data)
@@ -155,13 +213,26 @@ def _named(kind: str, name: str) -> Any:
         msg = f"{kind} must be a name of the database, got the file {name!r:.200}: genz.load reads files"
         raise InputError(msg)
     if name not in known:
-        raise UnknownNameError(kind, name, known)
+        if kind == "model" and name.endswith(".json"):
+            msg = f"model must be a name of the database, got the file {name!r:.200}: genz.model_from_huggingface reads it"
+            raise InputError(msg)
+        raise UnknownNameError(
+            kind, name, known, more=_platforms_of(name) if kind == "platform" else ""
+        )
     entry = _record(kind, _parse(known[name]), known[name])
     if entry.name != name:
         raise SchemaError(
             known[name], [f"name must equal the file stem {name!r}, got {entry.name!r}"]
         )
     return entry
+
+
+def _platforms_of(name: str) -> str:
+    """Return which platforms an accelerator has, in words, if it is one."""
+    if name not in _files("accelerator"):
+        return ""
+    found = [p for p in list_platforms() if platform(p).accelerator.name == name]
+    return f"{name!r} is an accelerator, platforms of it are {', '.join(found) or 'none'}"
 
 
 @cache

@@ -11,13 +11,21 @@ from genz.core.numberformat import BITS
 from genz.db import registry
 from genz.spec.deployment import Engine, Workload
 from genz.spec.hardware import Accelerator, Platform, Price
-from genz.spec.model import Attention, LatentAttention, LinearAttention, Model, StateSpace
+from genz.spec.model import (
+    Attention,
+    Experts,
+    LatentAttention,
+    LayerGroup,
+    LinearAttention,
+    Model,
+    StateSpace,
+)
 from genz.spec.source import Source
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["KINDS", "offer", "sources", "table"]
+__all__ = ["KINDS", "layer_words", "offer", "sources", "table"]
 
 #: Kinds of entries.
 KINDS = tuple(registry.KINDS)
@@ -210,6 +218,24 @@ def _of_platform(entry: Platform) -> dict[str, Any]:
         "price_date": paid.date if paid else None,
         "provider": paid.provider if paid else None,
     }
+
+
+def layer_words(group: LayerGroup) -> str:
+    """Return how many layers a group has, and of which kind.
+
+    Examples
+    --------
+    >>> [layer_words(group) for group in registry.model("gpt_oss_20b").groups]
+    ['12 x window 128, experts', '12 x attention, experts']
+    """
+    mixer, forward = group.mixer, group.feed_forward
+    kinds = [] if mixer is None else [_MIXERS[type(mixer)]]
+    if isinstance(mixer, Attention):
+        near = {"window": mixer.window, "chunk": mixer.chunk}
+        kinds = [f"{name} {size:,}" for name, size in near.items() if size is not None] or kinds
+    if forward is not None:
+        kinds.append("experts" if isinstance(forward, Experts) else "dense")
+    return f"{group.count} x {', '.join(kinds)}"
 
 
 def _of_model(entry: Model) -> dict[str, Any]:

@@ -50,6 +50,8 @@ def test_solver_error_says_how_the_solver_ended():
         ("h100_8", ["genz_h100_8", "h100_sxm_8", "h100_sxm_1"], "did you mean 'h100_sxm_8', 'genz_h100_8'?"),
         ("llama_70b", ["codellama_70b", "llama2_70b", "gpt3"], "did you mean 'codellama_70b', 'llama2_70b'?"),
         ("h100", ["h100_sxm_8", "h100_sxm_1", "a100"], "did you mean 'h100_sxm_1', 'h100_sxm_8'?"),
+        ("h2", [f"h2_{n}" for n in range(9)], f"did you mean {', '.join(repr(f'h2_{n}') for n in range(8))}?"),
+        ("h2", ["xh2_a", "xh2_b", "xh2_c", "xh2_d"], "did you mean 'xh2_a', 'xh2_b', 'xh2_c'?"),
         ("zzz", ["b", "a"], "known: a, b"),
         ("zzz", [f"n{i:02d}" for i in range(13)], "known: n00, n01, n02, n03, n04, n05, n06, n07, n08, n09, n10, n11, …"),
         ("", ["a"], "known: a"),
