@@ -13,6 +13,8 @@ from genz.cli.words import figure
 from genz.core.words import plural
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from genz.solve.calibrate import Calibration
 
 __all__ = ["calibrate"]
@@ -64,7 +66,11 @@ _FIELDS = ("tensor", "batch", "prompt", "output", "precision")
 @click.option("--out", metavar="FILE", help="Write the record with its new constants as TOML.")
 @output_options(html=False)
 def calibrate(*, files: tuple[str, ...], platform: str | None, **given: Any) -> int:
-    """Fit constants on CSV tables, or on the JSON of vllm bench, aiperf or genai-perf, or on folders of them."""
+    """Fit constants on CSV tables, or on the JSON of vllm bench, aiperf or genai-perf, or on folders of them.
+
+    For each class it prints the mean error of the fit, mean error and bias of folds that were held out, and the
+    scatter (sigma) that intervals will state; then the constants.
+    """
     from genz.solve.calibrate import calibrate as fitted
 
     output = Output(given["csv_file"], given["json_file"])
@@ -97,7 +103,30 @@ _TABLE = {
 _HEADINGS = (">rows", ">left\nout", ">error\n%", ">held out\n%", ">bias\n%", ">sigma\n%")
 
 
+#: Ratio of measured to predicted time from which on a row is pointed at.
+_FACTOR = 3.0
+
+
+def _odd(rows: pd.DataFrame) -> list[str]:
+    """Return what is odd about rows that are far off, the worst first."""
+    if rows.empty:
+        return []
+    from genz.solve.measured.operators import SHAPES
+
+    worst = rows.iloc[0].dropna()
+    told = SHAPES.get(worst.get("kernel", ""), ("quantity", "model", "batch", "prompt", "output"))
+    shape = ", ".join(f"{name} {worst[name]}" for name in told if name in worst)
+    ratio = figure(worst["ratio"])
+    times = f"{ratio} times" if worst["ratio"] > 1.0 else f"a share of {ratio}"
+    what = f"{worst.get('kernel', 'a run')} of {shape}"
+    return [
+        f"{plural(len(rows), 'row')} off by more than a factor of {_FACTOR:g}, most of all {what}: measured {times} of the prediction."
+    ]
+
+
 def _print(done: Calibration, path: str | None) -> None:
+    from genz.solve.calibrate.result import unit_of
+
     frame = done.to_frame()
     rows = [
         [row["class"], row["format"], *(figure(row[c] / size) for c, size in _TABLE.items())]
@@ -110,11 +139,16 @@ def _print(done: Calibration, path: str | None) -> None:
         [row["class"], row["format"], *(figure(row[c]) for c in constants)]
         for row in frame.to_dict("records")
     ]
-    show(table(("class", "format", *(f">{c}" for c in constants)), values))
+    factors = set(zip(frame["class"], frame["target"], strict=True)) == {("runs", "device")}
+    units = ("factor" if factors else unit_of(c) for c in constants)
+    headings = (f">{c}\n{unit}".rstrip() for c, unit in zip(constants, units, strict=True))
+    show(table(("class", "format", *headings), values))
     for row in frame.to_dict("records") if "form" in known else ():
         if isinstance(row["form"], str):
             say(f"{row['class']} {row['format']}: {row['form']}.")
     for reason, count in done.flagged["flag"].value_counts().items():
         say(f"{plural(count, 'row')} left out: {reason}.")
+    for line in _odd(done.outliers(_FACTOR)):
+        say(line)
     if path is not None:
         say(f"Wrote {path}.")

@@ -20,10 +20,10 @@ from genz.solve.calibrate.runs import FittedRuns
 from genz.solve.calibrate.toml import record_toml
 from genz.solve.measured.operators import COLLECTIVES
 from genz.spec.deployment import Engine
-from genz.spec.hardware import Accelerator, Platform
+from genz.spec.hardware import Accelerator, Collective, Exchange, Kernel, Network, Platform
 from genz.spec.source import Source
 
-__all__ = ["Calibration", "class_row", "engine_rows", "run_row"]
+__all__ = ["Calibration", "class_row", "engine_rows", "run_row", "unit_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +71,22 @@ class Calibration:
     def flagged(self) -> pd.DataFrame:
         """Rows that were left out of the fit, with the reason."""
         return self.rows[self.rows["flag"] != ""].reset_index(drop=True)
+
+    def outliers(self, factor: float = 3.0) -> pd.DataFrame:
+        """Return the rows of the fit that are off by more than a factor, the worst first, with their ``ratio``.
+
+        Such rows hardly move the constants; some have times in another unit, or another shape than they say.
+
+        Parameters
+        ----------
+        factor : float, default 3.0
+            Least ratio of measured to predicted time, or of predicted to measured. [1]
+        """
+        used = self.rows[self.rows["flag"] == ""]
+        used = used.assign(ratio=used["time"] / used["predicted"])
+        off = np.abs(np.log(used["ratio"]))
+        far: pd.DataFrame = used.assign(off=off)[off > np.log(factor)]
+        return far.sort_values("off", ascending=False, ignore_index=True).drop(columns="off")
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per class and format or library: rows, constants, error of the fit and of held-out folds."""
@@ -162,6 +178,21 @@ def _row(
         "coverage_90": coverage(residual, error),
         "error": error,
     }
+
+
+def unit_of(name: str) -> str:
+    """Return the unit of a fitted constant; empty where it has none.
+
+    Parameters
+    ----------
+    name : str
+        Constant, as the tables of a calibration call it.
+    """
+    for record in (Kernel, Collective, Exchange, Engine, Network):
+        if name in record.__dataclass_fields__:
+            unit = str(record.__dataclass_fields__[name].metadata["spec"].unit)
+            return "" if unit == "1" else unit
+    return ""
 
 
 def joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
