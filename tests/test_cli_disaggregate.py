@@ -35,6 +35,22 @@ def test_prints_pools_and_explains():
     assert max(len(line.rstrip()) for line in result.stdout.splitlines()) <= 100
 
 
+def test_platforms_known_by_their_data_sheet_are_marked():
+    case = [
+        "disaggregate",
+        "llama3_8b",
+        "--rate",
+        "20",
+        *TRAFFIC,
+        "--link",
+        "200Gb/s",
+        "--prefill-platform",
+    ]
+    assert genz(*case, "mi300x_8").stdout.count("mi300x_8 ~") == 2
+    assert "~" not in genz(*case, "mi300x_8", "--engine", "ideal").stdout
+    assert "~" not in genz(*case, "h100_sxm_8").stdout
+
+
 def test_percentiles_that_limits_are_on_are_shown():
     result = genz(*BASE, *TRAFFIC, "--percentile", "90%")
     pools = json.loads(genz(*BASE, *TRAFFIC, "--percentile", "90%", "--json").stdout)["plan"][

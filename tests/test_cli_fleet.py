@@ -87,6 +87,22 @@ def test_own_throughput():
     )
 
 
+def test_platforms_known_by_their_data_sheet_are_marked():
+    case = ["llama2_7b", *ONE, "--tpot", "120ms", "--platform"]
+    shown = " ".join(genz(*case, "mi250_8").stdout.split())
+    assert "mi250_8 ~ TP1" in shown
+    assert (
+        "No kernel of amd_mi250 was measured: its times are estimates from the data sheet." in shown
+    )
+    assert json.loads(genz(*case, "mi250_8", "--json").stdout)["fleet"][0]["calibrated"] is False
+    for measured in (
+        genz(*case, "a100_pcie_1").stdout,
+        genz(*case, "mi250_8", "--engine", "ideal").stdout,
+    ):
+        assert "~" not in measured
+        assert "data sheet" not in measured
+
+
 def test_the_reason_is_that_of_the_best_layout():
     """An H100 holds Llama-3-8B; an L4 does not in bf16: it has 24 GB, less what the engine leaves free."""
     mixed = genz("llama3_8b", *ONE, "--tpot", "30ms", "--platform", "h100_sxm_1,l4_1")

@@ -140,12 +140,16 @@ def _answer(model: str, given: dict[str, Any]) -> Disaggregation:
 
 
 def _print(answer: Disaggregation) -> None:
+    from genz.solve.disaggregate.words import platform_marked
     from genz.solve.question import split_question
 
     say(split_question(answer))
     if answer.plan is not None:
         levels = _levels(answer)
-        rows = [_row(pool, own=bool(levels)) for pool in answer.plan.pools]
+        rows = [
+            _row(pool, platform_marked(answer, pool.platform), own=bool(levels))
+            for pool in answer.plan.pools
+        ]
         show(table(_columns(levels), rows))
     say(answer.explain())
 
@@ -167,10 +171,10 @@ def _columns(levels: list[str]) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _row(pool: Any, *, own: bool) -> list[str]:
+def _row(pool: Any, platform: str, *, own: bool) -> list[str]:
     return [
         pool.phase,
-        pool.platform,
+        platform,
         str(pool.n_replica),
         pool.parallel.label,
         str(pool.n_accelerator),

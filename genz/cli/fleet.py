@@ -260,7 +260,7 @@ def _print(answer: Fleet, engine: str, tpot_from: str | None) -> None:
     if answer.found:
         rows = [
             [
-                row["platform"], row["layout"], str(row["n_replica"]), str(row["n_accelerator"]),
+                row["platform"] + ("" if row["calibrated"] else " ~"), row["layout"], str(row["n_replica"]), str(row["n_accelerator"]),
                 money(row["cost"]), f"{100.0 * row['used']:.0f}",
             ]
             for row in answer.to_frame().to_dict("records")

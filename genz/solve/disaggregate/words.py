@@ -14,8 +14,9 @@ from genz.solve.words import duration, level_words, limited_times
 
 if TYPE_CHECKING:
     from genz.solve.disaggregate.answer import DisaggregatedPlan, Disaggregation
+    from genz.spec.hardware import Accelerator
 
-__all__ = ["answer_in_words", "split_in_words"]
+__all__ = ["answer_in_words", "platform_marked", "split_in_words"]
 
 #: Share of the cost up to which two plans cost the same. [1]
 _SAME = 1e-6
@@ -145,13 +146,24 @@ def _sure(plan: DisaggregatedPlan) -> str:
 
 
 def _guessed(answer: Disaggregation, plan: DisaggregatedPlan) -> list[str]:
-    """Return of which kernels nobody knows more than the data sheet; on the roofline nothing is to be measured."""
+    """Return of which kernels nobody knows more than the data sheet."""
+    used = {pool.platform for pool in plan.pools}
+    chips = (chip for name, chip in _asked(answer).items() if name in used)
+    return estimates_in_words(answer.model, chips)
+
+
+def _asked(answer: Disaggregation) -> dict[str, Accelerator]:
+    """Return the accelerators of platforms whose constants count: none on the roofline."""
     engine, options = answer.settings["engine"], answer.settings["options"]
     if (options.get("efficiency") or engine.efficiency) == "ideal":
-        return []
-    used = {pool.platform for pool in plan.pools}
-    chips = (p.accelerator for p in answer.platforms if p.name in used)
-    return estimates_in_words(answer.model, chips)
+        return {}
+    return {p.name: p.accelerator for p in answer.platforms}
+
+
+def platform_marked(answer: Disaggregation, name: str) -> str:
+    """Return the name of a platform, with a tilde where no kernel of it was measured."""
+    chip = _asked(answer).get(name)
+    return name if chip is None or chip.calibrated else f"{name} ~"
 
 
 def _against(answer: Disaggregation) -> str:

@@ -163,6 +163,7 @@ class Fleet:
                     "precision": option.precision, "origin": option.origin, "pool": option.pool, "n_replica": n,
                     "n_accelerator": n * option.n_accelerator, "price": float(self.problem.price[j]),
                     "cost": n * float(self.problem.price[j]), "used": float(busy[j] / n),
+                    "calibrated": option.calibrated,
                 })  # fmt: skip
         return _framed(rows)
 

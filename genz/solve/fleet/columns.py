@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from genz.api import default_engine
 from genz.core.typing import FloatArray, IntArray
+from genz.db import registry
 from genz.serve.capacity import LIMITS, capacity
 from genz.solve.candidates import Candidates
 from genz.solve.fleet.load import Load
 from genz.solve.formats import formats_tried, origin
 from genz.spec.deployment import Lengths, Objective, Workload
-from genz.spec.hardware import Platform
+from genz.spec.hardware import Accelerator, Platform
+from genz.spec.model import Model
 from genz.spec.precision import Precision
 
 __all__ = ["Columns", "Option", "predicted"]
@@ -38,6 +41,10 @@ class Option:
         Loads that it serves.
     origin : str
         What its formats do to the published weights, see :func:`genz.solve.formats.origin`.
+    model : Model or None
+        What it serves; None where throughput was measured.
+    accelerator : Accelerator or None
+        Device whose constants its throughput hangs on; None on the roofline, or where throughput was measured.
     """
 
     platform: str
@@ -46,6 +53,13 @@ class Option:
     n_accelerator: int
     pool: str
     origin: str = ""
+    model: Model | None = None
+    accelerator: Accelerator | None = None
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether its throughput is more than an estimate from a data sheet."""
+        return self.accelerator is None or self.accelerator.calibrated
 
     @property
     def label(self) -> str:
@@ -156,11 +170,16 @@ def predicted(
 
 def _kinds(cases: Candidates, pool: str) -> list[Option]:
     found, weights = [], origin(cases.model, cases.precision)
+    engine = registry.engine(cases.options.get("engine") or default_engine())
+    ideal = (cases.options.get("efficiency") or engine.efficiency) == "ideal"
     for case, place in enumerate(cases.index):
         layout = cases.layout(case)
-        name = cases.platforms[place].name
-        label = cases.precision.label
-        found.append(Option(name, layout.label, label, int(layout.size), pool, weights))
+        platform, label = cases.platforms[place], cases.precision.label
+        chip = None if ideal else platform.accelerator
+        size = int(layout.size)
+        found.append(
+            Option(platform.name, layout.label, label, size, pool, weights, cases.model, chip)
+        )
     return found
 
 

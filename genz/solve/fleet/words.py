@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genz.core.words import plural
+from genz.solve.unmeasured import estimates_in_words
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from genz.solve.fleet.answer import Fleet, Shortage, Unserved
     from genz.solve.fleet.columns import Option
+    from genz.spec.hardware import Accelerator
+    from genz.spec.model import Model
 
 __all__ = ["explained"]
 
@@ -27,7 +30,14 @@ def explained(answer: Fleet) -> str:
         return _why_not(answer.infeasible)
     if not answer.found:
         return f"No fleet was found, and none is ruled out: {answer.certificate.reason}."
-    lines = [_what(answer), *_formats(answer), _proof(answer), _beside(answer), *_caps(answer)]
+    lines = [
+        _what(answer),
+        *_formats(answer),
+        *_guessed(answer),
+        _proof(answer),
+        _beside(answer),
+        *_caps(answer),
+    ]
     return "\n".join(line for line in lines if line)
 
 
@@ -59,6 +69,17 @@ def _formats(answer: Fleet) -> list[str]:
     used = [o for o, n in zip(answer.columns.options, rented, strict=True) if n and o.origin]
     texts = dict.fromkeys(f"{o.precision} (weights {o.origin})" for o in used)
     return [f"Formats: {', '.join(texts)}."] if texts else []
+
+
+def _guessed(answer: Fleet) -> list[str]:
+    """Return that the throughput of what is rented is an estimate, where it is."""
+    rented = answer.count.max(axis=0) > 0
+    used = [o for o, n in zip(answer.columns.options, rented, strict=True) if n]
+    chips: dict[Model, list[Accelerator]] = {o.model: [] for o in used if o.model is not None}
+    for option in used:
+        if option.model is not None and option.accelerator is not None:
+            chips[option.model].append(option.accelerator)
+    return [line for model, own in chips.items() for line in estimates_in_words(model, own)]
 
 
 def _proof(answer: Fleet) -> str:
