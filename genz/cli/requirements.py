@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf, isnan
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -42,7 +42,7 @@ _SHOWN = {
     "bandwidth": ("memory bandwidth", "TB/s", 1e12),
     "capacity": ("memory capacity", "GB", 1e9),
     "link_bandwidth": ("link bandwidth, one direction", "GB/s", 1e9),
-    "link_latency": ("link latency, at most", "us", 1e-6),
+    "link_latency": ("link latency, at most", "µs", 1e-6),
 }
 _LIMITS = ("ttft", "tpot", "latency")
 _EXAMPLES = """\b
@@ -130,10 +130,11 @@ def _print(found: Requirements) -> None:
     for name, (words, unit, size) in _SHOWN.items():
         value = float(getattr(found, name))
         binding = str(found.binding[name])
-        said = "none suffices" if value == inf else scaled(value, size)
+        lacks = not _met(found, name)
+        said = "none suffices" if lacks else scaled(value, size)
         if binding == "none" and not isnan(value):
             said = "any will do"
-        rows.append([words, said, unit, binding])
+        rows.append([words, said, "" if lacks else unit, binding])
     show(table(("per accelerator", ">least", "unit", "set by"), rows))
     if not all(_met(found, name) for name in _SHOWN):
         say("Some limit cannot be met by that number alone.")

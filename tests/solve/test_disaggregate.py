@@ -107,6 +107,24 @@ def test_rates_are_the_formulas():
     assert found.fluid_ratio == found.goodput["decode"] / found.goodput["prefill"]
 
 
+@pytest.mark.parametrize("name", ["ttft", "tpot"])
+def test_the_least_time_is_about_where_a_plan_begins(name):
+    def found(limit):
+        goal = genz.Objective(rate=1e-3, **{name: limit})
+        return genz.disaggregate(
+            "llama3_8b",
+            genz.Workload.of(prompt=2000, output=300),
+            goal,
+            prefill_platform="h100_sxm_8",
+        )
+
+    least = found(1e-6).split.least[name]
+    assert found(1e-6).split.conflict == (name,)
+    assert found(0.99 * least).plan is None
+    assert found(1.02 * least).plan is not None
+    assert found(1.02 * least).split.least == {}
+
+
 def test_a_limit_that_a_step_jumps_over_is_named():
     """Kernels of the A100 take another tile from some batch on: no batch has a step just within the limit."""
     found = genz.disaggregate(

@@ -268,7 +268,10 @@ def _searched(
         broken = smallest_conflict(
             _can_hold(prefill, decode, objective, rules), _names(objective, rules)
         )
-        return sets, replace(split, conflict=broken.constraints if broken else ())
+        conflict = broken.constraints if broken else ()
+        alone = {"ttft": prefill.alone, "tpot": decode.alone} if len(conflict) == 1 else {}
+        lacking = {name: alone[name]() for name in conflict if name in alone}
+        return sets, replace(split, conflict=conflict, least=lacking)
     return sets, replace(split, saved=saved(sets.sets, split, limits))
 
 

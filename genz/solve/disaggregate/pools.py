@@ -23,6 +23,10 @@ __all__ = ["DecodePool", "PrefillPool", "sizes"]
 _MOST_TOGETHER = 64
 
 
+#: Load of a replica that is hardly used, of the most that it takes. [1]
+_HARDLY = 1e-6
+
+
 @dataclass(frozen=True, eq=False)
 class PrefillPool:
     """All layouts that pass prompts; arrays of shape (n_together, n_case)."""
@@ -86,6 +90,12 @@ class PrefillPool:
             batch=self.together, variation=_variation(traffic.prompt), beams=traffic.beams,
             parallel=parallel, precision=self.cases.precision, **self.cases.options,
         )  # fmt: skip
+
+    def alone(self) -> float:
+        """Return the least time to first token of a replica that is hardly used, at the level of its limit [s]."""
+        replica = self.replica
+        time = replica.ttft(_HARDLY * replica.most, self.question.levels["ttft"])
+        return float(np.min(np.where(replica.fits, time, np.inf)))
 
     def passing(self, ceiling: Num) -> Passing:
         """Return the replicas under their limits, a part of that on latency left to the time to first token [s]."""
@@ -171,6 +181,13 @@ class DecodePool:
             link=self.link_time, beams=traffic.beams, parallel=parallel,
             precision=self.cases.precision, **self.cases.options,
         )  # fmt: skip
+
+    def alone(self) -> float:
+        """Return the least time per token of a replica that is hardly used, caches there at once [s]."""
+        room = self.replica.room
+        load = self.replica.load(_HARDLY * np.maximum(room, 1.0))
+        time = self.decoding(0.0).tpot(load, self.question.levels["tpot"])
+        return float(np.min(np.where(room >= 1.0, time, np.inf)))
 
     def decoding(self, gap: Num, left: Num = np.inf) -> Decoding:
         """Return the replicas under their limits, caches a gap behind the first token, a part of the latency left [s]."""

@@ -93,7 +93,13 @@ def _why_not(split: Split) -> str:
     if split.conflict == ("memory",):
         return "No plan. No platform holds the model and the cache of one request."
     if len(split.conflict) == 1:
-        return f"No plan. {_constraint(split.conflict[0]).capitalize()} alone cannot be met."
+        (name,) = split.conflict
+        best = (
+            f": a lone request takes {duration(split.least[name])} at best"
+            if name in split.least
+            else ""
+        )
+        return f"No plan. {_constraint(name).capitalize()} alone cannot be met{best}."
     names = [_constraint(n) for n in split.conflict]
     return (
         f"No plan. These cannot all hold: {', '.join(names[:-1])} and {names[-1]}; any others can."

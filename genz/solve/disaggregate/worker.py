@@ -87,6 +87,8 @@ class Split:
         Constraint -> what the objective would save without it; those that cost nothing are left out.
     conflict : tuple of str
         Smallest set of constraints that cannot all hold, if there is no plan; empty otherwise.
+    least : mapping
+        Limit that cannot be met even alone -> time that a lone request takes at best; ttft or tpot. [s]
     """
 
     rank: str
@@ -96,6 +98,7 @@ class Split:
     certificate: Certificate
     saved: Mapping[str, float] = field(default_factory=dict)
     conflict: tuple[str, ...] = ()
+    least: Mapping[str, float] = field(default_factory=dict)
 
     def of(self, phase: str) -> dict[Worker, int]:
         """Return the workers of a phase, the most numerous first."""
@@ -172,6 +175,7 @@ class Split:
             "n_accelerator": self.n_accelerator, "cost_per_hour": self.cost_per_hour,
             "power": self.power, "ratio": _finite(self.ratio), "binding": self.binding,
             "slack": self.slack, "saved": dict(self.saved), "conflict": list(self.conflict),
+            "least": dict(self.least),
             "workers": self.to_frame().to_dict("records"),
         }  # fmt: skip
 
