@@ -96,6 +96,9 @@ def stack_platforms(platforms: Sequence[Platform | str] | Platform | str) -> Pla
     ['7.4 ms', '4.5 ms']
     """
     many = [platforms] if isinstance(platforms, (str, Platform)) else platforms
+    if not isinstance(many, Sequence):
+        msg = f"platforms must be a list of platforms or names, got {many!r:.80}"
+        raise InputError(msg)
     found = [registry.platform(p) for p in many]
     if not found:
         msg = "platforms must name at least one platform, got none"

@@ -552,7 +552,7 @@ BAD = [
     (with_option("--workload", "azure_code"), "exclude each other"),
     (["size", "llama3_8b", "--rate", "1", "--workload", "azur"], "did you mean"),
     (["size", "llama3_8b", "--rate", "1", "--workload", "absent.toml"], "does not exist"),
-    (with_option("--html", "/absent/r.html"), "cannot read or write /absent/r.html"),
+    (with_option("--html", "/absent/r.html"), "cannot write /absent/r.html: No such file or directory"),
     (with_option("--csv", "/absent/r.csv"), "cannot read or write /absent/r.csv"),
     (with_option("--json", "/"), "cannot read or write /"),
     ([*SIZE, "--html", "-"], "--html must be a file, got '-': a page does not go to standard output"),

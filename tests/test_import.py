@@ -119,3 +119,7 @@ def test_stacked_platforms_are_elements_bit_for_bit():
         genz.InputError, match=r"^platforms must name at least one platform, got none$"
     ):
         genz.stack_platforms([])
+    with pytest.raises(
+        genz.InputError, match=r"^platforms must be a list of platforms or names, got 5$"
+    ):
+        genz.stack_platforms(5)

@@ -31,6 +31,10 @@ def _swept():
             "<Sizing of llama3_8b: 0 plans; explain() says it in words>",
         ),
         (
+            lambda: genz.size("llama3_8b", WORK, GOAL, platforms=["h100_sxm_8"]).best,
+            f"<Plan for llama3_8b: 1 accelerator of h100_sxm_8 as 1 x TP1 in bf16, {genz.platform('h100_sxm_8').price:.2f} per hour; to_dict() has the rest>",
+        ),
+        (
             lambda: genz.disaggregate("llama3_8b", WORK, GOAL, prefill_platform="h100_sxm_8"),
             "<Disaggregation of llama3_8b: 2 accelerators of h100_sxm_8; explain() says it in words>",
         ),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from genz.core.words import plural
 from genz.serve.spread import Timed
 from genz.spec.deployment import Objective, Parallel
 from genz.spec.precision import Precision
@@ -151,6 +152,13 @@ class Plan(Timed):
     latency_error: float
     log_error: float
     certificate: Proof
+
+    def __repr__(self) -> str:
+        """Return one line: what is rented, and what it costs."""
+        rented = f"{plural(self.n_accelerator, 'accelerator')} of {self.platform}"
+        paid = "" if self.cost_per_hour is None else f", {self.cost_per_hour:,.2f} per hour"
+        kind = f"{self.n_replica:,} x {self.parallel.label} in {self.precision.label}"
+        return f"<Plan for {self.model}: {rented} as {kind}{paid}; to_dict() has the rest>"
 
     @property
     def tpot_error(self) -> float:

@@ -201,7 +201,7 @@ def compare(data: str | Path | None = None) -> Validation:
 def _tables(data: str | Path | None, skipped: list[str]) -> Iterable[Table]:
     chosen = os.environ.get(DATA_VARIABLE) if data is None else data
     if chosen is not None:
-        if str(chosen) == "":
+        if str(chosen) == "" or not isinstance(chosen, (str, Path)):
             msg = f"data must be a folder with tables, got {str(chosen)!r}, which is none"
             raise InputError(msg)
         return read_folder(chosen, skipped)

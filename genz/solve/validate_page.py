@@ -9,7 +9,17 @@ import numpy as np
 import pandas as pd
 
 from genz.plot.parity import parity_figure
-from genz.solve.report.page import DASH, Markup, details, drawn, page, paragraphs, section, table
+from genz.solve.report.page import (
+    DASH,
+    Markup,
+    details,
+    drawn,
+    page,
+    paragraphs,
+    saved,
+    section,
+    table,
+)
 from genz.solve.validate import COLUMNS, Compared, Validation
 
 __all__ = ["written"]
@@ -72,8 +82,7 @@ def written(found: Validation, path: Path) -> Path:
     text = page(
         "Validation", "Accuracy on measurements", paragraphs(_LEAD), sections, "genz validate"
     )
-    path.write_text(text, encoding="utf-8")
-    return path
+    return saved(path, text)
 
 
 def _pooled(frame: pd.DataFrame) -> Markup:

@@ -61,7 +61,7 @@ BIKE = Bicycle(name="a")
         ({"sizes": [1, -1]}, "sizes[1] must be a whole number >= 0, got -1"),
         ({"built": "2026-01-31"}, "built must be a day such as 2026-01-31, without quotes, got '2026-01-31'"),
         ({"ratios": 3}, "ratios must be a table, got 3"),
-        ({"ratios": {"a": 1.0, "b": 11.0}}, "ratios.b must be in [0.1, 10] 1, got 11"),
+        ({"ratios": {"a": 1.0, "b": 11.0}}, "ratios.b must be in [0.1, 10], got 11"),
         ({"front": 3}, "front must be a Wheel, got 3"),
         ({"wheels": 3}, "wheels must be a list, got 3"),
         ({"wheels": [Wheel(radius=1.0), 3]}, "wheels[1] must be a Wheel, got 3"),

@@ -303,6 +303,13 @@ class TestCase:
         assert frame.loc[0, "tpot_low"] < frame.loc[0, "tpot"] < frame.loc[0, "tpot_high"]
         assert set(frame.select_dtypes("number").columns) <= set(frame.attrs["units"])
 
+    def test_a_file_that_cannot_be_written_is_named(self, tmp_path):
+        found = case("llama3_8b", "h100_sxm_1", prompt=10, output=10)
+        with pytest.raises(
+            genz.InputError, match=r"^cannot write .*none/a\.html: No such file or directory$"
+        ):
+            found.report(tmp_path / "none" / "a.html")
+
     def test_operators_add_up_to_the_step(self):
         found = case("llama3_70b", "h100_sxm_8", batch=16, prompt=2000, output=300,
                      parallel=genz.Parallel(tensor=8), engine="ideal")  # fmt: skip

@@ -169,6 +169,7 @@ def test_products_of_a_layer_are_added_up_with_their_error(tmp_path):
     [
         ("/no/such", r"^data must be a folder with tables, got '/no/such', which is none$"),
         ("", r"^data must be a folder with tables, got '', which is none$"),
+        (5, r"^data must be a folder with tables, got '5', which is none$"),
     ],
 )
 def test_no_folder(data, message):

@@ -102,7 +102,7 @@ def test_accelerators_of_a_platform_are_the_product_of_its_network(cluster):
     [
         ({"topology": "star"}, "topology must be one of switch, full, ring, bus, got 'star'"),
         ({"size": 0}, "size must be a whole number >= 1, got 0"),
-        ({"efficiency": 1.5}, "efficiency must be in [0.001, 1] 1, got 1.5"),
+        ({"efficiency": 1.5}, "efficiency must be in [0.001, 1], got 1.5"),
         ({"reduction": "yes"}, "reduction must be true or false, got 'yes'"),
     ],
 )

@@ -32,7 +32,8 @@ def _number(name: str, value: Any, spec: Spec) -> Any:
         if spec.high < 2.0**53:
             rule = f"must be a whole number in [{spec.low:g}, {spec.high:g}]"
     else:
-        rule = f"must be in [{spec.low:g}, {spec.high:g}] {spec.unit}"
+        unit = "" if spec.unit == "1" else f" {spec.unit}"
+        rule = f"must be in [{spec.low:g}, {spec.high:g}]{unit}"
         ok = (array >= spec.low) & (array <= spec.high)
     require(ok, array, name, rule)
     if array.ndim == 0:

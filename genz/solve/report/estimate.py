@@ -9,7 +9,7 @@ from genz.solve.formats import formats_in_words
 from genz.solve.question import beyond
 from genz.solve.report import parts
 from genz.solve.report.case import Case
-from genz.solve.report.page import BY, Markup, page, paragraphs, tiles
+from genz.solve.report.page import BY, Markup, page, paragraphs, saved, tiles
 from genz.solve.words import duration
 
 __all__ = ["written"]
@@ -29,6 +29,11 @@ def written(found: Case, path: Path) -> Path:
     -------
     Path
         The file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
     """
     chip = found.platform.accelerator
     text = page(
@@ -44,8 +49,7 @@ def written(found: Case, path: Path) -> Path:
         ],
         parts.footer(),
     )
-    path.write_text(text, encoding="utf-8")
-    return path
+    return saved(path, text)
 
 
 def _tiles(found: Case) -> list[tuple[str, object]]:

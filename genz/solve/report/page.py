@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
+from genz.core.errors import InputError
 from genz.plot.report_page import fragment, library
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "link",
     "page",
     "paragraphs",
+    "saved",
     "section",
     "table",
     "tiles",
@@ -112,6 +115,29 @@ def drawn(figure: Any, name: str, caption: str) -> Markup:
 def section(title: str, *parts: Markup) -> Markup:
     """Return a section, or nothing if it has no parts."""
     return Markup(f"<section><h2>{html(title)}</h2>{''.join(parts)}</section>" if parts else "")
+
+
+def saved(path: Path, text: str) -> Path:
+    """Write a page, and return where it is.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    text : str
+        The page.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        msg = f"cannot write {path}: {error.strerror or error}"
+        raise InputError(msg) from None
+    return path
 
 
 def page(kind: str, title: str, lead: Markup, sections: Iterable[Markup], footer: str) -> str:

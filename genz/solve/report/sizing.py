@@ -26,6 +26,7 @@ from genz.solve.report.page import (
     drawn,
     page,
     paragraphs,
+    saved,
     section,
     table,
     tiles,
@@ -62,10 +63,14 @@ def written(answer: Sizing, path: Path) -> Path:
     -------
     Path
         The file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
     """
     text = _plans(answer) if answer.ranking else _no_plan(answer)
-    path.write_text(text, encoding="utf-8")
-    return path
+    return saved(path, text)
 
 
 def _plans(answer: Sizing) -> str:
