@@ -129,8 +129,6 @@ def decode(
 
     Examples
     --------
-    The physical bound, and a prediction with its 90 % interval:
-
     >>> import genz
     >>> step = genz.decode("llama3_8b", "h100_sxm_1", batch=[1, 64], context=1000, engine="ideal")
     >>> [f"{1e3 * t:.1f} ms" for t in step.time], step.bound.tolist()

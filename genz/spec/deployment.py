@@ -41,9 +41,8 @@ class Parallel(Record):
     Examples
     --------
     >>> import genz
-    >>> layout = genz.Parallel(tensor=4, pipeline=2, micro_batch=2)
-    >>> layout.size, layout.label
-    (8, 'TP4 PP2')
+    >>> genz.Parallel(tensor=4, pipeline=2, micro_batch=2).size
+    8
     """
 
     tensor: Num = schema.count("shards of every matrix and of the heads", default=1)
@@ -99,11 +98,9 @@ class Routing(Record):
     --------
     >>> import genz
     >>> case = {"batch": 64, "context": 1000, "engine": "ideal"}
-    >>> even, skewed = (
-    ...     genz.decode("mixtral_8x7b", "h200_sxm_1", routing=genz.Routing(skew=s), **case).traffic
-    ...     for s in (0.0, 3.0)
-    ... )
-    >>> bool(skewed < even)  # fewer distinct experts are read
+    >>> routings = [genz.Routing(skew=skew) for skew in (0.0, 3.0)]
+    >>> read = [genz.decode("mixtral_8x7b", "h200_sxm_1", routing=r, **case).traffic for r in routings]
+    >>> bool(read[1] < read[0])  # fewer distinct experts
     True
     """
 
@@ -148,8 +145,7 @@ class Offload(Record):
     Examples
     --------
     >>> import genz
-    >>> half = genz.Offload(weight=0.5)
-    >>> held = genz.memory("llama3_70b", "gh200_1", context=1000, offload=half)
+    >>> held = genz.memory("llama3_70b", "gh200_1", context=1000, offload=genz.Offload(weight=0.5))
     >>> f"{held.weights / 1e9:.0f} GB here, {held.slow / 1e9:.0f} GB in the host"
     '71 GB here, 71 GB in the host'
     """
