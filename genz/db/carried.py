@@ -13,11 +13,13 @@ KERNELS = re.compile(
     r"carried over from (\w+), error at least ([\d.]+), times per exponential and per tile by the cores: ([^;]+)"
 )
 #: The same of constants that were fitted: class, format and the framework that was timed, where it is no serving software.
-_FITTED = re.compile(r"(\w+) (\w+): (pytorch|transformers|torch_xla), \d+ rows")
+_FITTED = re.compile(r"(\w+) (\w+): (pytorch|transformers|torch_xla), \d+ rows?")
+#: The same of constants that nobody timed by themselves: software, classes and formats.
+_RUNS = re.compile(r"fitted on (whole runs of \w+): ([^;]+)")
 
 
 def kernel_frameworks(accelerator: Accelerator) -> dict[tuple[str, str], str]:
-    """Return in which framework kernels were timed, where it was outside serving software.
+    """Return in which framework kernels were timed, where it was outside serving software, or in whole runs of such.
 
     Parameters
     ----------
@@ -27,7 +29,7 @@ def kernel_frameworks(accelerator: Accelerator) -> dict[tuple[str, str], str]:
     Returns
     -------
     dict
-        Kernel class and format -> name of the framework.
+        Kernel class and format -> name of the framework, or ``whole runs of`` a software.
 
     Examples
     --------
@@ -36,7 +38,11 @@ def kernel_frameworks(accelerator: Accelerator) -> dict[tuple[str, str], str]:
     'pytorch'
     """
     notes = [source.note or "" for source in accelerator.sources]
-    return {(kernel, name): own for note in notes for kernel, name, own in _FITTED.findall(note)}
+    found = {(kernel, name): own for note in notes for kernel, name, own in _FITTED.findall(note)}
+    for note in notes:
+        for runs, kinds in _RUNS.findall(note):
+            found |= {tuple(kind.split()): runs for kind in kinds.split(", ")}
+    return found
 
 
 def kernel_relatives(accelerator: Accelerator) -> dict[tuple[str, str], str]:

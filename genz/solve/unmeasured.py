@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from genz.db.carried import kernel_frameworks
 from genz.perf.efficiency import RELATIVE
 from genz.spec.hardware import Accelerator
 from genz.spec.model import Attention, Experts, LatentAttention, LinearAttention, Model, StateSpace
@@ -53,6 +54,12 @@ def unmeasured_kinds(model: Model, accelerator: Accelerator) -> list[str]:
     return [kind.replace("_", " ") for kind in lacking]
 
 
+def _fitted_on_runs(chip: Accelerator) -> bool:
+    """Return whether all constants of a device come from whole runs."""
+    origins = kernel_frameworks(chip).values()
+    return bool(origins) and all(origin.startswith("whole runs") for origin in origins)
+
+
 def estimates_in_words(model: Model, accelerators: Iterable[Accelerator]) -> list[str]:
     """Return sentences on which kernels nobody measured: all, or some kinds.
 
@@ -67,6 +74,10 @@ def estimates_in_words(model: Model, accelerators: Iterable[Accelerator]) -> lis
     lines = []
     if names := " and ".join(name for name, chip in chips.items() if not chip.calibrated):
         lines = [f"No kernel of {names} was measured: its times are estimates from the data sheet."]
+    if names := " and ".join(name for name, chip in chips.items() if _fitted_on_runs(chip)):
+        lines += [
+            f"No kernel of {names} was measured by itself: its constants are fitted on whole runs."
+        ]
     some = {name: unmeasured_kinds(model, chip) for name, chip in chips.items()}
     return lines + [
         f"Not measured on {name}: {', '.join(kinds)}; their times are estimates."

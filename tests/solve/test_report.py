@@ -114,7 +114,10 @@ def check_clean(text):
 
 
 #: Kernels on rows, which only one device was measured on with a recent release.
-LENT_PREFILL = "attention prefill, elementwise bf16 with constants of nvidia_h100_sxm (estimate)"
+LENT_PREFILL = (
+    "gemm bf16 fp8, experts bf16 fp8, attention prefill, elementwise bf16, latent prefill, latent decode with "
+    "constants of nvidia_h100_sxm (estimate)"
+)
 NO_ATTENTION = "attention prefill, attention decode not measured (estimate: priors)"
 LENT_ROWS = "elementwise bf16_activation bf16_norm bf16_rope with constants of nvidia_rtx_pro_6000 (estimate)"
 
@@ -213,7 +216,8 @@ class TestCase:
         [
             ("h100_sxm_1", "vllm_0_19", f"as measured with vllm; {LENT_ROWS}"),
             ("h100_sxm_1", "ideal", "none: the roofline"),
-            ("mi300x_1", "vllm_0_19", "estimate: priors, amd_mi300x was not measured"),
+            ("mi300x_1", "vllm_0_19", "estimate: fitted on whole runs of vllm"),
+            ("tpu_v5e_1", "vllm_0_19", "estimate: priors, google_tpu_v5e was not measured"),
             ("a100_40_sxm_8", "vllm_0_19", f"estimate: constants of nvidia_a100_sxm; {LENT_ROWS}"),
             (
                 "a100_40_sxm_8",

@@ -135,7 +135,8 @@ def kernels_row(found: Case) -> tuple[str, object]:
     groups = _origins(chip, engine.library)
     first = next((o for o in (engine.library, LIBRARY) if o in groups), next(iter(groups)))
     lent = first in kernel_relatives(chip).values()
-    parts = [f"estimate: constants of {first}" if lent else f"as measured with {first}"]
+    known = "estimate: fitted on" if first.startswith("whole runs") else "as measured with"
+    parts = [f"estimate: constants of {first}" if lent else f"{known} {first}"]
     for origin, kinds in groups.items():
         if origin != first:
             estimate = " (estimate)" if origin in kernel_relatives(chip).values() else ""
@@ -179,12 +180,13 @@ def _origins(chip: Accelerator, library: str) -> dict[str, list[str]]:
     """Return the kernel classes whose constants come from a software's library, or from a relative, by its name."""
     relatives, groups = kernel_frameworks(chip) | kernel_relatives(chip), dict[str, list[str]]()
     for name, formats in chip.kernel.items():
-        own = any(key.endswith(f"-{library}") for key in formats)
-        general = [key for key in formats if "-" not in key]
-        lent = {key: relatives.get((name, key), LIBRARY) for key in general}
-        origins = list(dict.fromkeys([library] if own else lent.values())) or [LIBRARY]
+        own = [key for key in formats if key.endswith(f"-{library}")]
+        used = own or [key for key in formats if "-" not in key]
+        whose = library if own else LIBRARY
+        lent = {key.partition("-")[0]: relatives.get((name, key), whose) for key in used}
+        origins = list(dict.fromkeys(lent.values())) or [LIBRARY]
         for origin in origins:
-            some = [] if len(origins) == 1 else [key for key in general if lent[key] == origin]
+            some = [] if len(origins) == 1 else [key for key in lent if lent[key] == origin]
             groups.setdefault(origin, []).append(" ".join([name.replace("_", " "), *some]))
     return groups
 
