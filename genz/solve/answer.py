@@ -47,7 +47,8 @@ class Shortfall:
     cost_per_hour : float
         Rent. [currency/h]
     violates : mapping
-        Broken limit -> how many times too large the quantity is; ``rate``: over the greatest stable one. [1]
+        Broken limit -> how many times too large the quantity is; ``rate``: over the greatest stable one; ``attainment``:
+        requests that miss a limit over those that may. [1]
     """
 
     platform: str
@@ -72,7 +73,7 @@ class Infeasible:
     closest : str
         Candidate that comes closest to meeting all limits at once.
     violates : mapping
-        What that candidate breaks -> how many times too large it is. [1]
+        What that candidate breaks -> how many times too large it is, as of a :class:`Shortfall`. [1]
     conflict : tuple of str
         Smallest set of limits that cannot all hold: ttft, tpot, latency, memory, slow_memory, budget, power,
         availability.

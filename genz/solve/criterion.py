@@ -103,6 +103,13 @@ class Criterion:
         used = parts.max(axis=0) if self.objective.attainment is None else parts.sum(axis=0)
         return np.asarray(used)
 
+    def broken(self, load: Served, case: int) -> dict[str, float]:
+        """Return what a case breaks and how many times too large it is; of an attainment all misses together [1]."""
+        used = {n: float(r[case]) for n, r in self.ratios(load).items()}
+        if self.objective.attainment is not None:
+            used = {"attainment": sum(used.values())}
+        return {n: r for n, r in used.items() if r > 1.0}
+
     def probability(self, load: Served) -> dict[str, FloatArray]:
         """Return the probability that each finite limit holds as asked, given the error of the prediction [1]."""
         found = {}

@@ -145,7 +145,7 @@ class _Asked:
             if worst[case] < best[0]:
                 broken = {"rate": float(over[case])}
                 if load.stable[case]:
-                    broken = {n: float(r[case]) for n, r in one.criterion.ratios(load).items()}
+                    broken = one.criterion.broken(load, case)
                 broken |= {n: float(share[case]) for n, share in capped.items()}
                 best = (
                     float(worst[case]),

@@ -32,6 +32,8 @@ NUMBERS = frozenset(
 )  # fmt: skip
 
 _PERCENTILES = (0.5, 0.9, 0.99)
+#: Share of the limits that is used up where one of them binds. [1]
+_REACHED = 0.99
 
 
 def plans_of(solved: Solved, rank: str) -> list[Plan]:
@@ -197,11 +199,12 @@ class _Made:
     def _binding(self) -> FloatArray:
         """Return what the plan would break first under a higher rate."""
         used = self.criterion.ratios(self.full)
-        names = np.array([*used, "rate"])
-        ratios = np.stack([*used.values(), np.full(self.chosen.shape, 0.99)])
         held = np.asarray(self.full.in_flight / self.full.max_batch)
-        first = names[np.argmax(ratios, axis=0)]
-        return np.where((first == "rate") & (held > self.full.busy), "memory", first)
+        none = np.where(held > self.full.busy, "memory", "rate")
+        if not used:
+            return none
+        first = np.array(list(used))[np.argmax(np.stack(list(used.values())), axis=0)]
+        return np.where(self.criterion.ratio(self.full) < _REACHED, none, first)
 
 
 def _flop(solved: Solved) -> float:

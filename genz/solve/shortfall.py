@@ -99,15 +99,16 @@ class _Cheaper:
         if not load.stable[0]:
             violates["rate"] = float(self.rate / load.stable_rate[0])
         else:
-            ratios = self.solved.criterion.ratios(load)
-            violates = {n: float(r[0]) for n, r in ratios.items() if r[0] > 1.0}
+            violates = self.solved.criterion.broken(load, 0)
         n_accelerator = float((self.machine + some.spare) * some.machine[0])
         have = float(some.most[0])
         if n_accelerator > have:
             violates["availability"] = n_accelerator / have if have > 0.0 else float("inf")
-        power = float(self.solved.criterion.objective.power)
-        if load.stable[0] and float(load.power[0]) * n_replica > power:
-            violates["power"] = float(load.power[0]) * n_replica / power
+        most = float(self.solved.criterion.objective.power)
+        chosen, machines = np.array([self.case]), np.array([[self.machine]])
+        power = float(self.solved.power_of(chosen, load, machines)[0])
+        if load.stable[0] and power > most:
+            violates["power"] = power / most
         return Shortfall(
             platform=cases.platform(self.case).name,
             engine=cases.engine.name,

@@ -249,8 +249,11 @@ class Solved:
 
     def power(self, chosen: IntArray, load: Served) -> FloatArray:
         """Return the power of plans whose replicas carry a load, idle accelerators and spares included [W]."""
+        return self.power_of(chosen, load, self.machines[:, chosen])
+
+    def power_of(self, chosen: IntArray, load: Served, machines: FloatArray) -> FloatArray:
+        """Return the same of so many machines in each period, shape (n_period, n_chosen) [W]."""
         renting, cases = self.renting.take(chosen), self.cases
-        machines = self.machines[:, chosen]
         replicas = machines.max(axis=0) * renting.replica
         idle = renting.accelerators(machines) - replicas * cases.size[chosen]
         rest = np.array([float(idle_power(p)) for p in cases.platforms])[cases.index[chosen]]

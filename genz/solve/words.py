@@ -304,9 +304,12 @@ def _narrower(answer: Sizing, best: Plan) -> list[str]:
 
 
 def _broken(violates: Mapping[str, float]) -> str:
+    named = {
+        "rate": "the rate {} (no stable load)",
+        "attainment": "the share of requests that may miss limits {}",
+    }
     return " and ".join(
-        f"the rate {_by(factor)} (no stable load)" if name == "rate" else f"{name} {_by(factor)}"
-        for name, factor in violates.items()
+        named.get(name, name + " {}").format(_by(factor)) for name, factor in violates.items()
     )
 
 

@@ -1,5 +1,7 @@
 """Sizing: every plan keeps its limits under load, none is cheaper, and its answers in words."""
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
@@ -549,3 +551,61 @@ def test_frame_and_dictionary_hold_what_scripts_rely_on():
     assert frame.attrs["units"]["ttft"] == "s"
     assert frame.attrs["units"]["tpot_p99"] == "s"
     assert frame.loc[0, "probability_tpot"] == answer.best.probability["tpot"]
+
+
+def of_all(limits):
+    """A sizing in which an attainment is of two limits that are missed by different requests."""
+    goal = genz.Objective(rate=30.0, attainment=0.95, **limits)
+    work = genz.Workload(
+        prompt=genz.Lengths(mean=1500, std=1200), output=genz.Lengths(mean=200, std=150)
+    )
+    return genz.size(
+        "llama3_8b", work, goal, platforms="h100_sxm_8", precision="bf16", engine="vllm_0_15",
+        parallel=genz.Parallel(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("limits", [{"ttft": 0.15, "tpot": 0.015}, {"ttft": 0.2, "tpot": 0.018}])
+def test_an_attainment_binds_though_no_limit_takes_all_of_its_misses(limits):
+    """At the greatest rate the misses of both limits are the twentieth that may miss one: counted from the moments."""
+    plan = of_all(limits).best
+    load = genz.served(
+        "llama3_8b", plan.platform,
+        genz.Workload(prompt=genz.Lengths(mean=1500, std=1200), output=genz.Lengths(mean=200, std=150)),
+        rate=plan.max_rate / plan.n_replica, precision="bf16", engine="vllm_0_15",
+    )  # fmt: skip
+    missed = {}
+    for name, least in (("ttft", float(load._least)), ("tpot", 0.0)):
+        above = float(getattr(load, name)) - least
+        scale = np.sqrt(np.log1p((float(getattr(load, f"{name}_std")) / above) ** 2))
+        z = (np.log((limits[name] - least) / above) + scale**2 / 2.0) / scale
+        missed[name] = 1.0 - NormalDist().cdf(z)
+    assert sum(missed.values()) == pytest.approx(0.05, rel=0.02)
+    assert max(missed.values()) < 0.95 * 0.05
+    assert plan.binding_limit == max(missed, key=missed.get)
+
+
+def test_the_next_cheaper_plan_breaks_an_attainment_that_no_limit_breaks_alone():
+    """One replica less, where each limit is missed by less than the twentieth."""
+    answer = of_all({"ttft": 0.15, "tpot": 0.015})
+    assert answer.shortfall.violates.keys() == {"attainment"}
+    assert answer.shortfall.violates["attainment"] > 1.0
+    assert "breaks the share of requests that may miss limits by" in answer.explain()
+
+
+def test_the_next_cheaper_plan_draws_the_power_of_its_spare_machines():
+    """Seven H100 carry the rate with 6.6 kW, and two to spare idle: with them they are over 7.5 kW, and nothing else breaks."""
+    cheap = genz.platform("h100_sxm_8").replace(price=1.9)
+    work, common = (
+        genz.Workload.of(prompt=2000, output=300),
+        {"precision": "bf16", "engine": "vllm_0_15"},
+    )
+    goal = genz.Objective(rate=60.0, tpot=0.03, ttft=2.0)
+    answer = genz.size(
+        "llama3_8b", work, goal.replace(power=7500.0), platforms=[cheap, "mi300x_8"], spare=2, **common
+    )  # fmt: skip
+    short = answer.shortfall
+    assert (short.platform, short.n_replica) == ("h100_sxm_8", 7)
+    alone = genz.size("llama3_8b", work, goal, platforms=[cheap], spare=2, **common).best
+    assert (alone.n_replica, alone.parallel.label) == (7, short.parallel.label)
+    assert short.violates == pytest.approx({"power": alone.power / 7500.0})
