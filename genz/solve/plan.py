@@ -33,7 +33,7 @@ class Proof:
     least_accelerators : float
         Accelerators below which it is impossible: each at its arithmetic peak all the time, or too few for the memory.
     floor : float or None
-        Rent of those. [currency/h]
+        Rent of those, in the mean over the periods where machines are rented by the period. [currency/h]
     """
 
     value: float

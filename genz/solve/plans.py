@@ -183,17 +183,16 @@ class _Made:
         solved = self.solved
         cases = solved.cases
         same = cases.index == cases.index[case]
-        arithmetic = (
-            float(solved.renting.peak[case]) * self.flop / _peak(cases, cases.platform(case))
-        )
-        least = max(arithmetic, float(cases.size[same].min()))
+        renting = solved.renting.take(np.array([case]))
+        busy = renting.rates[:, 0] * self.flop / _peak(cases, cases.platform(case))
+        least = np.maximum(busy, float(cases.size[same].min()))
         price = cases.platform(case).price
         return Proof(
             value=float(self.best.key[i]),
             bound=float(self.best.bound[i]),
             n_layout=int(same.sum()),
-            least_accelerators=least,
-            floor=None if price is None else least * float(price),
+            least_accelerators=float(least.max()),
+            floor=None if price is None else float(least @ renting.weights[:, 0]) * float(price),
         )
 
     def _binding(self) -> FloatArray:

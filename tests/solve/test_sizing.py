@@ -609,3 +609,18 @@ def test_the_next_cheaper_plan_draws_the_power_of_its_spare_machines():
     alone = genz.size("llama3_8b", work, goal, platforms=[cheap], spare=2, **common).best
     assert (alone.n_replica, alone.parallel.label) == (7, short.parallel.label)
     assert short.violates == pytest.approx({"power": alone.power / 7500.0})
+
+
+def test_the_floor_of_machines_by_the_period_is_their_mean():
+    """One hour of 200 requests per second and 23 of one, which one accelerator carries: five of them at their peak, or one."""
+    goal = genz.Objective(rate=[1.0, 200.0], duration=[23.0, 1.0], ttft=2.0, tpot=0.1)
+    common = {"platforms": "h100_sxm_8", "precision": "bf16", "parallel": genz.Parallel()}
+    work = genz.Workload.of(prompt=1500, output=150)
+    plan, whole = (
+        genz.size("llama3_8b", work, goal, elastic=elastic, **common).best
+        for elastic in (True, False)
+    )
+    price, proof = genz.platform("h100_sxm_8").price, plan.certificate
+    assert proof.floor < plan.cost_per_hour < whole.certificate.floor
+    assert proof.floor == pytest.approx((23.0 + proof.least_accelerators) / 24.0 * price)
+    assert whole.certificate.floor == pytest.approx(whole.certificate.least_accelerators * price)
