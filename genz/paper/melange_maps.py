@@ -144,16 +144,16 @@ BEST = register(
         data=_best,
         draw=_draw_best,
         note=(
-            f"{SPEC_NOTE} Same GPU in 48 of 60 cells, in one of them by less than 1 %. Of the 12 others, 2 are prompts of 4000 and "
-            "8000 tokens with 2000 out: the model has the A100 6 and 1 % ahead of the H100 per dollar, the paper the H100, with 2 to "
-            "3 times the A100's throughput, and 4.1 times at 16000 tokens, more than bandwidth (1.7 times) and arithmetic (3.2 "
+            f"{SPEC_NOTE} Same GPU in 49 of 60 cells, in one of them by less than 1 %. Of the 11 others, one is prompts of 4000 "
+            "tokens with 2000 out: the model has the A100 5 % ahead of the H100 per dollar, and the H100 2 % ahead at 8000, the paper "
+            "the H100 at both, with 2 to 3 times the A100's throughput, and 4.1 times at 16000 tokens, more than bandwidth (1.7 times) and arithmetic (3.2 "
             "times) explain. 7 are outputs of 25 to 250 tokens after longer prompts: prompts bind the model, and with the wait for "
-            "them its H100 serves 2.1 to 4.1 times what its A100 does, the paper's at most 2 times. 3 lie at borders of the small "
+            "them its H100 serves 2.2 to 4.0 times what its A100 does, the paper's at most 2 times. 3 lie at borders of the small "
             "GPUs, where the model has two within 2 %. Decode is the kernel of later releases without the rules of "
-            "FlashAttention, as that of the time is not measured: with those rules the same GPU is best in 45 cells, with masked "
-            "multi-head attention in 41. "
+            "FlashAttention, as that of the time is not measured: with those rules the same GPU is best in 47 cells, with masked "
+            "multi-head attention in 43. "
             "The choice of the engine matters as much: that of Splitwise's DGX H100 agrees in 45 cells, its own engine for each "
-            "generation in 40, as the H100 loses more to the software of the time than the A100."
+            "generation in 41, as the H100 loses more to the software of the time than the A100."
         ),
     )
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Unpack
 
@@ -13,6 +13,7 @@ from genz.core.elements import elements
 from genz.core.typing import FloatArray, FloatLike, IntArray, Num
 from genz.perf.energy import idle_power
 from genz.serve.deployment import Deployment, Options, case_shape
+from genz.serve.door import Door
 from genz.serve.memory import memory
 from genz.serve.spread import stated_error
 from genz.serve.stationary import made
@@ -23,11 +24,9 @@ from genz.spec.model import Model
 
 __all__ = ["DecodeLoad", "DecodeReplica", "decode_replica"]
 
-#: Share of the slots in use beyond which the wait for one is not evaluated. [1]
-_NEARLY = 1.0 - 1e-6
 #: Requests in flight where neither memory nor engine bounds them. [1]
 _MOST_REQUESTS = 2.0**20
-_CASES = ("prompt", "output", "beams", "variation", "link", "room")
+_CASES = ("prompt", "output", "beams", "variation", "link", "room", "most")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,8 +43,8 @@ class DecodeLoad:
         Step that a request sees: itself and ``batch`` others. [s]
     inside : ndarray
         Requests whose cache is held, those that arrive over the link included. [1]
-    door : ndarray
-        Mean wait for room in the cache. [s]
+    door, door_variance : ndarray
+        Mean wait for room in the cache, and its variance over requests. [s], [s^2]
     further : ndarray
         Decode steps of a request. [1]
     power : ndarray
@@ -59,6 +58,7 @@ class DecodeLoad:
     step: FloatArray
     inside: FloatArray
     door: FloatArray
+    door_variance: FloatArray
     further: FloatArray
     power: FloatArray
     log_error: FloatArray
@@ -80,6 +80,8 @@ class DecodeReplica:
         Time during which a request holds room while its cache arrives. [s]
     room : ndarray, shape (...)
         Requests that cache and engine admit; 0 if the weights do not fit. [1]
+    most : ndarray, shape (...)
+        Requests per second of a replica whose room is full. [1/s]
     """
 
     at: Deployment
@@ -89,6 +91,7 @@ class DecodeReplica:
     variation: FloatArray
     link: FloatArray
     room: FloatArray
+    most: FloatArray
 
     def some(self, shape: tuple[int, ...], index: IntArray) -> DecodeReplica:
         """Return some cases, by their place in the flattened shape of all."""
@@ -110,21 +113,19 @@ class DecodeReplica:
         Notes
         -----
         Random arrivals find :math:`b` others in the mean, so :math:`\lambda = b / ((O - 1) \tau(1 + b))`. The wait
-        for room is that of :func:`genz.serve.served.served`.
+        for room is that of :class:`genz.serve.door.Door`.
         """
-        step = self._step(1.0 + batch)
+        step = _step(self, 1.0 + batch)
         further = self.output - 1.0
         rate = batch / (further * step.time)
         inside = batch + rate * self.link
-        use = np.minimum(inside / np.maximum(self.room, 1.0), _NEARLY)
-        power = np.sqrt(2.0 * (np.maximum(self.room, 1.0) + 1.0))
-        door = (1.0 + self.variation) / 2.0 / rate * use**power / (1.0 - use)
+        door = Door.of(inside, np.maximum(self.room, 1.0), rate, self.most, self.variation)
         empty = np.exp(-np.asarray(batch))
         size = np.asarray(self.at.parallel.size, dtype=np.float64)
         idle = empty * idle_power(self.at.platform) * size
         return DecodeLoad(
-            batch=np.asarray(batch), rate=rate, step=step.time, inside=inside, door=door,
-            further=further,
+            batch=np.asarray(batch), rate=rate, step=step.time, inside=inside, door=door.wait,
+            door_variance=door.variance, further=further,
             power=(1.0 - empty) * step.energy / step.time + idle,
             log_error=stated_error(self.at.engine.tpot_error, step.log_error, self.at.device_error),
         )  # fmt: skip
@@ -145,21 +146,24 @@ class DecodeReplica:
         -------
         ndarray, shape (...)
             Time. Percentiles are as of a normal distribution: over the life of a request the number beside it varies
-            by :math:`2 b / 3`, see :func:`genz.serve.served.served`, and the wait for room as an exponential. [s]
+            by :math:`2 b / 3`, see :func:`genz.serve.served.served`, and the wait for room as that of those who wait at all. [s]
         """
         mean: FloatArray = np.asarray(load.step + (gap + load.door) / load.further)
         if q is None:
             return mean
-        near = self._step(1.0 + 0.98 * load.batch).time
+        near = _step(self, 1.0 + 0.98 * load.batch).time
         deviation = np.sqrt(2.0 / 3.0 * load.batch) * (load.step - near) / (0.02 * load.batch)
-        return mean + NormalDist().inv_cdf(q) * np.hypot(deviation, load.door / load.further)
+        late = np.sqrt(load.door_variance) / load.further
+        return mean + NormalDist().inv_cdf(q) * np.hypot(deviation, late)
 
-    def _step(self, batch: Num) -> Step:
-        context = self.prompt + made(self.output, self.variation)
-        return mean_decode(
-            self.at.model, self.at.platform, batch=batch, context=context, beams=self.beams,
-            shared=self.prompt, **self.at.options,
-        )  # fmt: skip
+
+def _step(replica: DecodeReplica, batch: Num) -> Step:
+    """Return the step of so many requests."""
+    context = replica.prompt + made(replica.output, replica.variation)
+    return mean_decode(
+        replica.at.model, replica.at.platform, batch=batch, context=context, beams=replica.beams,
+        shared=replica.prompt, **replica.at.options,
+    )  # fmt: skip
 
 
 def decode_replica(
@@ -221,4 +225,13 @@ def decode_replica(
     )  # fmt: skip
     length, out, spread, arriving, beam = (np.broadcast_to(v, shape) for v in load.values())
     room = np.broadcast_to(np.minimum(uses.max_batch, _MOST_REQUESTS), shape)
-    return DecodeReplica(at, length, out, beam, spread, arriving, room)
+    found = DecodeReplica(at, length, out, beam, spread, arriving, room, np.ones(shape))
+    return replace(found, most=_most(found))
+
+
+def _most(replica: DecodeReplica) -> FloatArray:
+    """Return the rate at which as many requests as there is room for decode, or have their cache on its way [1/s]."""
+    room = np.maximum(replica.room, 1.0)
+    return np.asarray(
+        room / ((replica.output - 1.0) * _step(replica, 1.0 + room).time + replica.link)
+    )

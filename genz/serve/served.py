@@ -15,6 +15,7 @@ from genz.core.errors import InputError
 from genz.core.typing import BoolArray, FloatArray, FloatLike, IntArray, Num
 from genz.perf.energy import idle_power, rent
 from genz.serve.deployment import Deployment, Options
+from genz.serve.door import Door
 from genz.serve.loops import (
     Ladder,
     at_rate,
@@ -28,7 +29,7 @@ from genz.serve.loops import (
 from genz.serve.served_result import Served
 from genz.serve.spread import stated_error
 from genz.serve.stationary import Point, Traffic, burst_step, decode_step, point_at
-from genz.serve.traffic import door_wait, room_of, traffic_of
+from genz.serve.traffic import room_of, traffic_of
 from genz.spec.deployment import Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
@@ -83,9 +84,8 @@ def served(
     :func:`genz.serve.stationary.point_at` gives step time, rate and waits at a number of prompts per step. Rate and
     requests in flight grow with it, so a bracketed search finds the one at which, in an open loop, the rate is that
     of the arrivals (the least one, :func:`genz.serve.loops.at_rate`), or, in a closed one, decoding and waiting requests are all the clients. The cache bounds the
-    requests in flight: further ones wait at the door for :math:`(N - N_{most}) / \lambda`, and in an open loop as in a queue with
-    :math:`N_{most}` servers, :math:`(1 + c^2) / (2 \lambda) \; r^{\sqrt{2 (N_{most} + 1)}} / (1 - r)` at the share
-    :math:`r` of them in use [1]_. An open loop faster
+    requests in flight: further ones wait at the door for :math:`(N - N_{most}) / \lambda`, and in an open loop as
+    :class:`genz.serve.door.Door` has it. An open loop faster
     than a replica that is full, ``stable_rate``, has no stationary state: its times are infinite.
 
     In a run of ``n_request`` requests the share ``n_client / n_request`` starts together. With :math:`K = C / (L u)`
@@ -96,8 +96,8 @@ def served(
     mean over time: :func:`genz.serve.loops.crowded`.
 
     Times vary over requests with the lengths (where the workload has their standard deviation), the wait for a
-    step (uniform), the queue (second moment of M/D/1), the door (exponential), and the requests that decode
-    beside one: their number varies by :math:`b (1 - b/N)`, two thirds of that over the life of a request.
+    step (uniform), the queue (second moment of M/D/1), the door (exponential for those who wait), and the requests that
+    decode beside one: their number varies by :math:`b (1 - b/N)`, two thirds of that over the life of a request.
 
     References
     ----------
@@ -233,13 +233,14 @@ class _Waits:
 def _open_waits(loop: OpenLoop, point: Point) -> _Waits:
     """Return waits for room, the step of the mean request, and variances, where requests arrive at random times."""
     at, load = loop.at, loop.load
-    door = door_wait(load, point, np.maximum(loop.room, 1.0))
+    room = np.maximum(loop.room, 1.0)
+    door = Door.of(point.inside, room, point.rate, loop.top.rate, load.output_variation)
     slope = chord_slope(at, load, point)
     variation = batch_variation(point, slope)
     step = crowded(at, load, point, variation, loop.top.arrivals)
     ttft, tpot, decode = _variances(at, load, point, slope, variation)
     ttft = np.maximum(ttft, breeding_variance(load, point)) + _slow(at, load, point)
-    return _Waits(door, np.zeros(()), step, door**2 + ttft, tpot, decode)
+    return _Waits(door.wait, np.zeros(()), step, door.variance + ttft, tpot, decode)
 
 
 def _closed_waits(

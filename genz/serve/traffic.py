@@ -1,4 +1,4 @@
-"""What arrives at a replica, what it has room for, and how long arrivals wait for room."""
+"""What arrives at a replica, and what it has room for."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from genz.core import check
 from genz.core.typing import FloatArray, Num
 from genz.serve.deployment import Deployment, case_shape
 from genz.serve.memory import memory
-from genz.serve.stationary import BUDGET, Point, Traffic, made
+from genz.serve.stationary import BUDGET, Traffic, made
 from genz.spec.deployment import Engine, Lengths, Workload
 
-__all__ = ["door_wait", "held_output", "room_of", "traffic_of", "variation_of"]
+__all__ = ["held_output", "room_of", "traffic_of", "variation_of"]
 
-#: Share of the slots in use beyond which the wait for one is not evaluated. [1]
-_NEARLY = 1.0 - 1e-6
 #: Requests in flight where neither memory nor engine bounds them. [1]
 _MOST_REQUESTS = 2.0**20
 
@@ -131,26 +129,3 @@ def room_of(at: Deployment, load: Traffic, shape: tuple[int, ...]) -> tuple[Floa
     )
     room = np.minimum(uses.max_batch, _MOST_REQUESTS)
     return np.broadcast_to(room, shape), np.broadcast_to(uses.lack, shape)
-
-
-def door_wait(load: Traffic, point: Point, most: FloatArray) -> FloatArray:
-    """Return the mean wait for room in the cache where requests arrive at random times [s].
-
-    Parameters
-    ----------
-    load : Traffic
-        Requests.
-    point : Point
-        Mean values of the replica.
-    most : ndarray, shape (...)
-        Requests in flight at most. [1]
-
-    Returns
-    -------
-    ndarray, shape (...)
-        Wait; see :func:`genz.serve.served.served`. [s]
-    """
-    use = np.minimum(point.inside / most, _NEARLY)
-    power = np.sqrt(2.0 * (most + 1.0))
-    vary = (1.0 + load.output_variation) / 2.0
-    return np.asarray(vary / point.rate * use**power / (1.0 - use))
