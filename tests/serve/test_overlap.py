@@ -198,3 +198,17 @@ def test_load_takes_it():
         for e in (SGLANG, overlapping(SGLANG))
     ]
     assert done[1].tpot < done[0].tpot
+
+
+def test_page_says_what_passes_beside_kernels(tmp_path):
+    from genz.solve.report.case import Case
+    from genz.solve.report.estimate import written
+
+    options = wide(64, engine=overlapping(SGLANG))
+    options |= {"precision": genz.Precision.of("fp8_block"), "engine": options["engine"]}
+    load = {"batch": 8192.0, "prompt": 2000.0, "output": 500.0, "cached": 0.0, "prompts": 8192.0}
+    found = Case(genz.model("deepseek_v3"), genz.platform("h100_sxm_8"), **load, options=options)
+    page = written(found, tmp_path / "e.html").read_text(encoding="utf-8")
+    assert page.count("of its messages pass beside kernels") == 2
+    rate = float(found.generation.throughput)
+    assert f"{rate:,.0f}" in page

@@ -10,7 +10,7 @@ from genz.solve.question import beyond
 from genz.solve.report import parts
 from genz.solve.report.case import Case
 from genz.solve.report.page import BY, Markup, page, paragraphs, saved, tiles
-from genz.solve.words import duration
+from genz.solve.words import duration, number
 
 __all__ = ["written"]
 
@@ -59,7 +59,7 @@ def _tiles(found: Case) -> list[tuple[str, object]]:
         ("TTFT", duration(float(done.ttft))),
         ("TPOT", duration(float(done.tpot))),
         ("latency", duration(float(done.latency))),
-        ("output tokens per second", f"{float(done.throughput):,.4g}"),
+        ("output tokens per second", number(float(done.throughput))),
         ("per million output tokens", parts.rent(million, parts.currency(found.platform))),
         ("per output token", f"{float(done.energy_per_token):.3g} J"),
     ]

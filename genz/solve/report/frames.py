@@ -30,7 +30,7 @@ RANKED = {
 
 def plans(answer: Sizing, most: int) -> pd.DataFrame:
     """Return name, ranked value and its text of the first plans."""
-    from genz.solve.words import layout_words
+    from genz.solve.words import layout_words, number
 
     column, _ = RANKED[answer.objective.rank]
     rows = []
@@ -40,7 +40,7 @@ def plans(answer: Sizing, most: int) -> pd.DataFrame:
             continue
         name = f"{place}. {escape(plan.platform, quote=False)}"
         layout = f"{layout_words(plan).replace(' x ', f' {BY} ')}, {plan.precision.label}"
-        text = f"{value:,.2f}" if column == "cost_per_hour" else f"{value:,.4g}"
+        text = f"{value:,.2f}" if column == "cost_per_hour" else number(value)
         rows.append({"plan": name, "layout": layout, column: value, "text": text})
     return pd.DataFrame(rows, columns=["plan", "layout", column, "text"])
 

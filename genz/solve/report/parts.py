@@ -19,7 +19,7 @@ from genz.solve.report import frames
 from genz.solve.report.case import Case
 from genz.solve.report.page import DASH, Markup, details, drawn, link, section, table
 from genz.solve.unmeasured import unmeasured_kinds
-from genz.solve.words import duration
+from genz.solve.words import duration, number
 from genz.spec.deployment import Routing
 from genz.spec.hardware import Accelerator, Platform
 
@@ -77,6 +77,8 @@ def times(found: Case) -> Markup:
         )
         if float(low) == float(high):
             text = f"One {phase} step: {what}; {duration(float(step.time))}, the physical bound."
+        if hidden := float(step.hidden_time):
+            text += f" {duration(hidden)} of its messages pass beside kernels."
         figure = operator_bars(frames.operators(found, phase))
         parts.append(drawn(figure, f"{phase}_operators", text))
     return section("Where the time goes", *parts)
@@ -107,9 +109,9 @@ def memory(found: Case) -> Markup:
     uses, capacity = frames.memory_uses(found)
     held = found.memory
     text = (
-        f"{float(held.total) / GB:,.3g} of {capacity / GB:,.3g} GB in use with {plural(found.batch, 'request')} of "
-        f"{found.prompt + found.output:,.0f} tokens; the engine uses {found.usable / GB:,.3g} GB "
-        f"at most and leaves {max(float(held.pool), 0.0) / GB:,.3g} GB of them for the cache, room for {int(held.max_batch):,} such requests"
+        f"{number(float(held.total) / GB)} of {number(capacity / GB)} GB in use with {plural(found.batch, 'request')} of "
+        f"{found.prompt + found.output:,.0f} tokens; the engine uses {number(found.usable / GB)} GB "
+        f"at most and leaves {number(max(float(held.pool), 0.0) / GB)} GB of them for the cache, room for {int(held.max_batch):,} such requests"
     )
     if isfinite(float(held.cache_tokens)):
         pages = f"{int(held.cache_tokens):,} tokens or {int(held.n_block):,} pages"

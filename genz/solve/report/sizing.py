@@ -327,7 +327,7 @@ def _terms(answer: Sizing) -> list[tuple[str, object]]:
         sure = f"each limit with {100 * answer.confidence:g} %, given the error of the predictions"
         rows.append(("confidence", sure))
     if any(isfinite(float(v)) for v in caps.values()):
-        shown = [f"{n} {float(v):,.4g}" for n, v in caps.items() if isfinite(float(v))]
+        shown = [f"{n} {number(float(v))}" for n, v in caps.items() if isfinite(float(v))]
         rows.append(("at most", ", ".join(shown)))
     flags = {
         "whole nodes": terms.whole_node, "replicas inside a node": terms.inside_node,
@@ -342,7 +342,7 @@ def _traffic(answer: Sizing) -> str:
     traffic = answer.workload
     prompt, output = float(traffic.prompt.mean), float(traffic.output.mean)
     rates = np.atleast_1d(answer.objective.check_rate())
-    rate = " to ".join(f"{r:,.4g}" for r in dict.fromkeys((rates.min(), rates.max())))
+    rate = " to ".join(number(r) for r in dict.fromkeys((rates.min(), rates.max())))
     return (
         f"{rate} requests/s, in the mean {prompt:,.5g} tokens in and {output:,.5g} "
         f"out; {100 * float(traffic.cached_share):.3g} % of the prompt cached"
