@@ -22,15 +22,16 @@ def test_no_name_means_the_database(priced):
 
 
 def test_calibrated_stands_for_devices_with_fitted_constants():
-    """Those that the table of accelerators calls so: NVIDIA's, and one each of two other makers."""
+    """Those that the table of accelerators calls so: NVIDIA's, and some of two other makers."""
     fitted = genz.table("accelerator").set_index("name")["calibrated"]
     meant = REAL[REAL["price"].notna() & REAL["accelerator"].map(fitted)]
     found = _names("calibrated")
     assert sorted(found) == sorted(meant["name"]) == sorted(meant["name"][meant["calibrated"]])
     chips = [genz.platform(n).accelerator for n in found]
-    assert {c.name for c in chips if c.vendor != "NVIDIA"} == {"amd_mi210", "google_tpu_v6e"}
-    more = _names(["mi300x_8", "calibrated", "h100_sxm_8"])
-    assert more[:2] == ["mi300x_8", "h100_sxm_8"]
+    others = {"amd_mi210", "amd_mi300x", "amd_mi325x", "google_tpu_v6e"}
+    assert {c.name for c in chips if c.vendor != "NVIDIA"} == others
+    more = _names(["tpu_v5p_8", "calibrated", "h100_sxm_8"])
+    assert more[:2] == ["tpu_v5p_8", "h100_sxm_8"]
     assert sorted(more[1:]) == sorted(found)
 
 

@@ -123,8 +123,10 @@ def fit_engine(
 
     start = {p.name: float(getattr(engine, p.name)) or p.start for p in parameters}
     values = {n: rounded(v) for n, v in fitted(used, start).items()}
+    # where the fit ended is near the end of a fold's own search, and yet may hold it off: those under priors begin there anew
+    begin = None if prior else values
     folds = held_out_residuals(
-        lambda at: fitted(used[at], values),
+        lambda at: fitted(used[at], begin),
         lambda v: predict(v)[used],
         measured[used],
         group[used],
