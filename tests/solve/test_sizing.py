@@ -600,9 +600,10 @@ def test_the_next_cheaper_plan_draws_the_power_of_its_spare_machines():
         genz.Workload.of(prompt=2000, output=300),
         {"precision": "bf16", "engine": "vllm_0_15"},
     )
+    rival = genz.platform("mi300x_8").replace(price=2.25)
     goal = genz.Objective(rate=60.0, tpot=0.03, ttft=2.0)
     answer = genz.size(
-        "llama3_8b", work, goal.replace(power=7500.0), platforms=[cheap, "mi300x_8"], spare=2, **common
+        "llama3_8b", work, goal.replace(power=7500.0), platforms=[cheap, rival], spare=2, **common
     )  # fmt: skip
     short = answer.shortfall
     assert (short.platform, short.n_replica) == ("h100_sxm_8", 7)

@@ -17,15 +17,15 @@ def _sized(platform, goal=GOAL, **more):
 @pytest.mark.parametrize(
     ("platform", "options", "said"),
     [
-        ("mi300x_8", {}, True),
-        ("mi300x_8", {"engine": "ideal"}, False),
-        ("mi300x_8", {"efficiency": "ideal"}, False),
+        ("mi250_8", {}, True),
+        ("mi250_8", {"engine": "ideal"}, False),
+        ("mi250_8", {"efficiency": "ideal"}, False),
         ("h100_sxm_8", {}, False),
     ],
 )
 def test_a_device_without_measured_kernels_is_told(platform, options, said):
     """No maker but NVIDIA has fitted constants; on the roofline there is nothing to measure."""
-    text = "No kernel of amd_mi300x was measured: its times are estimates from the data sheet."
+    text = "No kernel of amd_mi250 was measured: its times are estimates from the data sheet."
     answer = _sized(platform, **options)
     assert bool(answer.platforms[platform].accelerator.kernel) == (platform == "h100_sxm_8")
     assert (text in answer.explain().splitlines()) == said
@@ -125,13 +125,13 @@ def test_of_several_engines_each_plan_names_its_own():
 
 def test_tables_mark_devices_without_measured_kernels(tmp_path):
     """In the terminal and on the page; the frame has a column, and on the roofline nothing is marked."""
-    two = ["mi300x_8", "h100_sxm_8"]
+    two = ["mi250_8", "h100_sxm_8"]
     goal = GOAL.replace(rate=20.0)
     answer = genz.size("llama3_8b", WORKLOAD, goal, platforms=two)
-    told = {"mi300x_8": "mi300x_8 ~", "h100_sxm_8": "h100_sxm_8"}
+    told = {"mi250_8": "mi250_8 ~", "h100_sxm_8": "h100_sxm_8"}
     assert {p.platform: platform_marked(answer, p) for p in answer.plans} == told
     known = dict(zip(*(answer.to_frame()[c] for c in ("platform", "calibrated")), strict=True))
-    assert known == {"mi300x_8": False, "h100_sxm_8": True}
+    assert known == {"mi250_8": False, "h100_sxm_8": True}
     assert [p["calibrated"] for p in answer.to_dict()["plans"]] == list(known.values())
     note = "~ no kernel was measured, times are estimates from the data sheet"
     assert note in answer.report(tmp_path / "a.html").read_text(encoding="utf-8")
@@ -144,9 +144,9 @@ def test_disaggregated_plans_on_devices_without_measured_kernels_are_told():
     """Where such a plan is the first."""
     answer = genz.size(
         "llama3_8b", genz.Workload.of(2000, 300), GOAL.replace(ttft=0.3, tpot=0.012, rate=60.0),
-        platforms=["mi300x_8"], parallel=[genz.Parallel(tensor=t) for t in (1, 2, 4)], disaggregated=True,
+        platforms=["mi250_8"], parallel=[genz.Parallel(tensor=t) for t in (1, 2, 4)], disaggregated=True,
         link=5e10,
     )  # fmt: skip
     assert answer.ranking[0] in answer.disaggregated
-    text = "No kernel of amd_mi300x was measured: its times are estimates from the data sheet."
+    text = "No kernel of amd_mi250 was measured: its times are estimates from the data sheet."
     assert text in answer.explain().splitlines()
