@@ -35,7 +35,7 @@ def test_constants_have_their_units(tmp_path):
 
 
 def test_whole_runs_of_a_device_give_factors(tmp_path):
-    text = printed(tmp_path, RUN, "--platform", "gaudi3_8")
+    text = printed(tmp_path, RUN, "--platform", "mi250_8")
     assert heading(text, "overhead") == ["overhead", "factor"]
 
 

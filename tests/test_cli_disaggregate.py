@@ -47,7 +47,7 @@ def test_platforms_known_by_their_data_sheet_are_marked():
         "200Gb/s",
         "--prefill-platform",
     ]
-    assert genz(*case, "mi250_8").stdout.count("mi250_8 ~") == 2
+    assert genz(*case, "mi250_8").stdout.count("mi250_8 ~") >= 2
     assert "~" not in genz(*case, "mi250_8", "--engine", "ideal").stdout
     assert "~" not in genz(*case, "h100_sxm_8").stdout
 
