@@ -15,7 +15,7 @@ from genz.perf.energy import idle_power
 from genz.serve.deployment import Deployment, Options, case_shape
 from genz.serve.door import Door
 from genz.serve.memory import memory
-from genz.serve.spread import stated_error
+from genz.serve.spread import Spread, stated_error
 from genz.serve.stationary import made
 from genz.serve.step import Step, mean_decode
 from genz.serve.traffic import held_output
@@ -43,8 +43,8 @@ class DecodeLoad:
         Step that a request sees: itself and ``batch`` others. [s]
     inside : ndarray
         Requests whose cache is held, those that arrive over the link included. [1]
-    door, door_variance : ndarray
-        Mean wait for room in the cache, and its variance over requests. [s], [s^2]
+    door : Door
+        The wait for room in the cache.
     further : ndarray
         Decode steps of a request. [1]
     power : ndarray
@@ -57,8 +57,7 @@ class DecodeLoad:
     rate: FloatArray
     step: FloatArray
     inside: FloatArray
-    door: FloatArray
-    door_variance: FloatArray
+    door: Door
     further: FloatArray
     power: FloatArray
     log_error: FloatArray
@@ -124,8 +123,8 @@ class DecodeReplica:
         size = np.asarray(self.at.parallel.size, dtype=np.float64)
         idle = empty * idle_power(self.at.platform) * size
         return DecodeLoad(
-            batch=np.asarray(batch), rate=rate, step=step.time, inside=inside, door=door.wait,
-            door_variance=door.variance, further=further,
+            batch=np.asarray(batch), rate=rate, step=step.time, inside=inside, door=door,
+            further=further,
             power=(1.0 - empty) * step.energy / step.time + idle,
             log_error=stated_error(self.at.engine.tpot_error, step.log_error, self.at.device_error),
         )  # fmt: skip
@@ -145,16 +144,17 @@ class DecodeReplica:
         Returns
         -------
         ndarray, shape (...)
-            Time. Percentiles are as of a normal distribution: over the life of a request the number beside it varies
-            by :math:`2 b / 3`, see :func:`genz.serve.served.served`, and the wait for room as that of those who wait at all. [s]
+            Time. For percentiles, the number of requests beside one varies over its life by :math:`2 b / 3`, see
+            :func:`genz.serve.served.served`, and some wait for room while most do not. [s]
         """
-        mean: FloatArray = np.asarray(load.step + (gap + load.door) / load.further)
+        mean: FloatArray = np.asarray(load.step + (gap + load.door.wait) / load.further)
         if q is None:
             return mean
         near = _step(self, 1.0 + 0.98 * load.batch).time
         deviation = np.sqrt(2.0 / 3.0 * load.batch) * (load.step - near) / (0.02 * load.batch)
-        late = np.sqrt(load.door_variance) / load.further
-        return mean + NormalDist().inv_cdf(q) * np.hypot(deviation, late)
+        std = np.hypot(deviation, np.sqrt(load.door.variance) / load.further)
+        late = load.door.each / load.further
+        return Spread.of(0.0, mean, std, load.door.share, late).percentile(NormalDist().inv_cdf(q))
 
 
 def _step(replica: DecodeReplica, batch: Num) -> Step:

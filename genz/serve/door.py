@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import erf, pi
+from math import pi
 
 import numpy as np
 
+from genz.core.normal import normal_below
 from genz.core.typing import FloatArray, Num
 
 __all__ = ["Door"]
@@ -15,7 +16,6 @@ __all__ = ["Door"]
 _NEARLY = 1.0 - 1e-6
 #: Elasticities of the rate with the requests in flight that count: at the ends of the range it is a quotient of nothings. [1]
 _LEAST, _MOST = 0.02, 1.0
-_ERF = np.frompyfunc(erf, 1, 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +76,7 @@ class Door:
         slope = np.clip(-np.log(use) / further, _LEAST, _MOST)
         full = np.exp(-slope * (room * further - room + mean + further / 2.0)) / (1.0 - use)
         std = np.sqrt(mean / slope)
-        below = np.sqrt(2.0 * pi) * std * _normal((room - mean) / std)
+        below = np.sqrt(2.0 * pi) * std * normal_below((room - mean) / std)
         each = (1.0 + np.asarray(variation)) / 2.0 / (most * (1.0 - use))
         return cls(np.asarray(full / (full + below)), np.asarray(each))
 
@@ -89,8 +89,3 @@ class Door:
     def variance(self) -> FloatArray:
         """Variance of the wait over all requests: exponential for those that wait at all [s^2]."""
         return self.share * (2.0 - self.share) * self.each**2
-
-
-def _normal(z: FloatArray) -> FloatArray:
-    """Return the normal distribution function [1]."""
-    return 0.5 * (1.0 + np.asarray(_ERF(z / np.sqrt(2.0)), dtype=np.float64))

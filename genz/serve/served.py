@@ -220,7 +220,10 @@ def _given(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waits:
-    """Waits outside the replica, the step as the mean request sees it, and variances over requests."""
+    """Waits outside the replica, the step as the mean request sees it, and variances over requests.
+
+    ``late`` is the share of requests that wait at the door where the others do not, ``late_wait`` how long they do.
+    """
 
     door: FloatArray
     burst: FloatArray
@@ -228,6 +231,8 @@ class _Waits:
     ttft: FloatArray
     tpot: FloatArray
     decode: FloatArray
+    late: Num = 0.0
+    late_wait: Num = 0.0
 
 
 def _open_waits(loop: OpenLoop, point: Point) -> _Waits:
@@ -240,7 +245,8 @@ def _open_waits(loop: OpenLoop, point: Point) -> _Waits:
     step = crowded(at, load, point, variation, loop.top.arrivals)
     ttft, tpot, decode = _variances(at, load, point, slope, variation)
     ttft = np.maximum(ttft, breeding_variance(load, point)) + _slow(at, load, point)
-    return _Waits(door.wait, np.zeros(()), step, door.variance + ttft, tpot, decode)
+    spread = door.variance + ttft, tpot, decode
+    return _Waits(door.wait, np.zeros(()), step, *spread, late=door.share, late_wait=door.each)
 
 
 def _closed_waits(
@@ -377,5 +383,7 @@ def _result(
         ttft_error=fit(stated_error(engine.ttft_error, point.log_error, at.device_error)),
         tpot_error=fit(stated_error(engine.tpot_error, point.log_error, at.device_error)),
         _least=time(_least(at, load, point)),
+        _late=fit(waits.late),
+        _late_wait=fit(waits.late_wait),
         _formats=at.precision.label,
     )

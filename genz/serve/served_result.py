@@ -70,8 +70,9 @@ class Served(Timed):
 
     Notes
     -----
-    Percentiles are those of a log-normal with the mean and the standard deviation given, for the time to first token
-    and the latency above the least possible time to first token. See :func:`genz.serve.served.served` for the causes that vary.
+    Percentiles are those of log-normals with the mean and the standard deviation given, for the time to first token
+    and the latency above the least possible time to first token; of one for requests that find room, and of another for
+    those that wait at the door, where there are any. See :func:`genz.serve.served.served` for the causes that vary.
     """
 
     batch: FloatArray
@@ -98,6 +99,8 @@ class Served(Timed):
     ttft_error: FloatArray
     tpot_error: FloatArray
     _least: FloatArray
+    _late: FloatArray
+    _late_wait: FloatArray
     _formats: str
 
     def __repr__(self) -> str:
@@ -254,5 +257,7 @@ class Served(Timed):
     def _spread(self, name: str) -> Spread:
         check_choice("name", name, TIMES)
         mean = np.asarray(getattr(self, name))
-        least = np.zeros(mean.shape) if name == "tpot" else np.asarray(self._least)
-        return Spread(least, mean, np.asarray(getattr(self, f"{name}_std")))
+        std = np.asarray(getattr(self, f"{name}_std"))
+        if name == "tpot":
+            return Spread.of(np.zeros(mean.shape), mean, std)
+        return Spread.of(self._least, mean, std, self._late, self._late_wait)

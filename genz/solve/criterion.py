@@ -8,6 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from genz.core.normal import normal_below
 from genz.core.typing import FloatArray, IntArray, Num
 from genz.serve.served_result import Served
 from genz.serve.spread import TIMES
@@ -141,10 +142,4 @@ def holds(value: Num, limit: Num, error: Num) -> FloatArray:
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.log(np.divide(limit, value)) / error
     sure = np.where(np.less_equal(value, limit), 1.0, 0.0)
-    return np.where(np.greater(error, 0.0), _below(z), sure)
-
-
-def _below(z: FloatArray) -> FloatArray:
-    """Return the normal distribution function [1]."""
-    cdf = np.frompyfunc(_ONE.cdf, 1, 1)
-    return np.asarray(cdf(np.nan_to_num(z, posinf=40.0, neginf=-40.0)), dtype=np.float64)
+    return np.where(np.greater(error, 0.0), normal_below(z), sure)

@@ -119,8 +119,8 @@ def test_waits_of_a_worker_that_only_decodes(use):
     rate = replica.load(batch).rate
     load = replica.load(batch[np.searchsorted(rate, use * rate[-1])])
     seen = waits(lambda n: step[n - 1], room, float(load.rate), np.full(150_000, 299.0))
-    assert load.door == pytest.approx(seen.mean(), rel=0.5)
-    assert np.sqrt(load.door_variance) == pytest.approx(seen.std(), rel=0.35)
+    assert load.door.wait == pytest.approx(seen.mean(), rel=0.5)
+    assert np.sqrt(load.door.variance) == pytest.approx(seen.std(), rel=0.35)
 
 
 def test_waits_grow_with_the_rate_and_shrink_with_the_room():
@@ -150,6 +150,8 @@ def test_full_replicas_against_the_event_loop(use):
     mean, seen = served(model, platform, work, rate=rate, **options), run.ttft[n // 5 :]
     assert mean.ttft == pytest.approx(seen.mean(), rel=0.1)
     assert mean.ttft_std == pytest.approx(seen.std(), rel=0.15)
-    # some wait long and most not at all, which one log-normal does not follow
-    assert mean.percentile("ttft", 0.9) == pytest.approx(np.quantile(seen, 0.9), rel=0.35)
-    assert mean.percentile("ttft", 0.99) == pytest.approx(np.quantile(seen, 0.99), rel=0.35)
+    for q, off in ((0.5, 0.1), (0.9, 0.1), (0.95, 0.2), (0.99, 0.3)):
+        assert mean.percentile("ttft", q) == pytest.approx(np.quantile(seen, q), rel=off)
+    last = run.latency[n // 5 :]
+    for q in (0.5, 0.9, 0.95, 0.99):
+        assert mean.percentile("latency", q) == pytest.approx(np.quantile(last, q), rel=0.05)

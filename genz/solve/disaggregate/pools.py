@@ -204,7 +204,7 @@ class DecodePool:
         """Return what forbids a larger rate, shape (n_class, n_case)."""
         used = decoding.used(load)
         # short of room, the wait at the door lengthens the mean time per token
-        used["memory"] = np.maximum(used["memory"], load.door > 0.01 * load.step)
+        used["memory"] = np.maximum(used["memory"], load.door.wait > 0.01 * load.step)
         why = reached(used)
         shares = np.stack([np.broadcast_to(share, why.shape) for share in used.values()])
         most = np.array(list(used))[np.argmax(shares, axis=0)]
