@@ -24,8 +24,8 @@ from genz.core.words import plural
 
 if TYPE_CHECKING:
     from genz.serve.memory import Memory
-    from genz.solve.footprint import Footprint
-    from genz.solve.quantization_choice import QuantizationChoice
+    from genz.solve.quantization.choice import QuantizationChoice
+    from genz.solve.quantization.footprint import Footprint
 
 __all__ = ["footprint"]
 
@@ -120,7 +120,7 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _found(model: str, given: dict[str, Any]) -> Footprint:
-    from genz.solve.footprint import footprint as count
+    from genz.solve.quantization.footprint import footprint as count
     from genz.spec.quantization import GroupQuantization
 
     options = _options(given)
@@ -195,7 +195,7 @@ def _print(found: Footprint) -> None:
 
 
 def _fit(model: str, given: dict[str, Any], out: Output) -> int:
-    from genz.solve.quantization_choice import choose_quantization
+    from genz.solve.quantization.choice import choose_quantization
 
     for name in ("bits", *_SCHEME):
         if given[name] is not None:

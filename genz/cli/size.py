@@ -45,9 +45,9 @@ from genz.core.errors import InputError
 from genz.core.words import plural
 
 if TYPE_CHECKING:
-    from genz.solve.answer import Plan, Sizing
     from genz.solve.disaggregate import Link
     from genz.solve.disaggregate.answer import DisaggregatedPlan
+    from genz.solve.sizing.answer import Plan, Sizing
     from genz.spec.deployment import Workload
 
 __all__ = ["size"]
@@ -132,7 +132,7 @@ _AS_TYPED = ("confidence", "spare", "whole_node", "inside_node", "elastic", "dis
 
 
 def _answer(model: str, given: dict[str, Any]) -> Sizing:
-    from genz.solve.sizing import size as sized
+    from genz.solve.sizing.size import size as sized
 
     if given["attainment"] is not None and given["percentile"] is not None:
         msg = "--attainment and --percentile exclude each other: the share is of all limits at once"

@@ -47,7 +47,7 @@ def validate(*, data: str | None, whole: bool, **given: Any) -> int:
     frame = found.to_frame()
 
     def page(path: Path) -> None:
-        from genz.solve.validate_page import written
+        from genz.solve.validate.page import written
 
         written(found, path)
 

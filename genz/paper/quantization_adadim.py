@@ -11,7 +11,7 @@ from genz.core.typing import FloatArray
 from genz.paper.frames import table
 from genz.paper.registry import Figure, register
 from genz.plot.charts import Encoding, bars, mark
-from genz.solve.adadim import adadim, sequential
+from genz.solve.quantization.adadim import adadim, sequential
 
 if TYPE_CHECKING:
     import pandas as pd

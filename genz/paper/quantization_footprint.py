@@ -8,7 +8,7 @@ from genz.paper.frames import table
 from genz.paper.registry import Figure, register
 from genz.plot.cells import cells
 from genz.plot.charts import Encoding, bars
-from genz.solve.footprint import footprint
+from genz.solve.quantization.footprint import footprint
 from genz.spec.deployment import Parallel
 from genz.spec.quantization import GroupQuantization
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from genz.core.errors import InfeasibleError, InputError, UnknownNameError
 from genz.core.typing import FloatArray, IntArray
-from genz.solve.answer import Plan, Sizing
+from genz.solve.sizing.answer import Plan, Sizing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,9 +12,9 @@ from genz.solve.formats import formats_in_words
 from genz.solve.words import cap_words, duration, level_words, number
 
 if TYPE_CHECKING:
-    from genz.solve.answer import Sizing
     from genz.solve.disaggregate.answer import Disaggregation
     from genz.solve.fleet.answer import Fleet
+    from genz.solve.sizing.answer import Sizing
     from genz.spec.deployment import Objective, Workload
     from genz.spec.model import Model
 

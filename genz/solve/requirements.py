@@ -16,8 +16,8 @@ from genz.core.typing import BoolArray, FloatArray, FloatLike, Num
 from genz.core.unit import GB
 from genz.db import registry
 from genz.serve.shown import one_line, ranging
-from genz.solve.criterion import Criterion
 from genz.solve.hardware import KNOBS, turned, unlimited
+from genz.solve.sizing.criterion import Criterion
 from genz.spec.deployment import Engine, Objective, Parallel, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model

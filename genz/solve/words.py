@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from genz.core.unit import GB
 from genz.core.words import duration, plural
 from genz.solve.formats import formats_in_words, narrower
-from genz.solve.plan import Plan
+from genz.solve.sizing.plan import Plan
+from genz.solve.sizing.untried import faster_untried
 from genz.solve.unmeasured import estimates_in_words
-from genz.solve.untried import faster_untried
 
 if TYPE_CHECKING:
-    from genz.solve.answer import Infeasible, Shortfall, Sizing
     from genz.solve.disaggregate.answer import DisaggregatedPlan
+    from genz.solve.sizing.answer import Infeasible, Shortfall, Sizing
     from genz.spec.deployment import Objective
     from genz.spec.hardware import Accelerator
 
@@ -217,7 +217,7 @@ def limited_times(plan: Plan | DisaggregatedPlan, objective: Objective) -> dict[
 
 def _none_apart(answer: Sizing) -> list[str]:
     """Return why there is no plan with prefill and decode apart, where that was asked for."""
-    from genz.solve.answer import APART
+    from genz.solve.sizing.answer import APART
 
     for place, why in answer.skipped.items():
         name, _, kind = place.rpartition(" ")

@@ -6,7 +6,7 @@ import pytest
 import genz
 from genz import InputError, Parallel
 from genz.ops.even import even_rules
-from genz.solve.candidates import Candidates
+from genz.solve.sizing.candidates import Candidates
 
 
 def broken(name, *, engine="vllm_0_19", precision="bf16", **degrees):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from genz.core.errors import InputError, UnknownNameError
 from genz.paper.quantization_adadim import CASES, synthetic
-from genz.solve.adadim import adadim, quantized, sequential
+from genz.solve.quantization.adadim import adadim, quantized, sequential
 from genz.spec.quantization import GroupQuantization
 
 

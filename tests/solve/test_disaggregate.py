@@ -12,11 +12,11 @@ from scipy.optimize import brentq
 import genz
 from genz.core.errors import InfeasibleError, InputError
 from genz.serve.disaggregation import moved_bytes
-from genz.solve.candidates import Candidates
 from genz.solve.disaggregate import Link, levels_of
 from genz.solve.disaggregate.pools import DecodePool, PrefillPool
 from genz.solve.disaggregate.sets import Sets
 from genz.solve.disaggregate.within import Question, largest
+from genz.solve.sizing.candidates import Candidates
 from genz.spec.precision import Precision
 
 PROMPT, OUTPUT = 9000, 200

@@ -9,7 +9,7 @@ import genz
 from genz.core.errors import InputError, UnknownNameError
 from genz.db import registry
 from genz.perf.memory import weight_footprint
-from genz.solve.footprint import footprint
+from genz.solve.quantization.footprint import footprint
 from genz.spec.deployment import Parallel
 from genz.spec.precision import Precision
 from genz.spec.quantization import GroupQuantization

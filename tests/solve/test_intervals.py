@@ -10,7 +10,7 @@ import genz
 from genz.api import default_engine
 from genz.core.errors import InputError
 from genz.serve.replay import replay
-from genz.solve.criterion import Criterion, holds
+from genz.solve.sizing.criterion import Criterion, holds
 
 TIMES = ("ttft", "tpot", "latency")
 MODEL, PLATFORM = "llama3_1_8b", "h100_sxm_8"

@@ -7,10 +7,10 @@ import pytest
 
 import genz
 from genz.db import registry
-from genz.solve import moved
-from genz.solve.inputs import inputs_of
-from genz.solve.plans import NUMBERS
-from genz.solve.posed import Posed
+from genz.solve.sensitivity import moved
+from genz.solve.sensitivity.inputs import inputs_of
+from genz.solve.sizing.plans import NUMBERS
+from genz.solve.sizing.posed import Posed
 
 WORKLOAD = genz.Workload.of(prompt=2000, output=300)
 VARIED = genz.Workload(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import genz
-from genz.solve.dominance import non_dominated
+from genz.solve.pareto.dominance import non_dominated
 
 #: Few values, so that ties, duplicates and infinities are common.
 VALUE = st.sampled_from([-np.inf, -2.0, -1.0, -0.0, 0.0, 1.0, 2.0, 3.0, np.inf])

@@ -5,7 +5,7 @@ import pytest
 
 import genz
 from genz.core.errors import InputError
-from genz.solve.quantization_choice import SCHEMES, choose_quantization
+from genz.solve.quantization.choice import SCHEMES, choose_quantization
 from genz.spec.deployment import Parallel
 from genz.spec.precision import Precision
 from genz.spec.quantization import GroupQuantization

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import genz
-from genz.solve.inputs import scaled
+from genz.solve.sensitivity.inputs import scaled
 
 TENSOR = genz.Parallel(tensor=8)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import genz
-from genz.solve.layouts import layouts
+from genz.solve.sizing.layouts import layouts
 
 WORKLOAD = genz.Workload.of(2000, 300)
 GOAL = genz.Objective(rate=8, ttft=1.0, tpot=0.05, latency=15.0)

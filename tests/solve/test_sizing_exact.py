@@ -13,11 +13,11 @@ import pytest
 
 import genz
 from genz.serve.served_result import Served
-from genz.solve.criterion import Criterion
-from genz.solve.renting import Renting, Terms
-from genz.solve.rivals import Rivals
-from genz.solve.search import LIGHT, Bracket
-from genz.solve.solved import Solved
+from genz.solve.sizing.criterion import Criterion
+from genz.solve.sizing.renting import Renting, Terms
+from genz.solve.sizing.rivals import Rivals
+from genz.solve.sizing.search import LIGHT, Bracket
+from genz.solve.sizing.solved import Solved
 
 TIMES = ("ttft", "tpot", "latency")
 NAMES = ("h100_sxm_8", "a100_sxm_8", "l40s_8")

@@ -7,8 +7,8 @@ import pytest
 from genz.solve.measured import wheel
 from genz.solve.measured.groups import deployments, sizes
 from genz.solve.validate import DATA_VARIABLE, Compared, Validation, compare
-from genz.solve.validate_page import written
-from genz.solve.worst import WORST, worst_groups
+from genz.solve.validate.page import written
+from genz.solve.validate.worst import WORST, worst_groups
 
 
 def compared(predicted, group, *, kind="gemm", device="a", engine="e", part="held_out"):

@@ -11,7 +11,6 @@ import numpy as np
 from genz.api import default_engine
 from genz.core.errors import InputError
 from genz.db import registry
-from genz.solve.candidates import Candidates
 from genz.solve.disaggregate.answer import DisaggregatedPlan, Disaggregation, Pool
 from genz.solve.disaggregate.link import Link
 from genz.solve.disaggregate.operate import operated
@@ -29,6 +28,7 @@ from genz.solve.disaggregate.sets import Sets
 from genz.solve.disaggregate.within import Question
 from genz.solve.disaggregate.worker import Split, Worker
 from genz.solve.programme import smallest_conflict
+from genz.solve.sizing.candidates import Candidates
 from genz.spec.deployment import Objective, Parallel, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model

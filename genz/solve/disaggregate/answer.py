@@ -22,7 +22,7 @@ from genz.spec.model import Model
 from genz.spec.precision import Precision
 
 if TYPE_CHECKING:
-    from genz.solve.answer import Plan
+    from genz.solve.sizing.answer import Plan
 
 __all__ = ["DisaggregatedPlan", "Disaggregation", "Pool"]
 
@@ -101,7 +101,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class DisaggregatedPlan(Timed):
-    """Prefill and decode pools that serve the rate within the limits; fields as in :class:`genz.solve.answer.Plan`.
+    """Prefill and decode pools that serve the rate within the limits; fields as in :class:`genz.solve.sizing.answer.Plan`.
 
     Attributes
     ----------

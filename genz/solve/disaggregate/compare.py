@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from genz.solve.sizing import size
+from genz.solve.sizing.size import size
 
 if TYPE_CHECKING:
-    from genz.solve.answer import Plan
     from genz.solve.disaggregate.answer import DisaggregatedPlan, Disaggregation
+    from genz.solve.sizing.answer import Plan
 
 __all__ = ["against", "aggregated_plan"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from genz.serve.spread import latency_error
-from genz.solve.criterion import holds
 from genz.solve.disaggregate.answer import DisaggregatedPlan, Pool
 from genz.solve.disaggregate.pools import DecodePool, PrefillPool
 from genz.solve.disaggregate.sets import Place, Sets
 from genz.solve.disaggregate.worker import Split, Worker
+from genz.solve.sizing.criterion import holds
 from genz.spec.deployment import Parallel
 
 __all__ = ["operated"]

@@ -13,8 +13,8 @@ from genz.serve.decode_replica import DecodeLoad, DecodeReplica, decode_replica
 from genz.serve.disaggregation import moved_bytes
 from genz.serve.prefill_replica import PrefillReplica, prefill_replica
 from genz.serve.stationary import BUDGET
-from genz.solve.candidates import Candidates
 from genz.solve.disaggregate.within import Decoding, Passing, Question, largest, reached
+from genz.solve.sizing.candidates import Candidates
 from genz.spec.deployment import Lengths, Parallel
 
 __all__ = ["DecodePool", "PrefillPool", "sizes"]

@@ -12,9 +12,9 @@ from genz.api import default_engine
 from genz.core.typing import FloatArray, IntArray
 from genz.db import registry
 from genz.serve.capacity import LIMITS, capacity
-from genz.solve.candidates import Candidates
 from genz.solve.fleet.load import Load
 from genz.solve.formats import formats_tried, origin
+from genz.solve.sizing.candidates import Candidates
 from genz.spec.deployment import Lengths, Objective, Workload
 from genz.spec.hardware import Accelerator, Platform
 from genz.spec.model import Model

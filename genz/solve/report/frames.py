@@ -11,9 +11,9 @@ import pandas as pd
 from genz.solve.report.page import BY
 
 if TYPE_CHECKING:
-    from genz.solve.answer import Plan, Sizing
     from genz.solve.disaggregate.answer import DisaggregatedPlan
     from genz.solve.report.case import Case
+    from genz.solve.sizing.answer import Plan, Sizing
     from genz.spec.hardware import Accelerator
 
 __all__ = ["RANKED", "limits", "memory_uses", "operators", "plans", "points", "roofs"]

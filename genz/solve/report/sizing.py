@@ -11,7 +11,6 @@ from genz.core.unit import GB
 from genz.core.words import plural
 from genz.plot.report_figures import cost_bars, limit_bars
 from genz.serve.spread import interval_of
-from genz.solve.answer import Plan, Shortfall, Sizing
 from genz.solve.disaggregate.answer import DisaggregatedPlan
 from genz.solve.formats import formats_in_words, marked, star
 from genz.solve.question import question
@@ -31,6 +30,7 @@ from genz.solve.report.page import (
     table,
     tiles,
 )
+from genz.solve.sizing.answer import Plan, Shortfall, Sizing
 from genz.solve.words import (
     duration,
     layout_words,

@@ -15,7 +15,7 @@ from genz.serve.deployment import Deployment, check_extras, layout_rules
 from genz.serve.memory import Memory, memory
 from genz.serve.served import OpenLoop, Served, served
 from genz.serve.traffic import held_output, variation_of
-from genz.solve.layouts import layouts
+from genz.solve.sizing.layouts import layouts
 from genz.spec.deployment import Engine, Lengths, Parallel, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model

@@ -15,7 +15,7 @@ from genz.solve.words import duration
 from genz.spec.quantization import GroupQuantization
 
 if TYPE_CHECKING:
-    from genz.solve.footprint import Footprint
+    from genz.solve.quantization.footprint import Footprint
 
 __all__ = ["explained", "frame", "reason"]
 

@@ -13,7 +13,7 @@ from genz.core.check import between
 from genz.core.errors import InputError
 from genz.core.typing import BoolArray, FloatArray
 from genz.core.words import plural
-from genz.solve.dominance import non_dominated
+from genz.solve.pareto.dominance import non_dominated
 
 __all__ = ["Frontier", "pareto"]
 

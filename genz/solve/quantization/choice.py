@@ -14,7 +14,7 @@ from genz.core.errors import InputError, UnsupportedFormatError
 from genz.core.unit import GB
 from genz.core.words import plural
 from genz.db import registry
-from genz.solve.footprint import Footprint, footprint, formats_of, holds_all
+from genz.solve.quantization.footprint import Footprint, footprint, formats_of, holds_all
 from genz.solve.words import duration
 from genz.spec.deployment import Parallel
 from genz.spec.hardware import Platform

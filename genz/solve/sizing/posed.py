@@ -14,11 +14,11 @@ from genz.core import check
 from genz.core.errors import InputError
 from genz.db import registry
 from genz.serve.deployment import Options
-from genz.solve.candidates import Candidates
-from genz.solve.criterion import Criterion
 from genz.solve.formats import formats_tried
 from genz.solve.offered import offered
-from genz.solve.renting import Terms
+from genz.solve.sizing.candidates import Candidates
+from genz.solve.sizing.criterion import Criterion
+from genz.solve.sizing.renting import Terms
 from genz.spec.deployment import Engine, Objective, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model

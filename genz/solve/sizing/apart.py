@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from genz.core.errors import InputError
-from genz.solve.answer import APART
-from genz.solve.candidates import Candidates
 from genz.solve.disaggregate import Disaggregation, Link, disaggregate, levels_of
 from genz.solve.disaggregate.answer import DisaggregatedPlan
 from genz.solve.disaggregate.programme import RANKS
-from genz.solve.posed import Posed
+from genz.solve.sizing.answer import APART
+from genz.solve.sizing.candidates import Candidates
+from genz.solve.sizing.posed import Posed
 from genz.spec.deployment import Objective
 from genz.spec.hardware import Platform
 

@@ -9,11 +9,11 @@ from genz.serve.stationary import made
 from genz.serve.step import mean_decode
 from genz.serve.traffic import variation_of
 from genz.solve.formats import checkpoint, narrower
-from genz.solve.plan import Plan
+from genz.solve.sizing.plan import Plan
 from genz.spec.precision import Precision
 
 if TYPE_CHECKING:
-    from genz.solve.answer import Sizing
+    from genz.solve.sizing.answer import Sizing
 
 __all__ = ["faster_untried"]
 

@@ -14,10 +14,10 @@ from genz.core.errors import InputError, UnknownNameError
 from genz.core.schema import Record
 from genz.core.typing import FloatArray
 from genz.db import registry
-from genz.solve.inputs import Input, arguments_of, inputs_of, scaled, speeds
 from genz.solve.offered import CALIBRATED, named
-from genz.solve.swing import Sensitivity, Swing, slope
-from genz.solve.what_if import WhatIf
+from genz.solve.sensitivity.inputs import Input, arguments_of, inputs_of, scaled, speeds
+from genz.solve.sensitivity.swing import Sensitivity, Swing, slope
+from genz.solve.sensitivity.what_if import WhatIf
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
 
@@ -155,7 +155,7 @@ def sensitivity(
     the break is the nearest value at which it was found to differ; where another end has no answer, the nearest one
     without. It is found by bisection: there may be a nearer one if the answer goes back and forth.
 
-    A sizing that is asked for a number of its best plan is not called anew: :func:`genz.solve.moved.best_moved` looks for
+    A sizing that is asked for a number of its best plan is not called anew: :func:`genz.solve.sensitivity.moved.best_moved` looks for
     the best plans of all values at once, the same that as many calls find.
 
     Examples

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from genz.core.errors import InfeasibleError, InputError
-from genz.solve.answer import Plan, Sizing
-from genz.solve.inputs import Input
-from genz.solve.moved import MOVING, Moved, best_moved
-from genz.solve.plans import NUMBERS
-from genz.solve.posed import Posed
-from genz.solve.sizing import size
+from genz.solve.sensitivity.inputs import Input
+from genz.solve.sensitivity.moved import MOVING, Moved, best_moved
+from genz.solve.sizing.answer import Plan, Sizing
+from genz.solve.sizing.plans import NUMBERS
+from genz.solve.sizing.posed import Posed
+from genz.solve.sizing.size import size
 
 __all__ = ["WhatIf"]
 

@@ -150,7 +150,7 @@ class Footprint:
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per layout and tensor, with shapes, bytes, and why a layout is illegal."""
-        from genz.solve.footprint_words import frame
+        from genz.solve.quantization.words import frame
 
         return frame(self)
 
@@ -162,7 +162,7 @@ class Footprint:
         InputError
             If the layout is an array.
         """
-        from genz.solve.footprint_words import explained
+        from genz.solve.quantization.words import explained
 
         return explained(self)
 

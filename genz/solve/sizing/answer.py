@@ -12,8 +12,8 @@ import pandas as pd
 from genz.core.errors import InfeasibleError
 from genz.core.words import plural
 from genz.solve.formats import origin
-from genz.solve.plan import Plan, Proof, ranked
-from genz.solve.renting import Terms
+from genz.solve.sizing.plan import Plan, Proof, ranked
+from genz.solve.sizing.renting import Terms
 from genz.spec.deployment import Engine, Objective, Parallel, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
@@ -171,14 +171,14 @@ class Sizing:
         Returns
         -------
         DataFrame
-            See :func:`genz.solve.staircase.staircase`.
+            See :func:`genz.solve.sizing.staircase.staircase`.
 
         Raises
         ------
         InfeasibleError
             If there is no plan.
         """
-        from genz.solve.staircase import staircase
+        from genz.solve.sizing.staircase import staircase
 
         plan = self.best if plan is None else plan
         known = next((frame for one, frame in self._staircases if one is plan), None)

@@ -10,11 +10,11 @@ from genz.core.search import crossing
 from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.perf.energy import idle_power
 from genz.serve.served import OpenLoop, Served
-from genz.solve.candidates import Candidates
-from genz.solve.criterion import Criterion
-from genz.solve.renting import Renting
-from genz.solve.rivals import Rivals
-from genz.solve.search import LIGHT, Bracket, narrow, slack
+from genz.solve.sizing.candidates import Candidates
+from genz.solve.sizing.criterion import Criterion
+from genz.solve.sizing.renting import Renting
+from genz.solve.sizing.rivals import Rivals
+from genz.solve.sizing.search import LIGHT, Bracket, narrow, slack
 
 __all__ = ["KNOWN", "Best", "Solved"]
 
@@ -42,7 +42,7 @@ class Solved:
     loop : OpenLoop
         A replica of each, whatever its load.
     idle : Served
-        The same at the share :data:`genz.solve.search.LIGHT` of its full load.
+        The same at the share :data:`genz.solve.sizing.search.LIGHT` of its full load.
     bracket : Bracket
         Prompts per step of a replica between which its limits break.
     n_layout : int

@@ -23,7 +23,7 @@ from genz.solve.measured.kinds import BEYOND, kinds, parts
 from genz.solve.measured.predict import ideal_time, log_error, predicted_time
 from genz.solve.measured.run_times import RunTimes, run_times
 from genz.solve.split import DEPLOYMENT, PARTS, deployments_held_out
-from genz.solve.worst import worst_groups
+from genz.solve.validate.worst import worst_groups
 from genz.spec.hardware import Platform
 
 __all__ = [
@@ -119,7 +119,7 @@ class Validation:
         return frame.sort_values(names, kind="stable").reset_index(drop=True)
 
     def worst(self, most: int = 3) -> pd.DataFrame:
-        """Return which groups of rows carry the error of each class, see :func:`genz.solve.worst.worst_groups`."""
+        """Return which groups of rows carry the error of each class, see :func:`genz.solve.validate.worst.worst_groups`."""
         return worst_groups(self.compared, most)
 
     def by_class(self) -> pd.DataFrame:

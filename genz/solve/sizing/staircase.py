@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from genz.core.typing import BoolArray, FloatArray, IntArray
-from genz.solve.candidates import Candidates
-from genz.solve.criterion import LIMITS, Criterion
-from genz.solve.renting import Renting
-from genz.solve.search import Bracket, narrow, slack
+from genz.solve.sizing.candidates import Candidates
+from genz.solve.sizing.criterion import LIMITS, Criterion
+from genz.solve.sizing.renting import Renting
+from genz.solve.sizing.search import Bracket, narrow, slack
 from genz.spec.deployment import Lengths
 
 if TYPE_CHECKING:
-    from genz.solve.answer import Plan, Sizing
+    from genz.solve.sizing.answer import Plan, Sizing
 
 __all__ = ["staircase"]
 

@@ -9,12 +9,12 @@ import numpy as np
 
 from genz.core.typing import BoolArray, FloatArray
 from genz.serve.served_result import Served
-from genz.solve.answer import Infeasible
-from genz.solve.candidates import Candidates
-from genz.solve.criterion import LIMITS
 from genz.solve.programme import smallest_conflict
-from genz.solve.search import Bracket
-from genz.solve.solved import Solved
+from genz.solve.sizing.answer import Infeasible
+from genz.solve.sizing.candidates import Candidates
+from genz.solve.sizing.criterion import LIMITS
+from genz.solve.sizing.search import Bracket
+from genz.solve.sizing.solved import Solved
 
 __all__ = ["reason"]
 

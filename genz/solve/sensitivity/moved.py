@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from genz.core.typing import BoolArray, FloatArray, IntArray
-from genz.solve.candidates import DEGREES, Candidates
-from genz.solve.criterion import Criterion
-from genz.solve.plan import Plan
-from genz.solve.plans import numbers_of
-from genz.solve.posed import Posed
-from genz.solve.renting import Renting
-from genz.solve.rivals import Rivals
-from genz.solve.solved import Best, Solved
+from genz.solve.sizing.candidates import DEGREES, Candidates
+from genz.solve.sizing.criterion import Criterion
+from genz.solve.sizing.plan import Plan
+from genz.solve.sizing.plans import numbers_of
+from genz.solve.sizing.posed import Posed
+from genz.solve.sizing.renting import Renting
+from genz.solve.sizing.rivals import Rivals
+from genz.solve.sizing.solved import Best, Solved
 from genz.spec.deployment import Objective, Parallel, Workload
 from genz.spec.hardware import Platform
 from genz.spec.precision import Precision
@@ -43,7 +43,7 @@ class Moved:
     precision : Precision
         Formats.
     numbers : mapping
-        Fields of the plan that :func:`genz.solve.plans.numbers_of` has.
+        Fields of the plan that :func:`genz.solve.sizing.plans.numbers_of` has.
     """
 
     platform: str

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from genz.core.errors import InputError
-from genz.solve.answer import Sizing, ranked
-from genz.solve.apart import disaggregated_plans
 from genz.solve.disaggregate import Link
 from genz.solve.disaggregate.answer import DisaggregatedPlan
-from genz.solve.infeasible import reason
-from genz.solve.plans import plans_of
-from genz.solve.posed import Posed
-from genz.solve.renting import Renting
-from genz.solve.shortfall import next_cheaper
-from genz.solve.solved import Solved
+from genz.solve.sizing.answer import Sizing, ranked
+from genz.solve.sizing.apart import disaggregated_plans
+from genz.solve.sizing.infeasible import reason
+from genz.solve.sizing.plans import plans_of
+from genz.solve.sizing.posed import Posed
+from genz.solve.sizing.renting import Renting
+from genz.solve.sizing.shortfall import next_cheaper
+from genz.solve.sizing.solved import Solved
 from genz.spec.deployment import Engine, Objective, Parallel, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
@@ -104,7 +104,7 @@ def size(
     Notes
     -----
     All times of a replica rise with its load, so the rates at which it keeps the limits are an interval from zero, and a
-    layout needs :math:`\lceil \lambda / \lambda_{max} \rceil` replicas. :func:`genz.solve.search.narrow` brackets the
+    layout needs :math:`\lceil \lambda / \lambda_{max} \rceil` replicas. :func:`genz.solve.sizing.search.narrow` brackets the
     prompts per step at which limits break, of all layouts at once, until no layout that could be the best of its platform
     is open; steps grow with their load, so the rate between the ends of a bracket is bounded too. Of several
     stationary states the least one counts, :func:`genz.serve.loops.at_rate`; a plan is evaluated at its own rate, and one

@@ -12,11 +12,11 @@ from genz.serve.served_result import Served
 from genz.serve.stationary import made
 from genz.serve.step import BOUNDS, decode, prefill
 from genz.serve.traffic import variation_of
-from genz.solve.answer import Plan, Proof
-from genz.solve.candidates import Candidates
-from genz.solve.criterion import LIMITS, Criterion
-from genz.solve.renting import periods
-from genz.solve.solved import Best, Solved
+from genz.solve.sizing.answer import Plan, Proof
+from genz.solve.sizing.candidates import Candidates
+from genz.solve.sizing.criterion import LIMITS, Criterion
+from genz.solve.sizing.renting import periods
+from genz.solve.sizing.solved import Best, Solved
 from genz.spec.hardware import Platform
 from genz.spec.precision import KINDS
 
@@ -58,7 +58,7 @@ def numbers_of(solved: Solved, best: Best) -> dict[str, Any]:
     Returns
     -------
     dict
-        Fields of :class:`genz.solve.plan.Plan` -> values, shape (n_best,); costs are NaN without a price.
+        Fields of :class:`genz.solve.sizing.plan.Plan` -> values, shape (n_best,); costs are NaN without a price.
     """
     case, load, renting = best.case, best.load, solved.renting.take(best.case)
     machines, output = solved.machines[:, case], solved.cases.traffic(case).output.mean

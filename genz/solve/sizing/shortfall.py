@@ -9,8 +9,8 @@ import numpy as np
 
 from genz.core.typing import FloatArray, IntArray
 from genz.serve.served_result import Served
-from genz.solve.answer import Plan, Shortfall
-from genz.solve.solved import Solved
+from genz.solve.sizing.answer import Plan, Shortfall
+from genz.solve.sizing.solved import Solved
 
 __all__ = ["next_cheaper"]
 

@@ -1,0 +1,1 @@
+"""Quantised weights: bytes and legal layouts, the format to choose, and the axis of groups."""

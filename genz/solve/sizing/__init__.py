@@ -1,0 +1,1 @@
+"""Sizing: candidates, their answers, plans, and why there is none."""
