@@ -9,7 +9,7 @@ from typing import Protocol, Self, TypeVar
 import numpy as np
 
 from genz.core.errors import InputError
-from genz.core.typing import BoolArray, FloatArray, IntArray
+from genz.core.typing import BoolArray, FloatArray, IntArray, Num
 
 __all__ = ["Crossing", "crossing", "halvings", "largest_feasible", "least_feasible"]
 
@@ -76,8 +76,8 @@ def largest_feasible(
 def least_feasible(
     feasible: Callable[[FloatArray], BoolArray],
     *,
-    low: float,
-    high: float,
+    low: Num,
+    high: Num,
     shape: tuple[int, ...] = (),
     tolerance: float = 1e-9,
     levels: int = 1,
@@ -89,7 +89,7 @@ def least_feasible(
     feasible : callable
         Takes numbers of shape ``shape`` and returns booleans. Must not turn false again once true, as the number
         grows.
-    low, high : float
+    low, high : array_like, broadcast to ``shape``
         Ends of the search range, above zero.
     shape : tuple of int, default ()
         Shape of the cases.
@@ -114,10 +114,12 @@ def least_feasible(
     >>> float(least_feasible(lambda x: x**2 >= 2.0, low=0.1, high=10.0))
     1.414214
     """
-    if not 0.0 < low <= high:
-        msg = f"low and high must be 0 < low <= high, got low={low:g}, high={high:g}"
+    bottom, top = (np.array(np.broadcast_to(v, shape), dtype=np.float64) for v in (low, high))
+    if not np.all((bottom > 0.0) & (bottom <= top)):
+        msg = (
+            f"low and high must be 0 < low <= high, got low={np.min(low):g}, high={np.min(high):g}"
+        )
         raise InputError(msg)
-    bottom, top = np.full(shape, float(low)), np.full(shape, float(high))
     possible, trivial = feasible(top), feasible(bottom)
     while np.any(top > bottom * (1.0 + tolerance)):
         steps = halvings(feasible, bottom, top, levels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from genz.core.typing import BoolArray, FloatArray, FloatLike, Num
 from genz.core.unit import GB
 from genz.db import registry
 from genz.serve.shown import one_line, ranging
-from genz.solve.hardware import KNOBS, turned, unlimited
+from genz.solve.hardware import KNOBS, knob, turned, unlimited
 from genz.solve.sizing.criterion import Criterion
 from genz.spec.deployment import Engine, Objective, Parallel, Workload
 from genz.spec.hardware import Platform
@@ -26,16 +26,17 @@ from genz.spec.precision import Precision
 __all__ = ["Requirements", "requirements"]
 
 _LIMITS = ("ttft", "tpot", "latency")
-#: Halvings of a range that are looked at in one call: of requests that start together, and under a rate.
-_LEVELS, _LEVELS_LOADED = 4, 7
-#: Search range of each number.
+#: Platforms that are looked at in one call: fewer hardly take less time, as many more do. [1]
+_AT_ONCE = 256
+#: Search range of each number, from the worst to the best.
 _RANGE = {
     "flop_rate": (1e10, 1e18),
     "bandwidth": (1e9, 1e18),
     "link_bandwidth": (1e6, 1e15),
-    "link_latency": (1e-12, 1.0),
+    "link_latency": (1.0, 1e-12),
+    "capacity": (1e6, 1e15),
 }
-_CAPACITIES = (1e6, 1e15)
+_FRONTIER = ("flop_rate", "bandwidth", "link_bandwidth", "link_latency")
 #: Share by which a number is made worse to see which limit breaks. [1]
 _WORSE = 1e-6
 #: Fields of an objective that requirements do not keep -> why, and what does.
@@ -135,8 +136,8 @@ class Requirements:
             If both are the same, or ``points`` or ``span`` is too small.
         """
         for name in (first, second):
-            if name not in _RANGE:
-                raise UnknownNameError("number of a frontier", name, _RANGE)
+            if name not in _FRONTIER:
+                raise UnknownNameError("number of a frontier", name, _FRONTIER)
         if first == second or points < 2 or not span > 1.0:
             msg = (
                 "a frontier needs two different numbers, points >= 2 and span > 1, "
@@ -146,9 +147,8 @@ class Requirements:
         own = np.atleast_1d(getattr(self, first))
         ratio = np.geomspace(1.0 + 1e-6, span, points).reshape(-1, *(1,) * own.ndim)
         value = own / ratio if first == "link_latency" else own * ratio
-        least = self._problem.least(
-            second, fixed={first: np.where(np.isfinite(value), value, 1e15)}
-        )
+        fixed = {first: np.where(np.isfinite(value), value, 1e15)}
+        least = self._problem.least((second,), fixed)[second]
         frame = pd.DataFrame(
             {
                 "case": np.tile(np.arange(own.size), points),
@@ -286,19 +286,26 @@ class _Problem:
         """Return all requirements."""
         shape = np.shape(self.used({}))
         alone = np.asarray(self.options["parallel"].size) <= 1
-        found: dict[str, Num] = {}
-        for name in _RANGE:
-            linked = name.startswith("link")
-            none = np.full(shape, np.nan)
-            found[name] = none if linked and np.all(alone) else self.least(name)
-            if linked:
-                found[name] = np.where(alone, np.nan, found[name])
-        found["capacity"] = (
-            self.least("capacity") if self.loaded else np.broadcast_to(self._footprint(), shape)
-        )
-        binding: dict[str, Any] = {n: self._binding(n, found[n]) for n in KNOBS}
+        linked = bool(self.platform.network) and not np.all(alone)
+        sought: list[Sequence[str]] = [_FRONTIER if linked else _FRONTIER[:2]]
+        if self.loaded:  # apart, as a capacity that is set is no longer that of the device
+            sought.append(("capacity",))
+        found: dict[str, Any] = dict.fromkeys(KNOBS, np.full(shape, np.nan))
+        binding: dict[str, Any] = dict.fromkeys(KNOBS, np.full(shape, "none"))
+        for names in sought:
+            least = self.least(names)
+            found |= least
+            binding |= self._binding(least)
+        for name in ("link_bandwidth", "link_latency"):
+            found[name] = np.where(alone, np.nan, found[name])
+            binding[name] = np.where(alone, "none", binding[name])
+        if not self.loaded:
+            found["capacity"] = np.broadcast_to(self._footprint(), shape)
+            binding["capacity"] = np.full(shape, "memory")
         return Requirements(
-            **{n: np.asarray(found[n])[()] for n in KNOBS}, binding=binding, _problem=self
+            **{n: np.asarray(found[n])[()] for n in KNOBS},
+            binding={n: np.asarray(binding[n])[()] for n in KNOBS},
+            _problem=self,
         )
 
     def ratios(self, numbers: Mapping[str, Num]) -> dict[str, FloatArray]:
@@ -342,43 +349,55 @@ class _Problem:
         }
         return own | Criterion(self.objective).ratios(load)
 
-    def least(self, name: str, fixed: Mapping[str, Num] | None = None) -> FloatArray:
-        """Return the least number (for the latency the largest) with which all limits hold."""
+    def least(
+        self, names: Sequence[str], fixed: Mapping[str, Num] | None = None
+    ) -> dict[str, FloatArray]:
+        """Return the least of each number (of the latency the largest) with which all limits hold, one at a time."""
         fixed = fixed or {}
-        shape = np.shape(self.used(fixed))
-        if name.startswith("link") and not self.platform.network:
-            return np.full(shape, np.nan)
-        low, high = _RANGE.get(name, _CAPACITIES)
-        if name == "link_latency":
-            low, high = 1.0 / high, 1.0 / low
+        shape = (len(names), *np.shape(self.used(fixed)))
+        worst, best = self._ends(names, shape)
+        # the worst is the lowest number, but for latencies, whose reciprocal is searched
+        turn = worst > best
+
+        def number(value: FloatArray) -> FloatArray:
+            return np.where(turn, 1.0 / value, value)
 
         def feasible(value: FloatArray) -> BoolArray:
-            number = 1.0 / value if name == "link_latency" else value
-            return np.asarray(self.used({**fixed, name: number}) <= 1.0)
+            return np.asarray(
+                self.used(self._each(names, number(value), len(shape) - 1, fixed)) <= 1.0
+            )
 
-        levels = _LEVELS_LOADED if self.loaded else _LEVELS
-        found = least_feasible(feasible, low=low, high=high, shape=shape, levels=levels)
-        if name == "link_latency":
-            return np.where(np.isfinite(found), 1.0 / found, np.nan)
-        return found
-
-    def _binding(self, name: str, value: Num) -> Any:
-        """Return the limit that sets a number: the one that breaks with a worse one; none where it does not matter."""
-        shape = np.shape(value)
-        if name == "capacity" and not self.loaded:
-            return np.broadcast_to("memory", shape)[()]
-        linked = name.startswith("link")
-        if linked and not self.platform.network:
-            return np.broadcast_to("none", shape)[()]
-        ends = _RANGE.get(name, _CAPACITIES)
-        worst, best, worse = (
-            (*ends, 1.0 - _WORSE) if name != "link_latency" else (*ends[::-1], 1.0 + _WORSE)
+        levels = max(1, int(np.log2(1.0 + _AT_ONCE / np.prod(shape))))
+        value = least_feasible(
+            feasible, low=number(worst), high=number(best), shape=shape, levels=levels
         )
-        beside = np.clip(np.where(np.isfinite(value), value * worse, best), *ends)
-        ratios = self.ratios({name: beside})
+        found = np.where(np.isfinite(value), number(value), np.where(turn, np.nan, np.inf))
+        return dict(zip(names, found, strict=True))
+
+    def _each(
+        self, names: Sequence[str], number: FloatArray, rank: int, fixed: Mapping[str, Num]
+    ) -> dict[str, Num]:
+        """Return numbers of platforms of each of which one is set: names lie along the axis before ``rank`` ones of cases."""
+        row = np.arange(len(names)).reshape(-1, *(1,) * rank)
+        own = [knob(self.platform, n, self.number_format) for n in names]
+        each = {n: np.where(row == i, number, own[i]) for i, n in enumerate(names)}
+        return {**fixed, **each}
+
+    def _ends(self, names: Sequence[str], shape: tuple[int, ...]) -> tuple[FloatArray, FloatArray]:
+        """Return the worst and the best of each number."""
+        ends = np.array([_RANGE[n] for n in names]).reshape(-1, 2, *(1,) * (len(shape) - 1))
+        return np.broadcast_to(ends[:, 0], shape), np.broadcast_to(ends[:, 1], shape)
+
+    def _binding(self, found: Mapping[str, FloatArray]) -> dict[str, Any]:
+        """Return the limit that sets each number: the one that breaks with a worse one; none where it does not matter."""
+        names, value = list(found), np.stack(list(found.values()))
+        worst, best = self._ends(names, value.shape)
+        worse = np.where(worst > best, 1.0 + _WORSE, 1.0 - _WORSE)
+        low, high = np.minimum(worst, best), np.maximum(worst, best)
+        beside = np.clip(np.where(np.isfinite(value), value * worse, best), low, high)
+        ratios = self.ratios(self._each(names, beside, value.ndim - 1, {}))
         which = np.array(list(ratios))[np.argmax(np.stack(list(ratios.values())), axis=0)]
-        alone = linked & (np.asarray(self.options["parallel"].size) <= 1)
-        return np.where((value == worst) | alone, "none", which)[()]
+        return dict(zip(names, np.where(value == worst, "none", which), strict=True))
 
     def _footprint(self) -> FloatArray:
         """Bytes that the batch takes on the fullest accelerator, at its longest."""
