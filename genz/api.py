@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from genz.core.errors import InputError
+from genz.core.typing import Num
 from genz.db import registry
-from genz.perf.efficiency import LIBRARY, kernel_of
+from genz.perf.efficiency import LIBRARY, RELATIVE, kernel_of
+from genz.perf.energy import device_idle_power
 from genz.perf.exchange import exchange_constants
 from genz.perf.offload import slow_tier
 from genz.serve import generate as _generate
 from genz.serve import memory as _memory
 from genz.serve import served as _served
 from genz.serve import step as _step
+from genz.serve.overlap import CORES
 from genz.spec.deployment import Engine
 from genz.spec.hardware import Accelerator, Collective, Exchange, Kernel, Network, Platform
 from genz.spec.model import Model
@@ -104,14 +107,14 @@ def stack_platforms(platforms: Sequence[Platform | str] | Platform | str) -> Pla
         msg = "platforms must name at least one platform, got none"
         raise InputError(msg)
     chips = [p.accelerator for p in found]
-    formats = set.intersection(*(set(c.peak_flop_rate) for c in chips))
+    every = dict.fromkeys(f for c in chips for f in c.peak_flop_rate)
+    common = [f for f in every if all(f in c.peak_flop_rate for c in chips)]
     chip = Accelerator(
         name=",".join(c.name for c in chips),
         vendor=",".join(dict.fromkeys(c.vendor for c in chips)),
         generation=",".join(dict.fromkeys(c.generation for c in chips)),
-        peak_flop_rate={
-            f: [c.peak_flop_rate[f] for c in chips] for f in chips[0].peak_flop_rate if f in formats
-        },
+        peak_flop_rate={f: [c.peak_flop_rate[f] for c in chips] for f in common},
+        partly={f: [float(f in c.peak_flop_rate) for c in chips] for f in every if f not in common},
         kernel=_stacked_kernels(chips),
         **_stacked(chips, _CHIP_FIELDS),
     )
@@ -125,6 +128,12 @@ def stack_platforms(platforms: Sequence[Platform | str] | Platform | str) -> Pla
     )
 
 
+#: Field that a device may lack -> what predictions take in its place.
+_STAND_IN: dict[str, Callable[[Accelerator], Num]] = {
+    "usable_capacity": lambda chip: chip.usable_memory,
+    "idle_power": device_idle_power,
+    "n_core": lambda _: CORES,
+}
 _CHIP_FIELDS = (
     "memory_capacity",
     "usable_capacity",
@@ -150,13 +159,14 @@ _PLATFORM_FIELDS = (
 
 
 def _stacked(records: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
-    """Fields as arrays; None where a record lacks one, but what all see of their memory."""
+    """Fields as arrays; None where a record lacks one that nothing stands in for."""
     out: dict[str, Any] = {}
     for name in names:
         values = [getattr(r, name) for r in records]
-        if name == "usable_capacity":
-            whole = [r.memory_capacity for r in records]
-            values = [w if v is None else v for v, w in zip(values, whole, strict=True)]
+        if name in _STAND_IN and any(v is not None for v in values):
+            values = [
+                _STAND_IN[name](r) if v is None else v for r, v in zip(records, values, strict=True)
+            ]
         out[name] = None if any(v is None for v in values) else np.array(values)
     if out.get("slow_capacity") is None and "slow_bandwidth" in out:
         out["slow_bandwidth"] = None
@@ -222,13 +232,37 @@ _UNKNOWN = Collective(
 
 def _stacked_kernels(chips: Sequence[Accelerator]) -> dict[str, dict[str, Kernel]]:
     """Kernel constants as arrays, with priors for devices that have none."""
-    pairs = {(k, f): None for c in chips for k, formats in c.kernel.items() for f in formats}
-    out: dict[str, dict[str, Kernel]] = {}
-    for kernel, key in pairs:
-        variant, _, library = key.partition("-")
-        number_format = variant.partition("_")[0]
-        each = [kernel_of(c, kernel, number_format, variant, library or LIBRARY) for c in chips]
-        names = Kernel.__dataclass_fields__
-        stacked = Kernel(**{n: np.array([getattr(e, n) for e in each]) for n in names})
-        out.setdefault(kernel, {})[key] = stacked
-    return out
+    formats = [f for f in chips[0].peak_flop_rate if all(f in c.peak_flop_rate for c in chips)]
+    kernels = dict.fromkeys(kernel for c in chips for kernel in c.kernel)
+    keys = {
+        k: [key for c in chips for key in c.kernel.get(k) or c.kernel.get(RELATIVE.get(k, ""), {})]
+        for k in kernels
+    }
+    return {
+        k: {key: _stacked_kernel(chips, k, key) for key in _asked_for(keys[k], formats)}
+        for k in kernels
+    }
+
+
+def _asked_for(keys: Iterable[str], formats: Sequence[str]) -> dict[str, None]:
+    """Names by which constants of several devices are asked for: with one of them, what stands in for it in others.
+
+    What stands in depends on the library, and constants such as ``bf16_fp8`` stand in for those of fp8, but not the 16 bits
+    that another device has in their place.
+    """
+    parts = [key.partition("-") for key in keys]
+    libraries = ("", *dict.fromkeys(f"-{library}" for _, _, library in parts if library))
+    variants = dict.fromkeys(variant for variant, _, _ in parts)
+    wider = [f for f in formats if f"bf16_{f}" in variants]
+    return {f"{v}{library}": None for v in (*variants, *wider) for library in libraries}
+
+
+def _stacked_kernel(chips: Sequence[Accelerator], kernel: str, key: str) -> Kernel:
+    variant, _, library = key.partition("-")
+    first = variant.partition("_")[0]
+    each = [
+        kernel_of(c, kernel, first if c.takes(first) else "bf16", variant, library or LIBRARY)
+        for c in chips
+    ]
+    names = Kernel.__dataclass_fields__
+    return Kernel(**{n: np.array([getattr(e, n) for e in each]) for n in names})

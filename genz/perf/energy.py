@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from genz.core.typing import Num
 from genz.core.unit import HOUR
-from genz.spec.hardware import Platform
+from genz.spec.hardware import Accelerator, Platform
 
-__all__ = ["energy", "idle_power", "rent"]
+__all__ = ["device_idle_power", "energy", "idle_power", "rent"]
 
 #: Shares of the design power: idle, and arithmetic, memory and links when fully used. GenZ (arXiv 2406.01698),
 #: power model of its repository: 30 % static, 40 % compute, 20 % memory, 10 % network.
@@ -48,9 +48,12 @@ def energy(
 
 def idle_power(platform: Platform) -> Num:
     """Return the power of an idle accelerator with its share of the host [W]."""
-    chip = platform.accelerator
-    own = IDLE_SHARE * chip.power if chip.idle_power is None else chip.idle_power
-    return own + platform.host_power
+    return device_idle_power(platform.accelerator) + platform.host_power
+
+
+def device_idle_power(chip: Accelerator) -> Num:
+    """Return the power of an idle accelerator alone [W]."""
+    return IDLE_SHARE * chip.power if chip.idle_power is None else chip.idle_power
 
 
 def rent(platform: Platform, n_accelerator: Num, time: Num) -> Num | None:

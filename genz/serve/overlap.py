@@ -30,7 +30,7 @@ _SENDING = 0.06 / 0.17
 #: Streaming multiprocessors that DeepEP's normal kernels hold (``Buffer.num_sms``); estimate for NCCL's, too.
 _HELD = 20.0
 #: estimate: streaming multiprocessors of a device that does not tell, those of Hopper.
-_CORES = 132.0
+CORES = 132.0
 
 
 def parts(at: Deployment, streams: Sequence[Stream]) -> FloatArray:
@@ -198,4 +198,4 @@ def _taken(at: Deployment, message: Message) -> Num:
     if message.routed is not None and message.routed.kernels == "low_latency":
         return _SENDING
     cores = at.platform.accelerator.n_core
-    return np.minimum(_HELD / (_CORES if cores is None else cores), 1.0)
+    return np.minimum(_HELD / (CORES if cores is None else cores), 1.0)

@@ -356,10 +356,8 @@ def _step(
 
 def _expert_overhead(at: Deployment) -> Num:
     """Return the fixed time that the engine adds for experts, as a mean over layers [s]."""
-    engine, formats = at.engine, at.platform.accelerator.peak_flop_rate
-    time = engine.overhead_expert
-    if at.precision.is_widened("expert", formats):
-        time = time + engine.overhead_expert_widened
+    widened = at.precision.is_widened("expert", at.platform.accelerator.takes)
+    time = at.engine.overhead_expert + np.where(widened, at.engine.overhead_expert_widened, 0.0)
     return sum(g.count for g, _ in at.model.expert_groups()) / at.model.n_layer * time
 
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
+
 from genz.core import schema
 from genz.core.errors import InputError, UnknownNameError, UnsupportedFormatError
 from genz.core.schema import Record
@@ -33,6 +35,13 @@ class Accelerator(Record):
     generation: str = schema.text("architecture generation; devices of one share kernel constants")
     peak_flop_rate: Mapping[str, Num] = schema.mapping(
         "flop/s", "dense matrix peak by number format; absent: not supported", low=1e6, high=1e21
+    )
+    partly: Mapping[str, Num] = schema.mapping(
+        "1",
+        "further formats, which only some of several devices in one record have: 1 where one does",
+        low=0.0,
+        high=1.0,
+        default={},
     )
     memory_capacity: Num = schema.quantity(
         "B", "capacity of the fastest large tier, as the data sheet gives it", low=1e6, high=1e15
@@ -92,7 +101,7 @@ class Accelerator(Record):
     def __post_init__(self) -> None:
         """Check formats and tiers."""
         super().__post_init__()
-        for name in self.peak_flop_rate:
+        for name in (*self.peak_flop_rate, *self.partly):
             if name not in _PEAK_FORMATS:
                 raise UnknownNameError("number format of peak_flop_rate", name, _PEAK_FORMATS)
         if (self.slow_capacity is None) != (self.slow_bandwidth is None):
@@ -111,6 +120,13 @@ class Accelerator(Record):
             return self.peak_flop_rate[number_format]
         except KeyError:
             raise UnsupportedFormatError(self.name, number_format, self.peak_flop_rate) from None
+
+    def takes(self, number_format: str) -> Any:
+        """Return whether matrix units multiply in a number format, one truth for each of several devices."""
+        if number_format in self.peak_flop_rate:
+            return True
+        some = self.partly.get(number_format, 0.0)
+        return bool(some) if np.ndim(some) == 0 else np.greater(some, 0.0)
 
     @property
     def calibrated(self) -> bool:

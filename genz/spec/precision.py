@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
+
+import numpy as np
 
 from genz.core.errors import InputError, UnknownNameError
 from genz.core.numberformat import BITS, byte_width
@@ -187,19 +189,24 @@ class Precision(Record):
         """Return the format in which matrix products with the weights of a kind of layer run."""
         return self._kinds[kind][1]
 
-    def is_widened(self, kind: str, formats: Container[str]) -> bool:
+    def is_widened(self, kind: str, takes: Callable[[str], Any]) -> Any:
         """Return whether kernels widen the weights of a kind of layer before they multiply.
 
         Parameters
         ----------
         kind : {"mixer", "out", "dense", "expert", "embedding", "norm"}
             Kind of layer.
-        formats : container of str
-            Formats that the matrix unit takes.
+        takes : callable
+            Whether matrix units take a format, :meth:`genz.Accelerator.takes`.
+
+        Returns
+        -------
+        bool or ndarray of bool, shape (...)
+            As ``takes`` returns.
         """
         weight, unit = self.weight_format(kind), self.compute_format(kind)
         stored = _PEAK_FORMAT.get(weight, weight)
-        return BITS[stored] < BITS[unit] and stored not in formats
+        return BITS[stored] < BITS[unit] and np.logical_not(takes(stored))
 
     def variant(self, kind: str) -> str:
         """Return the formats by which constants of products with the weights of a kind of layer are known.

@@ -195,8 +195,8 @@ def told(rows: pd.DataFrame) -> list[str]:
 def _widens_experts(name: str, device: str, precision: str) -> bool:
     """Whether a model has experts whose weights a device widens before it multiplies."""
     model, place = registry.model(name), registry.platform(platform_name(device))
-    formats = place.accelerator.peak_flop_rate
-    return model.routed and precision_of(precision, model).is_widened("expert", formats)
+    takes = place.accelerator.takes
+    return model.routed and bool(precision_of(precision, model).is_widened("expert", takes))
 
 
 def _placed(rows: pd.DataFrame, engine: Engine) -> Any:
