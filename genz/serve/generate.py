@@ -10,6 +10,7 @@ import numpy as np
 
 from genz.core import check
 from genz.core.typing import BoolArray, FloatArray, FloatLike, Num
+from genz.perf.energy import idle_power, rent
 from genz.serve.deployment import Deployment, Options, case_shape
 from genz.serve.memory import memory
 from genz.serve.shown import bound_words, one_line, times
@@ -41,9 +42,9 @@ class Generation(Timed):
     tpot : ndarray
         Mean time per further token; 0 where the first is the last. [s]
     energy : ndarray
-        Energy of the replica for the whole batch. [J]
+        Energy of the replica for the whole batch, idle while the software is at work. [J]
     cost : ndarray or None
-        Rent of the replica for the whole batch. [currency]
+        Rent of the replica from the start to the last token. [currency]
     batch, output : ndarray
         Requests, and tokens generated for each. [1]
     n_accelerator : ndarray
@@ -197,19 +198,20 @@ def generate(
         shared=load["prompt"],
         **at.options,
     )
-    ttft = first["time"] + first_token_time(at, new, step["time"])
+    added = first_token_time(at, new, step["time"])
+    ttft = first["time"] + added
+    tpot = np.where(further > 0.0, step["time"], 0.0)
+    joule = first["energy"] + added * idle_power(at.platform) * size + further * step["energy"]
+    cost = rent(at.platform, size, ttft + further * tpot)
 
     def fit(value: Num) -> Num:
         return np.array(np.broadcast_to(value, shape))[()]
 
-    cost = None
-    if "cost" in step:
-        cost = fit(first["cost"] + further * step["cost"])
     return Generation(
         ttft=fit(ttft),
-        tpot=fit(np.where(further > 0.0, step["time"], 0.0)),
-        energy=fit(first["energy"] + further * step["energy"]),
-        cost=cost,
+        tpot=fit(tpot),
+        energy=fit(joule),
+        cost=None if cost is None else fit(cost),
         batch=fit(load["batch"]),
         output=fit(load["output"]),
         n_accelerator=fit(size),
@@ -239,7 +241,7 @@ def mean_over_context(
     Returns
     -------
     dict
-        Mean ``time``, its parts by cause, ``energy``, ``log_error``, and ``cost`` where there is a price.
+        Mean ``time``, its parts by cause, ``energy`` and ``log_error``.
     """
     last = context + n_token - 1.0
     total: dict[str, Any] = {}
@@ -297,12 +299,11 @@ def _quadrature(
         "energy": mean(steps.energy),
         "log_error": mean(steps.log_error),
     }
-    found |= {name: mean(getattr(steps, f"{name}_time")) for name in BOUNDS}
-    return found if steps.cost is None else found | {"cost": mean(steps.cost)}
+    return found | {name: mean(getattr(steps, f"{name}_time")) for name in BOUNDS}
 
 
 def prompt_steps(at: Deployment, batch: Num, prompt: Num, cached: Num) -> dict[str, Any]:
-    """Return time, energy, cost and error of the steps in which all prompts of a batch pass.
+    """Return time, energy and error of the steps in which all prompts of a batch pass.
 
     Without a token budget all pass in one step. With one, whole prompts share a step while they fit, and a longer
     prompt passes in chunks, each after the tokens of those before it.
@@ -362,7 +363,7 @@ def _chunk(
     joule = stretched_energy(at, step.energy, time - step.time)
     parts = {"time": here * time, "energy": here * joule}
     parts["log_error"] = parts["time"] * step.log_error
-    return parts if step.cost is None else parts | {"cost": here * step.cost * time / step.time}
+    return parts
 
 
 def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:

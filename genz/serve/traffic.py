@@ -49,7 +49,9 @@ def traffic_of(
         "cached_share": check.fraction("cached_share", workload.cached_share),
         "beams": check.count("beams", workload.beams),
     }
-    shape = case_shape(at, {**named, **given})
+    lengths = {"prompt": workload.prompt, "output": workload.output}
+    spread = {f"{n}.std": np.asarray(v.std) for n, v in lengths.items() if v.std is not None}
+    shape = case_shape(at, {**named, **spread, **given})
     prompt, output, share, beams = (np.broadcast_to(v, shape) for v in named.values())
     new = np.maximum(prompt * (1.0 - share), 1.0)
     group = np.broadcast_to(np.asarray(at.parallel.data, dtype=np.float64), shape)
@@ -58,8 +60,7 @@ def traffic_of(
     client = np.broadcast_to(given.get("n_client", np.inf), shape)
     return shape, Traffic(
         new, prompt - new, output, beams, np.broadcast_to(budget, shape), client,
-        np.broadcast_to(variation_of(workload.prompt), shape),
-        np.broadcast_to(variation_of(workload.output), shape),
+        *(np.broadcast_to(variation_of(v), shape) for v in lengths.values()),
     )  # fmt: skip
 
 

@@ -30,7 +30,9 @@ def test_mean_step_is_the_sum_over_every_context(zoo, cluster, calibrated, name,
         time, energy = summed(zoo[name], cluster, **load)
         assert done.tpot == pytest.approx(time, rel=1e-3)
         first = prefill(zoo[name], cluster, batch=4, prompt=prompt, engine=engine)
-        assert done.energy == pytest.approx(first.energy + energy, rel=1e-3)
+        idle = cluster.accelerator.idle_power + cluster.host_power
+        waits = idle * (done.ttft - first.time)  # of the software, before the first token
+        assert done.energy == pytest.approx(first.energy + waits + energy, rel=1e-3)
 
 
 def test_what_stretches_prompts_takes_the_power_of_an_idle_replica(zoo, cluster, calibrated):
@@ -106,6 +108,21 @@ def test_parts_of_a_generation(zoo, cluster):
     assert (
         generate(zoo["gqa"], cluster.replace(price=None), prompt=9, output=3).cost_per_token is None
     )
+
+
+def test_rent_and_idle_power_run_while_the_engine_waits(zoo, cluster):
+    """Price over throughput is the cost of a token, whatever the software adds to the first one."""
+    own = {"overhead_call": 0.02, "overhead_prompt": 0.01, "overhead_token": 1e-5, "wait_step": 2.0}
+    work = {"batch": 4, "prompt": 100, "output": 50, "parallel": Parallel(tensor=2)}
+    priced = cluster.replace(price=3.6)
+    plain = generate(zoo["gqa"], priced, **work, engine=IDEAL)
+    done = generate(zoo["gqa"], priced, **work, engine=IDEAL.replace(**own))
+    added = 0.02 + 0.01 + 100 * 1e-5 + 2.0 * plain.tpot
+    assert done.ttft - plain.ttft == pytest.approx(added)
+    assert done.cost_per_token == pytest.approx(2 * 3.6 / 3600 / done.throughput)
+    chip = cluster.accelerator
+    watt = 2 * (chip.idle_power + cluster.host_power)
+    assert done.energy - plain.energy == pytest.approx(added * watt)
 
 
 def test_one_output_token_is_the_prefill_alone(zoo, cluster):

@@ -246,6 +246,25 @@ def test_lengths_and_platforms_may_be_arrays(zoo, cluster):
     assert len(done.to_frame()) == 6
 
 
+def test_spreads_of_lengths_may_be_arrays(zoo, cluster):
+    """Of more axes than anything else; those that do not broadcast are refused by name."""
+    std = np.array([[0.0, 20.0], [60.0, 10.0], [5.0, 80.0]])
+    for traffic in ({"rate": [1.0, 40.0]}, {"n_client": [2, 50]}):
+        work = Workload(prompt=Lengths(mean=48, std=30), output=Lengths(mean=40, std=std))
+        many = served(zoo["gqa"], cluster, work, **traffic, engine=BUDGET)
+        ((name, value),) = traffic.items()
+        for i, j in np.ndindex(std.shape):
+            length = Lengths(mean=40, std=std[i, j])
+            work = Workload(prompt=Lengths(mean=48, std=30), output=length)
+            one = served(zoo["gqa"], cluster, work, **{name: value[j]}, engine=BUDGET)
+            for field in ("ttft", "tpot", "ttft_std", "latency_std", "stable_rate"):
+                found = getattr(many, field)[i, j]
+                assert found == pytest.approx(getattr(one, field), rel=1e-12), field
+    work = Workload(prompt=Lengths(mean=48), output=Lengths(mean=40, std=[1.0, 2.0]))
+    with pytest.raises(InputError, match=r"got shapes output\.std \(2,\), rate \(3,\)$"):
+        served(zoo["gqa"], cluster, work, rate=[1.0, 2.0, 3.0], engine=BUDGET)
+
+
 def test_more_load_is_slower(zoo, cluster):
     top = float(served(zoo["gqa"], cluster, load(), n_client=1, engine=BUDGET).stable_rate)
     done = served(
