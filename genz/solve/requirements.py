@@ -61,8 +61,8 @@ class Requirements:
     bandwidth : ndarray
         Memory bandwidth; infinite if none suffices. [B/s]
     capacity : ndarray
-        Memory: the footprint of requests that start together; under a rate the least with which all limits hold, infinite
-        if none suffices. [B]
+        Memory: the least in which the engine has room for requests that start together; under a rate the least with which
+        all limits hold; infinite if none suffices. [B]
     link_bandwidth : ndarray
         Bandwidth of the innermost links, one direction; infinite if none suffices, NaN for one accelerator. [B/s]
     link_latency : ndarray
@@ -287,12 +287,10 @@ class _Problem:
         shape = np.shape(self.used({}))
         alone = np.asarray(self.options["parallel"].size) <= 1
         linked = bool(self.platform.network) and not np.all(alone)
-        sought: list[Sequence[str]] = [_FRONTIER if linked else _FRONTIER[:2]]
-        if self.loaded:  # apart, as a capacity that is set is no longer that of the device
-            sought.append(("capacity",))
         found: dict[str, Any] = dict.fromkeys(KNOBS, np.full(shape, np.nan))
         binding: dict[str, Any] = dict.fromkeys(KNOBS, np.full(shape, "none"))
-        for names in sought:
+        # memory apart, as a capacity that is set is no longer that of the device
+        for names in (_FRONTIER if linked else _FRONTIER[:2], ("capacity",)):
             least = self.least(names)
             found |= least
             binding |= self._binding(least)
@@ -300,7 +298,6 @@ class _Problem:
             found[name] = np.where(alone, np.nan, found[name])
             binding[name] = np.where(alone, "none", binding[name])
         if not self.loaded:
-            found["capacity"] = np.broadcast_to(self._footprint(), shape)
             binding["capacity"] = np.full(shape, "memory")
         return Requirements(
             **{n: np.asarray(found[n])[()] for n in KNOBS},
@@ -310,11 +307,16 @@ class _Problem:
 
     def ratios(self, numbers: Mapping[str, Num]) -> dict[str, FloatArray]:
         """Return how much is used up of each limit, with some numbers of the platform set."""
+        platform = self.turned(numbers)
+        found = self._under_load(platform) if self.loaded else self._together(platform)
+        return dict(zip(found, np.broadcast_arrays(*found.values()), strict=True))
+
+    def turned(self, numbers: Mapping[str, Num]) -> Platform:
+        """Return the platform with some of its numbers set."""
         platform = self.platform
         for name, value in numbers.items():
             platform = turned(platform, name, value, self.number_format)
-        found = self._under_load(platform) if self.loaded else self._together(platform)
-        return dict(zip(found, np.broadcast_arrays(*found.values()), strict=True))
+        return platform
 
     def used(self, numbers: Mapping[str, Num]) -> FloatArray:
         """Return how much is used up of all limits together; at most 1 where they hold."""
@@ -354,6 +356,7 @@ class _Problem:
     ) -> dict[str, FloatArray]:
         """Return the least of each number (of the latency the largest) with which all limits hold, one at a time."""
         fixed = fixed or {}
+        used = self.used if self.loaded or "capacity" not in names else self.held
         shape = (len(names), *np.shape(self.used(fixed)))
         worst, best = self._ends(names, shape)
         # the worst is the lowest number, but for latencies, whose reciprocal is searched
@@ -363,9 +366,8 @@ class _Problem:
             return np.where(turn, 1.0 / value, value)
 
         def feasible(value: FloatArray) -> BoolArray:
-            return np.asarray(
-                self.used(self._each(names, number(value), len(shape) - 1, fixed)) <= 1.0
-            )
+            each = self._each(names, number(value), len(shape) - 1, fixed)
+            return np.broadcast_to(used(each) <= 1.0, np.shape(value))
 
         levels = max(1, int(np.log2(1.0 + _AT_ONCE / np.prod(shape))))
         value = least_feasible(
@@ -399,16 +401,16 @@ class _Problem:
         which = np.array(list(ratios))[np.argmax(np.stack(list(ratios.values())), axis=0)]
         return dict(zip(names, np.where(value == worst, "none", which), strict=True))
 
-    def _footprint(self) -> FloatArray:
-        """Bytes that the batch takes on the fullest accelerator, at its longest."""
+    def held(self, numbers: Mapping[str, Num]) -> FloatArray:
+        """Return 0 where the batch has room at its longest, else infinity."""
         prompt = np.ceil(self.workload.prompt.mean)
-        held = memory(
+        found = memory(
             self.model,
-            self.platform,
+            self.turned(numbers),
             batch=self.batch,
             context=prompt + np.ceil(self.workload.output.mean),
             beams=self.workload.beams,
             shared=prompt,
             **self.options,
         )
-        return np.asarray(held.total)
+        return np.where(found.fits, 0.0, np.inf)

@@ -32,6 +32,28 @@ def test_capacity_is_the_footprint():
     assert need.capacity == pytest.approx(held.total)
 
 
+@pytest.mark.parametrize("engine", ["ideal", "vllm_0_24", "sglang", "tensorrt_llm"])
+@pytest.mark.parametrize("platform", ["h100_sxm_8", "mi300x_8"])
+def test_capacity_is_the_least_in_which_the_engine_has_room(engine, platform):
+    """Engines keep a share of the memory for themselves, each by its own rule."""
+    options = {"engine": engine, "precision": "fp8", "parallel": genz.Parallel(tensor=[1, 2])}
+    need = genz.requirements(
+        "llama3_70b", genz.Workload.of(3000, 500), genz.Objective(tpot=1.0),
+        platform=platform, batch=16, **options,
+    )  # fmt: skip
+    for share, fits in ((1.0 + 1e-8, True), (0.999, False)):
+        device = genz.platform(platform).replace(memory_capacity=share * need.capacity)
+        held = genz.memory("llama3_70b", device, batch=16, context=3500, **options)
+        assert held.fits.tolist() == [fits, fits]
+
+
+def test_capacity_that_no_memory_makes_up_for():
+    engine = genz.engine("vllm_0_24").replace(max_sequence=8)
+    case = ("llama3_8b", genz.Workload.of(300, 50), genz.Objective(tpot=1.0))
+    need = genz.requirements(*case, batch=[8, 9], engine=engine)
+    assert np.isfinite(need.capacity).tolist() == [True, False]
+
+
 def test_capacity_holds_the_cache_of_every_beam():
     """Beams share the prompt; each has 200 tokens of its own, of which the cache takes 131,072 B each."""
     work = WORKLOAD.replace(beams=np.array([1, 4]))
