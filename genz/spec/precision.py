@@ -202,11 +202,14 @@ class Precision(Record):
         Returns
         -------
         bool or ndarray of bool, shape (...)
-            As ``takes`` returns.
+            As ``takes`` returns. Units multiply integers with integers alone, those of Ampere and Ada in 4 bits too: to
+            meet inputs of 16 bits weights are widened there as elsewhere.
         """
         weight, unit = self.weight_format(kind), self.compute_format(kind)
         stored = _PEAK_FORMAT.get(weight, weight)
-        return BITS[stored] < BITS[unit] and np.logical_not(takes(stored))
+        if BITS[stored] >= BITS[unit]:
+            return False
+        return True if stored.startswith("int") else np.logical_not(takes(stored))
 
     def variant(self, kind: str) -> str:
         """Return the formats by which constants of products with the weights of a kind of layer are known.

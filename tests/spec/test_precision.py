@@ -180,6 +180,13 @@ def test_output_projections_have_the_format_of_mixers_unless_told_otherwise():
         ({"expert": "mxfp4"}, ("bf16", "fp8"), True),  # Hopper has no unit for 4 bits
         ({"expert": "mxfp4"}, ("bf16", "fp8", "fp4"), False),  # Blackwell has one, of its elements
         ({"weight": "int4", "group": 128}, ("bf16", "fp8", "fp4"), True),
+        (
+            {"weight": "int4", "group": 128},
+            ("bf16", "int8", "int4"),
+            True,
+        ),  # A100: of integers alone
+        ({"weight": "int4", "activation": "int4"}, ("bf16", "int8", "int4"), False),
+        ({"weight": "int8", "activation": "int8"}, ("bf16", "int8"), False),
         ({"weight": "fp8", "activation": "fp8"}, ("bf16", "fp8"), False),
         ({}, ("bf16",), False),
     ],
