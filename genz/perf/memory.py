@@ -358,14 +358,16 @@ def engine_pool(
     -----
     ``device``: the fraction of the device, less weights, activations and reserve (vLLM ``gpu_memory_utilization``).
     ``free``: the fraction of what is free once these are taken (TensorRT-LLM
-    ``free_gpu_memory_fraction``). ``static``: the fraction of the device, less the weights; activations and reserve
-    live in the rest (SGLang ``mem_fraction_static``), and what does not fit there is taken from the pool.
+    ``free_gpu_memory_fraction``). ``static``: the fraction of what the runtime leaves of the device, less the weights;
+    activations live in the rest (SGLang ``mem_fraction_static``: ``available - total * (1 - fraction)``, with ``total`` what
+    is available once ranks are joined), and what does not fit there is taken from the pool.
     """
     fraction = engine.memory_fraction
     if engine.memory_rule == "free":
         free = capacity - weights - activations - reserve
         return np.asarray(np.where(free > 0.0, fraction * free, free))
     if engine.memory_rule == "static":
-        spill = np.maximum(activations + reserve - (1.0 - fraction) * capacity, 0.0)
-        return np.asarray(fraction * capacity - weights - spill)
+        left = capacity - reserve
+        spill = np.maximum(activations - (1.0 - fraction) * left, 0.0)
+        return np.asarray(fraction * left - weights - spill)
     return np.asarray(fraction * capacity - weights - activations - reserve)

@@ -347,7 +347,7 @@ class Engine(Record):
     memory_rule: str = schema.choice(
         ("device", "free", "static"),
         "what the fraction is of: the device, for weights, activations, reserve and cache (vLLM); what is free "
-        "after loading, for the cache (TensorRT-LLM); the device, for weights and cache alone (SGLang)",
+        "after loading, for the cache (TensorRT-LLM); the device less the reserve, for weights and cache alone (SGLang)",
         default="device",
     )
     window_room: Num = schema.quantity(

@@ -268,7 +268,7 @@ def test_degrees_may_be_arrays(zoo):
         # 100 GB, fraction 0.9; weights 40, activations 5, reserve 2
         ("device", 0.9 * 100 - 40 - 5 - 2),
         ("free", 0.9 * (100 - 40 - 5 - 2)),
-        ("static", 0.9 * 100 - 40),
+        ("static", 0.9 * (100 - 2) - 40),
     ],
 )
 def test_memory_rules_by_hand(rule, pool):
@@ -281,8 +281,8 @@ def test_memory_rules_when_little_is_left():
     assert engine_pool(engine, 100.0, 95.0, 5.0, 2.0) == pytest.approx(-12.0)
     free, static = (engine.replace(memory_rule=r) for r in ("free", "static"))
     assert engine_pool(free, 100.0, 95.0, 5.0, 2.0) == pytest.approx(-2.0)
-    # 12 and 2 do not fit into the 10 beside the fraction: 4 come out of the pool
-    assert engine_pool(static, 100.0, 40.0, 12.0, 2.0) == pytest.approx(90 - 40 - 4)
+    # 12 do not fit into the tenth of 98 beside the fraction: the rest comes out of the pool
+    assert engine_pool(static, 100.0, 40.0, 12.0, 2.0) == pytest.approx(98 - 40 - 12)
 
 
 def test_activations_by_hand(tiny):

@@ -1,6 +1,9 @@
 """Memory of a replica: hand-worked, published, and against trying every batch."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +17,7 @@ from genz.spec.precision import Precision
 
 MODEST = settings(max_examples=50, deadline=None)
 GIB = 2**30
+PUBLISHED = Path(__file__).resolve().parents[1] / "published"
 FP8 = Precision(weight="fp8", activation="fp8", cache="bf16")
 
 # One H100 per rank (79.18 GiB), vLLM 0.11, memory fraction 0.9, GiB per rank; llm-d-planner,
@@ -40,6 +44,35 @@ def test_vllm_start_up_log(name, precision, tensor, weights, pool):
     )
     assert found.weights / GIB == pytest.approx(weights, rel=0.01)
     assert found.pool / GIB == pytest.approx(pool, rel=0.03)
+
+
+LOGS = pd.read_csv(PUBLISHED / "start_up_logs.csv", comment="#")
+#: Formats of published checkpoints: Meta's fp8 leaves attention in 16 bits.
+_FORMATS = {
+    "fp8": Precision(weight="fp8", activation="fp8", mixer="bf16"),
+    "int8": Precision(weight="int8", activation="int8"),
+}
+
+
+@pytest.mark.paper
+@pytest.mark.parametrize("row", list(LOGS.itertuples()), ids=lambda r: f"{r.engine}-{r.model}")
+def test_start_up_logs(row):
+    """Weights to a two-hundredth, the cache to a fiftieth: what runtimes take is one figure for all devices."""
+    engine = registry.engine(row.engine)
+    if np.isfinite(row.fraction):
+        engine = engine.replace(memory_fraction=row.fraction)
+    found = memory(
+        registry.model(row.model),
+        registry.platform(row.platform),
+        context=1000,
+        precision=_FORMATS.get(row.precision, row.precision),
+        parallel=Parallel(tensor=row.tensor, data=row.data, expert=row.expert),
+        engine=engine,
+    )
+    if np.isfinite(row.weights):
+        assert found.weights / GIB + row.other == pytest.approx(row.weights, rel=0.005)
+    if np.isfinite(row.tokens):
+        assert found.cache_tokens / row.data == pytest.approx(row.tokens, rel=0.02)
 
 
 # Tokens that the cache of DistServe holds on A100-80, by (tensor, pipeline): repository of
