@@ -213,9 +213,7 @@ def formats_of(model: Model, precision: Precision | str) -> Precision:
     UnknownNameError
         If no formats have that name.
     """
-    if precision == "native":
-        return model.precision or Precision()
-    return Precision.of(precision)
+    return Precision.of(precision, model.precision or Precision())
 
 
 def layout_rules(

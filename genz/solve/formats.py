@@ -54,7 +54,7 @@ def formats_tried(
         if not many:
             msg = "precision must name at least one format, got none"
             raise InputError(msg)
-        found = [own if p == "native" else Precision.of(p) for p in many]
+        found = [Precision.of(p, own) for p in many]
         return [(p, everywhere) for p in {repr(p): p for p in found}.values()]
     if own.label != "bf16":
         return [(own, everywhere)]

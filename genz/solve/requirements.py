@@ -232,7 +232,7 @@ def requirements(
     """
     model, workload = registry.model(model), registry.workload(workload)
     objective = _objective(objective or workload.objective, batch)
-    formats = Precision.of(precision) if precision != "native" else model.precision or Precision()
+    formats = Precision.of(precision, model.precision or Precision())
     base = unlimited(formats) if platform is None else registry.platform(platform)
     problem = _Problem(
         model, workload, objective, base, 1 if batch is None else batch, formats,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -79,13 +80,23 @@ class Precision(Record):
             raise InputError(msg)
 
     @classmethod
-    def of(cls, precision: Precision | str) -> Precision:
+    def of(cls, precision: Precision | str, native: Precision | None = None) -> Precision:
         """Return a record, or the one that a name stands for.
 
-        A number format, such as ``"bf16"`` or ``"fp8"``, is that format for weights, activations and
-        cache. ``"w8a16"`` and ``"w4a16"`` are weight-only integer formats, the latter with a 16-bit scale per
-        128 weights; ``"w8a8"`` is fp8 weights and activations with a 16-bit cache, ``"fp8_block"`` the same with a scale for
-        every 128 x 128 weights.
+        * A number format, such as ``"bf16"`` or ``"fp8"``, is that format for weights, activations and cache.
+        * ``"w8a16"`` and ``"w4a16"`` are weight-only integer formats, the latter with a 16-bit scale for every
+          128 weights; ``"w8a8"`` is fp8 weights and activations with a 16-bit cache, ``"fp8_block"`` the same with a scale for
+          every 128 x 128 weights.
+        * One of these, a slash and a number format changes the format of the cache: ``"bf16/fp8"``, ``"w4a16/fp8"``.
+        * Three parts are weights, activations and cache, as :attr:`label` writes them: ``"fp8/fp8/bf16"``,
+          ``"int4_g128/bf16/fp8"``.
+
+        Parameters
+        ----------
+        precision : Precision or str
+            Record or name.
+        native : Precision, optional
+            What ``"native"`` stands for; None: that name is unknown.
 
         Raises
         ------
@@ -97,6 +108,9 @@ class Precision(Record):
         if not isinstance(precision, str):
             msg = f"precision must be a Precision or a name, got {precision!r:.80}"
             raise InputError(msg)
+        if native is not None and precision.partition("/")[0] == "native":
+            cache = precision.partition("/")[2]
+            return native.replace(cache=_format(cache, precision)) if cache else native
         return _named(precision)
 
     @property
@@ -258,10 +272,42 @@ _SCHEMES: dict[str, dict[str, Any]] = {
 }
 
 
+#: A format of weights with a scale for a number of them, as labels write it.
+_GROUPS = re.compile(r"(?P<format>[a-z0-9]+)_g(?P<group>[1-9][0-9]{0,5})")
+
+
 @cache
 def _named(name: str) -> Precision:
-    if name in BITS:
-        return Precision(weight=name, activation=name, cache=name)
-    if name in _SCHEMES:
-        return Precision(**_SCHEMES[name])
-    raise UnknownNameError("precision", name, [*BITS, *_SCHEMES])
+    first, *rest = name.split("/")
+    if not rest:
+        if name in BITS:
+            return Precision(weight=name, activation=name, cache=name)
+        if name in _SCHEMES:
+            return Precision(**_SCHEMES[name])
+        raise _unknown(name)
+    if len(rest) == 1:
+        return _named(first).replace(cache=_format(rest[0], name))
+    if len(rest) > 2:
+        raise _unknown(name)
+    activation, held = (_format(part, name) for part in rest)
+    return Precision(**_weights(first, name) | {"activation": activation, "cache": held})
+
+
+def _weights(text: str, name: str) -> dict[str, Any]:
+    """Return the fields that the first of three parts of a name stands for."""
+    if text == "fp8_block":
+        return _SCHEMES[text]
+    if found := _GROUPS.fullmatch(text):
+        return {"weight": _format(found["format"], name), "group": int(found["group"])}
+    return {"weight": _format(text, name)}
+
+
+def _format(text: str, name: str) -> str:
+    if text not in BITS:
+        raise _unknown(name)
+    return text
+
+
+def _unknown(name: str) -> UnknownNameError:
+    more = "or weights/activations/cache, such as fp8/fp8/bf16"
+    return UnknownNameError("precision", name, [*_SCHEMES, *BITS], more=more)

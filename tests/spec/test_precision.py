@@ -38,6 +38,39 @@ def test_fp8_in_blocks_has_a_scale_for_each_128_by_128_weights():
     assert precision.variant("dense") == "fp8_block"
 
 
+@pytest.mark.parametrize(
+    "label",
+    ["bf16/bf16/fp8", "fp8/fp8/bf16", "int4_g128/bf16/bf16", "fp8_block/fp8/bf16", "int8/bf16/fp8", "int3_g64/bf16/fp8"],
+)  # fmt: skip
+def test_what_labels_write_can_be_read(label):
+    assert Precision.of(label).label == label
+
+
+@pytest.mark.parametrize("name", ["w8a8", "w4a16", "w8a16", "fp8_block"])
+def test_the_label_of_a_scheme_is_the_scheme(name):
+    assert repr(Precision.of(Precision.of(name).label)) == repr(Precision.of(name))
+
+
+def test_a_slash_changes_the_format_of_the_cache():
+    assert Precision.of("bf16/fp8").label == "bf16/bf16/fp8"
+    assert repr(Precision.of("w4a16/fp8")) == repr(Precision.of("w4a16").replace(cache="fp8"))
+    own = Precision(weight="bf16", expert="mxfp4")
+    assert Precision.of("native", own) is own
+    assert repr(Precision.of("native/fp8", own)) == repr(own.replace(cache="fp8"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["bf16/", "/fp8", "bf16/fp9", "bf16/bf16/", "int4_g0/bf16/bf16", "int4_g128", "fp9_g128/bf16/bf16", "bf16/bf16/fp8/fp8",
+     "native", "native/fp8"],
+)  # fmt: skip
+def test_what_is_no_format_is_refused_with_an_example(name):
+    with pytest.raises(
+        UnknownNameError, match=r"or weights/activations/cache, such as fp8/fp8/bf16$"
+    ):
+        Precision.of(name)
+
+
 def test_a_record_passes_and_anything_else_is_refused():
     precision = Precision(weight="fp8")
     assert Precision.of(precision) is precision

@@ -142,8 +142,8 @@ def disaggregate(
     rules, limits, options = parted(options)
     rules = _within(rules, objective)
     options["engine"] = default_engine() if engine is None else registry.engine(engine)
-    formats = (model.precision or Precision()) if precision in (None, "native") else precision
-    chosen = Precision.of(formats)
+    formats = "native" if precision is None else precision
+    chosen = Precision.of(formats, model.precision or Precision())
     first = _platforms(prefill_platform)
     second = first if decode_platform is None else _platforms(decode_platform)
     every = tuple({p.name: p for p in (*first, *second)}.values())

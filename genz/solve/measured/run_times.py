@@ -175,13 +175,10 @@ _KEPT: dict[str, dict[str, str]] = {
 def precision_of(name: str, model: Model) -> Precision:
     """Return formats; block formats of weights keep a wider cache. A slash comes before another format of the cache."""
     weight, _, cache = name.partition("/")
-    if weight in ("nvfp4", "mxfp4"):
-        found = Precision(weight=weight, activation="nvfp4", cache="fp8", compute="fp4")
-        found = found.replace(**_KEPT.get(model.name, {})) if weight == "nvfp4" else found
-    elif weight == "native":
-        found = model.precision or Precision()
-    else:
-        found = Precision.of(weight)
+    if weight not in ("nvfp4", "mxfp4"):
+        return Precision.of(name, model.precision or Precision())
+    found = Precision(weight=weight, activation="nvfp4", cache="fp8", compute="fp4")
+    found = found.replace(**_KEPT.get(model.name, {})) if weight == "nvfp4" else found
     return found.replace(cache=cache) if cache else found
 
 

@@ -279,8 +279,7 @@ def formats_of(
     if base is not None:
         msg = f"precision must be none where scheme holds all formats, got scheme {scheme!r:.80}"
         raise InputError(msg)
-    native = scheme == "native"
-    formats = (model.precision or Precision()) if native else Precision.of(scheme)  # type: ignore[arg-type]
+    formats = Precision.of(scheme, model.precision or Precision())  # type: ignore[arg-type]
     # Of groups a layout feels only size and axis; published ones run along the input channels, those of
     # fp8 checkpoints are blocks of 128 x 128.
     side = math.isqrt(formats.group) if formats.group > _LONGEST else formats.group
@@ -289,9 +288,10 @@ def formats_of(
 
 
 def holds_all(scheme: object) -> bool:
-    """Whether a scheme is formats or their name, which has no underscore or space."""
+    """Whether a scheme is formats or their name, which has a slash, or no space or underscore but that of ``fp8_block``."""
     return isinstance(scheme, Precision) or (
-        isinstance(scheme, str) and re.search("[ _]", scheme) is None
+        isinstance(scheme, str)
+        and ("/" in scheme or scheme == "fp8_block" or re.search("[ _]", scheme) is None)
     )
 
 
