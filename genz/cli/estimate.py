@@ -138,7 +138,7 @@ def _print(found: Case) -> None:
         f"{found.model.name} on {found.platform.name}, {found.parallel.label}, "
         f"{formats_in_words(found.model, found.precision)}, {found.engine.name}: {plural(found.batch, 'request')} of {found.prompt:,} tokens in, {found.output:,} out."
     )
-    for note in (*beyond(found.model, found.prompt + found.output), found.misfit):
+    for note in (*beyond(found.model, found.prompt + found.output), found.misfit, *found.guessed):
         if note:
             say(note)
     rows = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from genz.db.carried import kernel_frameworks
+from genz.db.carried import kernel_frameworks, kernel_relatives
 from genz.perf.efficiency import RELATIVE
 from genz.spec.hardware import Accelerator
 from genz.spec.model import Attention, Experts, LatentAttention, LinearAttention, Model, StateSpace
@@ -60,6 +60,14 @@ def _fitted_on_runs(chip: Accelerator) -> bool:
     return bool(origins) and all(origin.startswith("whole runs") for origin in origins)
 
 
+def _origin(chip: Accelerator) -> str:
+    """Return whose whole runs the constants of a device were fitted on."""
+    relatives = " and ".join(dict.fromkeys(kernel_relatives(chip).values()))
+    if relatives:
+        return f"are mostly those of {relatives}, fitted on whole runs"
+    return "are fitted on whole runs"
+
+
 def estimates_in_words(model: Model, accelerators: Iterable[Accelerator]) -> list[str]:
     """Return sentences on which kernels nobody measured: all, or some kinds.
 
@@ -74,10 +82,11 @@ def estimates_in_words(model: Model, accelerators: Iterable[Accelerator]) -> lis
     lines = []
     if names := " and ".join(name for name, chip in chips.items() if not chip.calibrated):
         lines = [f"No kernel of {names} was measured: its times are estimates from the data sheet."]
-    if names := " and ".join(name for name, chip in chips.items() if _fitted_on_runs(chip)):
-        lines += [
-            f"No kernel of {names} was measured by itself: its constants are fitted on whole runs."
-        ]
+    lines += [
+        f"No kernel of {name} was measured by itself: its constants {_origin(chip)}."
+        for name, chip in chips.items()
+        if _fitted_on_runs(chip)
+    ]
     some = {name: unmeasured_kinds(model, chip) for name, chip in chips.items()}
     return lines + [
         f"Not measured on {name}: {', '.join(kinds)}; their times are estimates."

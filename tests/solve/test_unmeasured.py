@@ -1,8 +1,10 @@
 """Answers say of which kernels nobody knows more than the data sheet."""
 
 import pytest
+from click.testing import CliRunner
 
 import genz
+from genz.cli import main
 from genz.solve.unmeasured import unmeasured_kinds
 
 ATTENTION = ["attention prefill", "attention decode"]
@@ -34,6 +36,7 @@ def test_kinds_without_constants(model, device, kinds):
         ("mi210_8", "ideal", []),
         ("h100_sxm_8", None, []),
         ("mi300x_8", None, ["No kernel of amd_mi300x was measured by itself: its constants are fitted on whole runs."]),
+        ("mi325x_8", None, ["No kernel of amd_mi325x was measured by itself: its constants are mostly those of amd_mi300x, fitted on whole runs."]),
         ("tpu_v5p_8", None, ["No kernel of google_tpu_v5p was measured: its times are estimates from the data sheet."]),
     ],
 )  # fmt: skip
@@ -43,6 +46,24 @@ def test_sizings_say_so(platform, engine, said):
     answer = genz.size("llama3_8b", load, goal, platforms=[platform], engine=engine)
     words = [line for line in answer.explain().splitlines() if "measured" in line]
     assert words == said
+
+
+@pytest.mark.parametrize(
+    ("platform", "engine", "said"),
+    [
+        ("mi210_8", "vllm_0_24", "Not measured on amd_mi210: attention prefill, attention decode; their times are estimates."),
+        ("mi250_8", "vllm_0_24", "No kernel of amd_mi250 was measured: its times are estimates from the data sheet."),
+        ("mi250_8", "ideal", ""),
+        ("h100_sxm_8", "vllm_0_24", ""),
+    ],
+)  # fmt: skip
+def test_estimates_say_so_in_the_shell_and_on_the_page(tmp_path, platform, engine, said):
+    page, load = tmp_path / "page.html", ["--prompt", "2000", "--output", "300"]
+    words = ["estimate", "llama3_8b", "--platform", platform, "--engine", engine, *load]
+    assert CliRunner().invoke(main, [*words, "--html", str(page)]).exit_code == 0
+    shell = " ".join(CliRunner().invoke(main, words).stdout.split())
+    for text in (shell, page.read_text(encoding="utf-8").split("</header>")[0]):
+        assert said in text if said else "easured" not in text
 
 
 @pytest.mark.parametrize(

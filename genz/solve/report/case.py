@@ -19,6 +19,7 @@ from genz.serve.memory import Memory
 from genz.serve.spread import TIMES
 from genz.serve.step import Step
 from genz.solve.formats import origin
+from genz.solve.unmeasured import estimates_in_words
 from genz.spec.deployment import Engine, Parallel
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
@@ -71,8 +72,7 @@ def case(
     options["engine"] = default_engine() if engine is None else registry.engine(engine)
     options.setdefault("parallel", Parallel())
     formats = options.get("precision", "bf16")
-    native = record.precision or Precision()
-    options["precision"] = native if formats == "native" else Precision.of(formats)
+    options["precision"] = Precision.of(formats, record.precision or Precision())
     together = batch if prompts is None else prompts
     return Case(
         record, registry.platform(platform), batch, prompt, output, cached, together, options
@@ -176,6 +176,13 @@ class Case:
         """Requests that the engine runs at once on this device; infinite without a limit [1]."""
         most = self.engine.on(self.platform.accelerator).max_sequence
         return inf if most is None else float(most) * float(self.parallel.data)
+
+    @property
+    def guessed(self) -> list[str]:
+        """Sentences on which kernels nobody measured; none on the roofline, where nothing is to be measured."""
+        if (self.options.get("efficiency") or self.engine.efficiency) == "ideal":
+            return []
+        return estimates_in_words(self.model, [self.platform.accelerator])
 
     @cached_property
     def generation(self) -> Generation:

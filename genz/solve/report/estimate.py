@@ -76,7 +76,8 @@ def _words(found: Case) -> str:
     sure = f"With 90 % probability: {', '.join(ends)}." if ends else "These are physical bounds."
     return (
         f"{lead}{plural(found.batch, 'request')} of {found.prompt:,} tokens in and {found.output:,} out start{'s' if found.batch == 1 else ' together'} on an idle replica of "
-        f"{found.platform.name}.\n{sure}\nDecode is bound by {found.generation.bound}, prefill by {found.prefill.bound}."
+        f"{found.platform.name}.\n{sure}\nDecode is bound by {found.generation.bound}, prefill by {found.prefill.bound}.\n"
+        + "\n".join(found.guessed)
     )
 
 
