@@ -10,6 +10,7 @@ from genz.cli.inputs import engine_of, model_of, names, platform_of
 from genz.cli.options import WHOLE, CommandWithFiles, output_options
 from genz.cli.output import Output, say, show, table
 from genz.cli.words import figure
+from genz.core.errors import UnknownNameError
 from genz.core.words import plural
 
 if TYPE_CHECKING:
@@ -77,16 +78,22 @@ def calibrate(*, files: tuple[str, ...], platform: str | None, **given: Any) -> 
     stated: dict[str, Any] = {n: given[n] for n in _FIELDS if given[n] is not None}
     if given["model"] is not None:
         stated["model"] = model_of(given["model"])
-    done = fitted(
-        list(files),
-        None if platform is None else platform_of(platform),
-        kernel=names(given["kernel"]) or None,
-        engine=None if given["engine"] is None else engine_of(given["engine"]),
-        target=given["target"],
-        prior=not given["no_prior"],
-        split=given["split"],
-        **stated,
-    )
+    try:
+        done = fitted(
+            list(files),
+            None if platform is None else platform_of(platform),
+            kernel=names(given["kernel"]) or None,
+            engine=None if given["engine"] is None else engine_of(given["engine"]),
+            target=given["target"],
+            prior=not given["no_prior"],
+            split=given["split"],
+            **stated,
+        )
+    except UnknownNameError as error:
+        if error.kind != "model" or error.more:
+            raise
+        more = "where a file names another, --model says which it is"
+        raise UnknownNameError(error.kind, error.name, error.known, more=more) from None
     if given["out"] is not None:
         done.write(given["out"])
     frame = done.to_frame()
@@ -117,14 +124,15 @@ def _odd(rows: pd.DataFrame) -> list[str]:
     told = SHAPES.get(worst.get("kernel", ""), ("quantity", "model", "batch", "prompt", "output"))
     shape = ", ".join(f"{name} {worst[name]}" for name in told if name in worst)
     ratio = figure(worst["ratio"])
-    times = f"{ratio} times" if worst["ratio"] > 1.0 else f"a share of {ratio}"
-    what = f"{worst.get('kernel', 'a run')} of {shape}"
+    what = f"{worst['kernel']} of" if "kernel" in worst else "a run with"
+    far = f"{plural(len(rows), 'row')} off by more than a factor of {_FACTOR:g}"
     return [
-        f"{plural(len(rows), 'row')} off by more than a factor of {_FACTOR:g}, most of all {what}: measured {times} of the prediction."
+        f"{far}, most of all {what} {shape}: the measured time is {ratio} times the predicted one."
     ]
 
 
 def _print(done: Calibration, path: str | None) -> None:
+    from genz.solve.calibrate.flags import FASTER
     from genz.solve.calibrate.result import unit_of
 
     frame = done.to_frame()
@@ -147,7 +155,9 @@ def _print(done: Calibration, path: str | None) -> None:
         if isinstance(row["form"], str):
             say(f"{row['class']} {row['format']}: {row['form']}.")
     for reason, count in done.flagged["flag"].value_counts().items():
-        say(f"{plural(count, 'row')} left out: {reason}.")
+        runs = reason == FASTER and "runs" in set(frame["class"])
+        hint = " Were layout (--tensor) and formats (--precision) those?" if runs else ""
+        say(f"{plural(count, 'row')} left out: {reason}.{hint}")
     for line in _odd(done.outliers(_FACTOR)):
         say(line)
     if path is not None:

@@ -24,7 +24,7 @@ from genz.db.huggingface import (
     recurrent,
     step,
 )
-from genz.db.huggingface.fields import Fields, read_json, shown
+from genz.db.huggingface.fields import Fields, read_json, refuse_unknown, shown
 from genz.db.huggingface.quantization import precision
 from genz.spec.model import Model
 
@@ -187,12 +187,7 @@ def _unknown(f: Fields) -> str:
 
 
 def _refuse_left(f: Fields) -> None:
-    left = list(f.left())
-    if left:
-        name, value = left[0]
-        more = f"; neither are {', '.join(n for n, _ in left[1:12])}" if left[1:] else ""
-        msg = f"{name} must be understood, for it may change cost, and is not, got {shown(value)}{more}"
-        raise InputError(msg)
+    refuse_unknown(f, "cost")
 
 
 def _chosen_name(name: str | None, config: object, f: Fields) -> str:

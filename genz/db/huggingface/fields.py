@@ -6,13 +6,14 @@ import json
 import math
 import reprlib
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
 from genz.core.errors import InputError
 from genz.db.huggingface.ignored import costless
 
-__all__ = ["LARGEST", "Fields", "read_json", "shown"]
+__all__ = ["LARGEST", "Fields", "read_json", "refuse_unknown", "shown"]
 
 #: No shape of a model comes near this; a larger number is a damaged file.
 LARGEST = 2**40
@@ -56,6 +57,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(msg)
         found[name] = value
     return found
+
+
+def refuse_unknown(fields: Fields, what: str) -> None:
+    """Raise an error if fields are left that no reader knows, as they may change ``what``."""
+    left = list(fields.left())
+    if not left:
+        return
+    name, value = left[0]
+    verb = "is" if len(left) == 2 else "are"
+    more = f" (nor {verb} {', '.join(n for n, _ in left[1:12])})" if left[1:] else ""
+    msg = f"{name} = {shown(value)} is not understood{more} and may change {what}: take it out of the file only if it does not"
+    raise InputError(msg)
 
 
 class Fields:
@@ -180,7 +193,7 @@ class Fields:
         self._read.update(names)
         if not found:
             if default is _MISSING:
-                msg = f"{self.path}{' or '.join(names)} is missing; it must be {kind}"
+                msg = f"{self.path}{' or '.join(names)} is missing; it must be {kind}{self._meant(names)}"
                 raise InputError(msg)
             return names[0], default
         first = found[0]
@@ -188,6 +201,13 @@ class Fields:
             if not _equal(self.data[other], self.data[first]):
                 self.refuse(other, f"must equal {first}, which is {shown(self.data[first])}")
         return first, self.data[first]
+
+    def _meant(self, names: tuple[str, ...]) -> str:
+        """Return which field may be a misspelt one of some names, in words; empty where none looks like it."""
+        unread = [name for name in self.data if name not in self._read and not costless(name)]
+        near = (get_close_matches(name, unread, 1, 0.85) for name in names)
+        found = next((match[0] for match in near if match), "")
+        return f"; was {found} meant?" if found else ""
 
 
 def _equal(a: object, b: object) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from genz.core.errors import InputError, UnknownNameError
-from genz.db.huggingface.fields import Fields, shown
+from genz.db.huggingface.fields import Fields, refuse_unknown
 from genz.spec.precision import Precision
 
 __all__ = ["precision"]
@@ -88,13 +88,7 @@ def _quantised(q: Fields, n_layer: int) -> Precision | None:
 
 
 def _finish(q: Fields) -> None:
-    left = list(q.left())
-    if left:
-        name, value = left[0]
-        msg = (
-            f"{name} must be understood, for it may change formats, and is not, got {shown(value)}"
-        )
-        raise InputError(msg)
+    refuse_unknown(q, "formats")
 
 
 Scheme = tuple[Format, list[str], tuple[str, ...]]
