@@ -71,7 +71,13 @@ def test_help_starts_without_pandas_plotly_and_rich():
 
 @pytest.mark.parametrize("text", ["p99", "99%", "99", "0.99"])
 def test_a_percentile_is_typed_as_people_write_it(text):
-    assert LEVEL.convert(text, None, None) == pytest.approx(0.99)
+    assert LEVEL.convert(text, None, None) == {"percentile": pytest.approx(0.99)}
+
+
+@pytest.mark.parametrize("text", ["p199", "199%", "199", "p100", "0", "p0", "nine"])
+def test_what_is_no_percentile_is_refused_as_it_was_typed(text):
+    with pytest.raises(InputError, match=f"must be mean or a percentile such as .*, got '{text}'$"):
+        LEVEL.convert(text, None, None)
 
 
 def test_seconds_may_be_typed_as_sec():
@@ -543,7 +549,7 @@ BAD = [
     (with_option("--tpot", "50GB"), "--tpot must be a time with its unit"),
     (with_option("--latency", "٣s"), "--latency must be a time with its unit"),
     (with_option("--latency", "1" * 5000 + "s"), "--latency must be a time with its unit"),
-    (with_option("--cached-share", "130%"), "--cached-share must be <= 1"),
+    (with_option("--cached-share", "130%"), "--cached-share must be <= 1, a share such as 0.3 or 30%, got '130%'"),
     (with_option("--cached-share", "-1%"), "--cached-share must be >= 0"),
     (with_option("--tensor", "0"), "--tensor must be a whole number >= 1"),
     (with_option("--tensor", "2.5"), "--tensor must be a whole number >= 1"),

@@ -42,15 +42,21 @@ class TestDeviceOfAFile:
     def test_takes_the_place_of_a_platforms_own(self, device):
         found = self.answer(f"h100_sxm_8={device}", "--tensor", 2)
         own = self.answer("h100_sxm_8", "--tensor", 2)
-        assert (found["platform"], found["cost_per_hour"]) == ("h100_sxm_8", own["cost_per_hour"])
+        assert found["platform"] == "h100_sxm_8=mine"
+        assert found["cost_per_hour"] == own["cost_per_hour"]
         assert found["tpot"] > 1.3 * own["tpot"]
 
     def test_wherever_platforms_are_named(self, device):
-        result = genz(*SIZE, "--platform", f"h100_sxm_8={device},h200_sxm_8", "--json")
-        assert {p["platform"] for p in json.loads(result.stdout)["plans"]} == {
-            "h100_sxm_8",
-            "h200_sxm_8",
-        }
+        both = f"h100_sxm_8={device},h100_sxm_8"
+        result = genz(*SIZE, "--platform", both, "--available", "h100_sxm_8=mine=64", "--json")
+        found = {p["platform"] for p in json.loads(result.stdout)["plans"]}
+        assert found == {"h100_sxm_8=mine", "h100_sxm_8"}
+
+    @pytest.mark.parametrize("typed", ["h100_sxm_8=", "=mine.toml"])
+    def test_needs_both_names(self, typed):
+        result = genz(*SIZE, "--platform", typed)
+        assert result.exit_code == 2
+        assert f"--platform must be a name, a file or NAME=FILE, got '{typed}'" in result.stderr
 
     def test_in_python_it_is_loaded(self, device):
         chip = library.load(device)

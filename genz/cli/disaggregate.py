@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genz.cli.inputs import (
+    check_priced,
     link_of,
     model_of,
     names,
@@ -26,16 +27,18 @@ from genz.cli.options import (
     model_argument,
     output_options,
     percentile_option,
+    price_option,
     rate_option,
     software_options,
     traffic_options,
 )
 from genz.cli.output import Output, say, show, table
-from genz.cli.units import COUNT, SHARE, Number
+from genz.cli.units import COUNT, MONEY, SHARE, Number
 from genz.cli.words import figure, scaled
 
 if TYPE_CHECKING:
     from genz.solve.disaggregate import Disaggregation
+    from genz.spec.hardware import Platform
 
 __all__ = ["disaggregate"]
 
@@ -81,6 +84,7 @@ Examples:
     metavar="SHARE",
     help="Share of the capacity that stays free: 10%.",
 )
+@price_option
 @cap_options
 @click.option(
     "--equal",
@@ -118,6 +122,7 @@ def _answer(model: str, given: dict[str, Any]) -> Disaggregation:
     first, second = (
         [platform_of(name) for name in names(given[f"{phase}_platform"])] for phase in _PHASES
     )
+    first, second = _priced(first, second, pairs("--price", given["prices"], Number(MONEY)))
     return split(
         record,
         workload,
@@ -136,6 +141,18 @@ def _answer(model: str, given: dict[str, Any]) -> Disaggregation:
         equal=given["equal"],
         time_limit=given["time_limit"],
         **software_of(given, record),
+    )
+
+
+def _priced(
+    first: list[Platform], second: list[Platform], prices: dict[str, float]
+) -> tuple[list[Platform], list[Platform]]:
+    """Return the platforms of both phases at the prices that were typed."""
+    known = dict.fromkeys(p.name for p in [*first, *second])
+    check_priced(prices, known)
+    return tuple(  # type: ignore[return-value]
+        [p.replace(price=prices[p.name]) if p.name in prices else p for p in some]
+        for some in (first, second)
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from genz.cli.units import PURE, RATE, SHARE, Number
+from genz.cli.units import MONEY, PURE, RATE, SHARE, Number
 from genz.core.errors import InputError, UnknownNameError
 from genz.core.words import plural
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = [
     "LENGTH",
     "REQUESTS",
+    "SERVER",
+    "candidates_of",
+    "check_priced",
     "columns",
     "engine_of",
     "engines_of",
@@ -33,6 +36,7 @@ __all__ = [
     "objective_of",
     "pairs",
     "platform_of",
+    "priced",
     "rates_of",
     "requests_of",
     "software_of",
@@ -44,6 +48,8 @@ __all__ = [
 LENGTH, REQUESTS, _PERIOD = Number(PURE, 1.0), Number(RATE), Number(PURE, above=True)
 #: What limits are on, that of all of them first.
 _LEVELS = ("percentile", "attainment", "ttft_percentile", "tpot_percentile", "latency_percentile")
+#: How a server is started: fields of an engine that may be typed, those about experts first.
+SERVER = ("exchange", "overlap", "memory_fraction", "max_token", "max_sequence")
 _DEGREES = ("tensor", "pipeline", "data", "expert", "sequence", "micro_batch")
 
 
@@ -62,12 +68,19 @@ def model_of(text: str) -> Model:
 
 
 def platform_of(text: str) -> Platform:
-    """Return a platform by name, or from a TOML file; ``NAME=FILE.toml`` is one with the accelerator of a file."""
-    name, _, device = ("", "", "") if Path(text).is_file() else text.partition("=")
+    """Return a platform by name, or from a TOML file; ``NAME=FILE.toml`` is one with the accelerator of a file.
+
+    The latter is called ``NAME=FILE``, so that it can stand beside the platform of the database.
+    """
+    name, equals, device = ("", "", "") if Path(text).is_file() else text.partition("=")
+    if equals and not (name and device):
+        msg = f"--platform must be a name, a file or NAME=FILE, got {text!r:.200}"
+        raise InputError(msg)
     found: Platform = _entry("--platform", "platform", name or text)
     if not device:
         return found
-    return found.replace(accelerator=_entry("--platform", "accelerator", device))
+    chip = _entry("--platform", "accelerator", device)
+    return found.replace(accelerator=chip, name=f"{found.name}={Path(device).stem}")
 
 
 def candidates_of(texts: tuple[str, ...]) -> list[Platform | str] | None:
@@ -75,6 +88,36 @@ def candidates_of(texts: tuple[str, ...]) -> list[Platform | str] | None:
     from genz.solve.offered import CALIBRATED
 
     return [name if name == CALIBRATED else platform_of(name) for name in names(texts)] or None
+
+
+def priced(
+    candidates: list[Platform | str] | None, texts: tuple[str, ...]
+) -> list[Platform | str] | None:
+    """Return the candidates at the prices of ``--price``; where none was named, those of the database and what is priced.
+
+    Raises
+    ------
+    InputError
+        If a price is of no candidate.
+    """
+    from genz.solve.offered import offered
+
+    prices = pairs("--price", texts, Number(MONEY))
+    if not prices:
+        return candidates
+    found = {p.name: p for p in offered(candidates, priced=True)}
+    if candidates is None:
+        found |= {name: platform_of(name) for name in prices if name not in found}
+    check_priced(prices, found)
+    return [p.replace(price=prices[name]) if name in prices else p for name, p in found.items()]
+
+
+def check_priced(prices: Mapping[str, float], known: Iterable[str]) -> None:
+    """Refuse a price of a platform that is no candidate."""
+    candidates = list(known)
+    if odd := [name for name in prices if name not in candidates]:
+        msg = f"--price must be of a candidate ({', '.join(candidates[:12])}), got {odd[0]!r:.80}"
+        raise InputError(msg)
 
 
 def engine_of(text: str) -> Engine:
@@ -173,7 +216,7 @@ def pairs(option: str, texts: tuple[str, ...], kind: Number) -> dict[str, float]
     """Return what was typed as ``NAME=NUMBER``, repeated or joined by commas."""
     found: dict[str, float] = {}
     for item in names(texts):
-        name, equals, number = item.partition("=")
+        name, equals, number = item.rpartition("=")  # a platform may be called NAME=FILE
         if not equals or not name.strip():
             msg = f"{option} must be NAME=NUMBER, got {item!r:.80}"
             raise InputError(msg)
@@ -251,7 +294,8 @@ def objective_of(given: Mapping[str, Any], workload: Workload, **further: Any) -
     from genz.spec.deployment import Objective
 
     base = workload.objective or Objective()
-    if any(further.get(name) is not None for name in _LEVELS[:2]):
+    further |= further.pop("percentile", None) or {}
+    if any(further.get(name) is not None for name in _LEVELS):
         base = base.replace(**dict.fromkeys(_LEVELS))
     typed = {name: given[name] for name in ("ttft", "tpot", "latency")} | further
     return base.replace(**{name: value for name, value in typed.items() if value is not None})
@@ -301,24 +345,32 @@ def software_of(given: Mapping[str, Any], model: Model | None, default: str = ""
 def engines_of(
     named: Sequence[str], given: Mapping[str, Any], model: Model | None, default: str = ""
 ) -> list[Engine]:
-    """Return engines by name or file, as ``--exchange`` and ``--overlap`` change them, which alone change ``default``.
+    """Return engines by name or file, as options change them, which alone change ``default``.
 
     Without a default that is the newest calibrated engine.
     """
     from genz.api import default_engine
 
-    found = [engine_of(name) for name in named]
-    typed = [name for name in ("exchange", "overlap") if given[name]]
-    for name in typed:
-        _check_routed(f"--{name}", model)
-    if typed:
+    found = [_own(engine_of(name), name) for name in named]
+    for name in ("exchange", "overlap"):
+        if given[name]:
+            _check_routed(f"--{name}", model)
+    if any(given[name] for name in SERVER):
         found = found or [engine_of(default) if default else default_engine()]
     return [_changed(engine, given) for engine in found]
 
 
+def _own(engine: Engine, text: str) -> Engine:
+    """Return an engine of a file, with the name of the file beside its own: fits keep the name of what they change."""
+    path = Path(text)
+    if path.suffix != ".toml" or path.stem == engine.name:
+        return engine
+    return engine.replace(name=f"{engine.name} ({path.name})")
+
+
 def _changed(engine: Engine, given: Mapping[str, Any]) -> Engine:
-    """Return an engine, named after what was typed about messages to experts; refuse to where that does nothing."""
-    changes: dict[str, Any] = {}
+    """Return an engine as it was typed to run, named after that; refuse options about experts that do nothing."""
+    changes: dict[str, Any] = {n: given[n] for n in SERVER[2:] if given[n] is not None}
     if given["exchange"]:
         _check_exchange(engine, given)
         changes["exchange"] = given["exchange"]
@@ -328,8 +380,9 @@ def _changed(engine: Engine, given: Mapping[str, Any]) -> Engine:
     changes = {n: v for n, v in changes.items() if v != getattr(engine, n)}
     if not changes:
         return engine
-    words = ", ".join("overlap" if n == "overlap" else str(v) for n, v in changes.items())
-    return engine.replace(**changes, name=f"{engine.name} ({words})")
+    shown = {"exchange": "{1}", "overlap": "{0}"}
+    words = [shown.get(name, "{0} {1:g}").format(name, value) for name, value in changes.items()]
+    return engine.replace(**changes, name=f"{engine.name} ({', '.join(words)})")
 
 
 def _check_exchange(engine: Engine, given: Mapping[str, Any]) -> None:

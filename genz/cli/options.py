@@ -23,6 +23,7 @@ __all__ = [
     "output_options",
     "percentile_option",
     "platforms_option",
+    "price_option",
     "rate_option",
     "software_options",
     "trace_option",
@@ -93,6 +94,14 @@ platforms_option = click.option(
     "'calibrated' stands for all whose kernels have constants fitted to measurements; default all with a price.",
 )
 
+price_option = click.option(
+    "--price",
+    "prices",
+    multiple=True,
+    metavar="NAME=AMOUNT",
+    help="Price of a platform per accelerator and hour, in place of the database's; repeated or joined by commas.",
+)
+
 cap_options = _together(
     click.option(
         "--available",
@@ -134,7 +143,8 @@ percentile_option = click.option(
     "--percentile",
     type=LEVEL,
     metavar="P",
-    help="What limits are on: mean, p99, 90%; default p90, nine of ten requests keep each.",
+    help="What limits are on: mean, p99, 90%, or one for each: ttft=p99,tpot=p90; default p90, nine of ten requests keep "
+    "each.",
 )
 
 layout_options = _together(
@@ -157,7 +167,11 @@ micro_batch_option = click.option(
 def software_options(precision: str, engine: str = "the newest calibrated one") -> Callable[[F], F]:
     """Return the options for formats, serving software and how tokens choose experts."""
     return _together(
-        click.option("--precision", metavar="NAME", help=precision),
+        click.option(
+            "--precision",
+            metavar="NAME",
+            help=f"{precision} NAME/fp8 changes the cache, and fp8/fp8/bf16 names weights, activations and cache.",
+        ),
         click.option(
             "--engine",
             metavar="NAME",
@@ -176,6 +190,25 @@ def software_options(precision: str, engine: str = "the newest calibrated one") 
             is_flag=True,
             help="Messages to experts and back pass beside kernels of a step's other half (SGLang: two-batch overlap; vLLM: dual "
             "batch overlap).",
+        ),
+        click.option(
+            "--memory-fraction",
+            type=Number(SHARE, 0.01, 1.0),
+            metavar="SHARE",
+            help="Share of an accelerator's memory that the engine may use: 95% (vLLM: --gpu-memory-utilization); default the "
+            "engine's.",
+        ),
+        click.option(
+            "--max-token",
+            type=WHOLE,
+            metavar="N",
+            help="Tokens of a step at most (vLLM: --max-num-batched-tokens); default the engine's.",
+        ),
+        click.option(
+            "--max-sequence",
+            type=WHOLE,
+            metavar="N",
+            help="Requests in a step at most (vLLM: --max-num-seqs); default the engine's.",
         ),
         click.option(
             "--efficiency",

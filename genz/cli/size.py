@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genz.cli.inputs import (
+    SERVER,
     candidates_of,
     engines_of,
     layout_of,
@@ -16,6 +17,7 @@ from genz.cli.inputs import (
     names,
     objective_of,
     pairs,
+    priced,
     rates_of,
     software_of,
     trace_of,
@@ -33,6 +35,7 @@ from genz.cli.options import (
     output_options,
     percentile_option,
     platforms_option,
+    price_option,
     rate_option,
     software_options,
     trace_option,
@@ -92,6 +95,7 @@ Examples:
     help="Probability of each limit given the model's error: 90%; default its best estimate.",
 )
 @platforms_option
+@price_option
 @cap_options
 @click.option(
     "--spare", type=Number(COUNT, 0.0, 1e6), default=0, help="Machines that may fail; default 0."
@@ -148,14 +152,14 @@ def _answer(model: str, given: dict[str, Any]) -> Sizing:
         record,
         workload,
         objective,
-        platforms=candidates_of(given["platforms"]),
+        platforms=priced(candidates_of(given["platforms"]), given["prices"]),
         precision=names(given["precision"]) or None,
         parallel=layout_of(given),
         engine=engines,
         available=pairs("--available", given["available"], Number(COUNT)),
         link=_link(given),
         **{name: given[name] for name in _AS_TYPED},
-        **software_of({**given, "engine": None, "exchange": None, "overlap": None}, record),
+        **software_of({**given, "engine": None, **dict.fromkeys(SERVER)}, record),
     )
     if answer.n_layout == 0:
         _refuse(answer)

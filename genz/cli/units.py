@@ -180,32 +180,57 @@ class Number(click.ParamType):  # type: ignore[type-arg]
             return f"a whole number >= {low}"
         if number < self.low or (self.above and number == self.low):
             return f"{'>' if self.above else '>='} {low}"
-        return f"<= {self.high:g}" if number > self.high else ""
+        if number <= self.high:
+            return ""
+        if self.dimension is SHARE:
+            return f"<= {self.high:g}, a share such as 0.3 or 30%"
+        return f"<= {self.high:g}"
 
 
+_TIMES = ("ttft", "tpot", "latency")
 _PERCENTILE = Dimension("mean or a percentile such as p90, 90% or 0.9", SHARE.units)
 
 
 class _Level(click.ParamType):  # type: ignore[type-arg]
-    """The mean, or a percentile: ``mean``, ``p99``, ``99%``, ``99``, ``0.99``."""
+    """The mean, or a percentile: ``mean``, ``p99``, ``99%``, ``99``, ``0.99``; or ``ttft=p99,tpot=p90``."""
 
     name = "level"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float | str:
-        """Return ``"mean"``, or the percentile as a share."""
+    ) -> dict[str, float | str]:
+        """Return fields of an objective: ``"mean"`` or the percentile as a share, of all limits or of each named."""
         del ctx
-        text = str(value).strip()
-        if text == "mean":
-            return text
-        name = param.opts[0] if param else "level"
-        share = parsed(name, f"{text[1:]}%" if text[:1] in ("p", "P") else text, _PERCENTILE)
-        share = share / 100.0 if share > 1.0 and text[-1:].isdigit() else share
-        if not 0.0 < share < 1.0:
-            msg = f"{name} must be {_PERCENTILE.text}, got {text!r:.80}"
-            raise InputError(msg)
-        return share
+        name, text = param.opts[0] if param else "level", str(value).strip()
+        if "=" not in text:
+            return {"percentile": _level(name, text)}
+        found: dict[str, float | str] = {}
+        for item in text.split(","):
+            time, _, level = (part.strip() for part in item.partition("="))
+            if time not in _TIMES:
+                msg = f"{name} must name limits as in ttft=p99,tpot=p90, of {', '.join(_TIMES)}, got {item.strip()!r:.80}"
+                raise InputError(msg)
+            if f"{time}_percentile" in found:
+                msg = f"{name} must name each limit once, got {time!r} twice"
+                raise InputError(msg)
+            found[f"{time}_percentile"] = _level(f"{name} {time}", level)
+        return found
+
+
+def _level(name: str, text: str) -> float | str:
+    """Return ``"mean"``, or a percentile as a share."""
+    if text == "mean":
+        return text
+    plain = f"{text[1:]}%" if text[:1] in ("p", "P") else text
+    try:
+        share = parsed(name, plain, _PERCENTILE)
+    except InputError:
+        share = 0.0
+    share = share / 100.0 if share > 1.0 and "%" not in plain else share
+    if not 0.0 < share < 1.0:
+        msg = f"{name} must be {_PERCENTILE.text}, got {text!r:.80}"
+        raise InputError(msg)
+    return share
 
 
 LEVEL = _Level()
