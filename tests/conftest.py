@@ -1,6 +1,7 @@
 """Models and platforms with round numbers, so that expected values can be worked out by hand."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from genz.spec.deployment import Engine
 from genz.spec.hardware import Accelerator, Network, Platform
@@ -14,6 +15,10 @@ from genz.spec.model import (
     Model,
     StateSpace,
 )
+
+# Nothing is timed in a test: a machine that is busy elsewhere is slow to draw examples, too.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def build(mixer, feed_forward, *, count=2, width=64, vocabulary=96, **fields):
