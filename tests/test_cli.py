@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from html import escape
 from io import StringIO
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from genz.cli import main
 from genz.cli.units import LEVEL, TIME, parsed
 from genz.core.errors import InputError
+from genz.paper.registry import figure
 
 TRAFFIC = ["--prompt", "2000", "--output", "300"]
 SIZE = ["size", "llama3_70b", "--rate", "8", *TRAFFIC, "--ttft", "1s", "--tpot", "50ms"]
@@ -441,6 +443,10 @@ class TestFigures:
         assert units
         page = (tmp_path / "new/genz_offload.html").read_text()
         assert '<script src="http' not in page
+        shown = figure("genz_offload")
+        assert shown.title in page
+        assert f"After {shown.source}." in page
+        assert escape(shown.note, quote=True) in page
 
 
 @pytest.mark.parametrize(

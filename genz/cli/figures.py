@@ -23,6 +23,7 @@ Examples:
 @click.option("--list", "listed", is_flag=True, help="Names and titles, instead of files.")
 def figures(names: tuple[str, ...], **given: Any) -> int:
     """Write published figures, all or those named, as CSV and as HTML that needs no network."""
+    from genz.paper.figure_page import written
     from genz.paper.registry import figure, list_figures
 
     chosen = [figure(name) for name in dict.fromkeys(names) or list_figures()]
@@ -38,7 +39,6 @@ def figures(names: tuple[str, ...], **given: Any) -> int:
         frame = one.data()
         data, page = folder / f"{one.name}.csv", folder / f"{one.name}.html"
         data.write_text(csv_text(frame), encoding="utf-8")
-        drawn = one.draw(frame)
-        page.write_text(drawn.to_html(include_plotlyjs=True, full_html=True), encoding="utf-8")
+        written(one, frame, page)
         say(f"{data} {page}")
     return 0

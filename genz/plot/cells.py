@@ -64,7 +64,7 @@ def cells(
         rows=rows,
         cols=columns,
         subplot_titles=None if facet is None else [str(name) for name, _ in panels],
-        horizontal_spacing=0.1 / columns,
+        horizontal_spacing=0.16 / columns,
         vertical_spacing=0.3 / rows,
     )
     deep = frame[encoding.y].nunique()

@@ -20,6 +20,8 @@ __all__ = ["Encoding", "bars", "lines", "mark"]
 
 #: Pixels of a row of panels, of the gap between two, and of title and axis titles.
 _ROW, _GAP, _FRAME = 270, 115, 190
+#: Pixels of a gap beside its labels, and of a letter of a label that is tilted.
+_BESIDE, _TILTED = 70, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +172,7 @@ class _Canvas:
                 msg = f"frame must have a column {column!r}, got {', '.join(frame.columns)}"
                 raise InputError(msg)
         self.panels = [""] if encoding.facet is None else list(frame[encoding.facet].unique())
+        self.gap = max(_GAP, _BESIDE + _TILTED * _longest(frame[encoding.x]))
         self.colors: list[Any] = []
         self.dashes: list[Any] = []
         self.shown: set[str] = set()
@@ -179,7 +182,7 @@ class _Canvas:
         encoding, n = self.encoding, len(self.panels)
         columns = min(n, encoding.n_column)
         rows = ceil(n / columns)
-        height = max(480, _FRAME + rows * _ROW + (rows - 1) * _GAP)
+        height = max(480, _FRAME + rows * _ROW + (rows - 1) * self.gap)
         figure = make_subplots(
             rows=rows,
             cols=columns,
@@ -187,7 +190,7 @@ class _Canvas:
             shared_xaxes=False if encoding.free_x else "all",
             shared_yaxes=False if encoding.free_y else "all",
             horizontal_spacing=(0.08 if encoding.free_y else 0.04) if columns > 1 else 0.0,
-            vertical_spacing=_GAP / (height - _FRAME),
+            vertical_spacing=self.gap / (height - _FRAME),
         )
         figure.update_layout(template=HOUSE, title=title, height=height)
         log, linear = {"type": "log", **LOG_TICKS}, {"rangemode": "tozero"}
@@ -265,6 +268,11 @@ class _Canvas:
     def _name(self, found: Mapping[Any, Any]) -> str:
         keys = dict.fromkeys((self.encoding.color, self.encoding.dash))
         return ", ".join(str(found[key]) for key in keys if key is not None)
+
+
+def _longest(column: pd.Series) -> int:
+    """Return the letters of the longest label that stands along an axis; 0 for numbers."""
+    return 0 if column.dtype.kind in "iuf" else max(len(str(value)) for value in column)
 
 
 def _place(known: list[Any], value: Any) -> int:

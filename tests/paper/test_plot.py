@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+import genz
 from genz.core.errors import InputError
 from genz.plot.charts import Encoding, bars, lines, mark
 from genz.plot.style import axis_title, scale
@@ -90,3 +91,30 @@ def test_units_that_do_not_convert_are_named():
 def test_axis_titles():
     assert axis_title("flop_rate", "Tflop/s", {}) == "Flop rate (Tflop/s)"
     assert axis_title("batch", "1", {"batch": "Requests"}) == "Requests"
+
+
+@pytest.mark.parametrize("name", ["genz_required_capacity", "melange_costs"])
+def test_tilted_labels_end_above_the_panels_below(name):
+    """A label of n letters of 7 pixels, tilted by 30 degrees, is 3.5 n pixels high; the next title is 20 pixels over its panel."""
+    figure = genz.figure(name)
+    drawn = figure.draw(figure.data())
+    bottom = {axis.domain[0] for axis in drawn.select_yaxes()}
+    top = {axis.domain[1] for axis in drawn.select_yaxes()}
+    inside = (
+        drawn.layout.height
+        - drawn.layout.template.layout.margin.t
+        - drawn.layout.template.layout.margin.b
+    )
+    longest = max(len(str(x)) for trace in drawn.data if trace.x is not None for x in trace.x)
+    for low in bottom - {min(bottom)}:
+        gap = inside * (low - max(t for t in top if t < low))
+        assert gap > 3.5 * longest + 40
+
+
+def test_rows_of_cells_have_room_for_their_labels():
+    """On a page of 900 pixels, of which a third is beside the cells, a label has 7 pixels for each of its letters."""
+    figure = genz.figure("quantization_legality")
+    drawn = figure.draw(figure.data())
+    left, right = sorted({tuple(axis.domain) for axis in drawn.select_xaxes()})
+    longest = max(len(str(y)) for trace in drawn.data if trace.y is not None for y in trace.y)
+    assert 600 * (right[0] - left[1]) > 7 * longest + 15

@@ -105,11 +105,12 @@ def details(summary: str, *parts: Markup) -> Markup:
     return Markup(f"<details><summary>{html(summary)}</summary>{''.join(parts)}</details>")
 
 
-def drawn(figure: Any, name: str, caption: str) -> Markup:
-    """Return a figure with its caption."""
-    return Markup(
-        f"<figure>{fragment(figure, name)}<figcaption>{html(caption)}</figcaption></figure>"
-    )
+def drawn(figure: Any, name: str, caption: str, *, least: int = 0) -> Markup:
+    """Return a figure with its caption; on screens narrower than ``least`` pixels it scrolls sideways."""
+    shown = fragment(figure, name)
+    if least:
+        shown = f'<div class="scroll"><div style="min-width:{least}px">{shown}</div></div>'
+    return Markup(f"<figure>{shown}<figcaption>{html(caption)}</figcaption></figure>")
 
 
 def section(title: str, *parts: Markup) -> Markup:
