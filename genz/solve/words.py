@@ -192,8 +192,8 @@ def _proof(answer: Sizing, plan: Plan) -> str:
     n = len(answer.platforms)
     many = f"{plural(answer.n_layout, 'layout')} on {plural(n, 'platform')}"
     return (
-        f"Proven the best of {many}. With every accelerator of {plan.platform} at its arithmetic peak, "
-        f"the least would be {floor}."
+        f"Proven the best of {many}. No layout on {plan.platform} could do with less than {floor}, even at the arithmetic "
+        f"peak of its accelerators."
     )
 
 
@@ -258,9 +258,9 @@ def _steps(answer: Sizing, plan: Plan) -> str:
             slopes.append(f"{name} {word}")
     if not up:
         return "No input alone asks for more machines, up to 16 times as much."
-    text = f"One more machine from: {', '.join(up)}."
+    text = f"One more machine is needed for: {', '.join(up)}."
     if slopes:
-        text += f" 1 % more of each changes the cost, from step to step, by: {', '.join(slopes)}."
+        text += f" The cost goes in steps; between them, 1 % more of an input changes it by: {', '.join(slopes)}."
     return text
 
 
@@ -305,7 +305,7 @@ def _narrower(answer: Sizing, best: Plan) -> list[str]:
 
 def _broken(violates: Mapping[str, float]) -> str:
     named = {
-        "rate": "the rate {} (no stable load)",
+        "rate": "the rate {} (its queue would grow without end)",
         "attainment": "the share of requests that may miss limits {}",
     }
     return " and ".join(

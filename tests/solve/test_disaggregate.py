@@ -328,7 +328,7 @@ class TestAgainst:
         assert found.aggregated.cost_per_hour == rival.cost_per_hour
         assert found.saving == pytest.approx(1.0 - found.plan.cost_per_hour / rival.cost_per_hour)
         word = "saves" if found.saving >= 0.0 else "costs"
-        assert f"to disaggregate {word} {100 * abs(found.saving):.3g} %" in found.explain()
+        assert f"disaggregation {word} {100 * abs(found.saving):.3g} %" in found.explain()
 
     def test_as_dear_as_together_costs_the_same(self):
         work = genz.Workload.of(4000, 500)
@@ -337,7 +337,7 @@ class TestAgainst:
             engine="ideal",
         )  # fmt: skip
         assert found.saving == 0.0
-        assert found.explain().endswith(": to disaggregate costs the same.")
+        assert found.explain().endswith(": disaggregation costs the same.")
 
     def test_frame_over_limits(self):
         found = solved(

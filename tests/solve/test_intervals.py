@@ -166,8 +166,11 @@ def test_disaggregated_plans_say_how_surely_limits_hold(level):
     pools = dict.fromkeys(("prefill_parallel", "decode_parallel"), TWO)
     answer = genz.disaggregate(MODEL, WORK, goal, prefill_platform=PLATFORM, **pools)
     found = answer.best
-    shares = ", ".join(f"{n} with {100 * p:.0f} %" for n, p in found.probability.items())
-    assert f"Given the error of the prediction limits hold: {shares}." in answer.explain()
+    shares = ", ".join(f"{n} {100 * p:.0f} %" for n, p in found.probability.items())
+    assert (
+        f"Probability that a limit holds, given the error of the prediction: {shares}."
+        in answer.explain()
+    )
     used = {n: (1.0 - left) * getattr(goal, n) for n, left in found.headroom.items()}
     assert set(used) == set(found.probability) == set(TIMES)
     for name, value in used.items():
@@ -177,7 +180,7 @@ def test_disaggregated_plans_say_how_surely_limits_hold(level):
     assert found.to_dict()["probability"] == dict(found.probability)
     bound = genz.disaggregate(MODEL, WORK, goal, prefill_platform=PLATFORM, engine="ideal")
     assert set(bound.best.probability.values()) == {1.0}
-    assert "Given the error" not in bound.explain()
+    assert "Probability that a limit" not in bound.explain()
 
 
 def test_how_surely_a_time_is_within_its_limit():

@@ -182,7 +182,7 @@ class TestConflicts:
         found = split_workers(worker, 10.0, **asdict(rules))
         assert found.conflict == ("rate", "available a")
         assert found.explain() == (
-            "No plan. These cannot all hold: the rate and the availability of a; any others can."
+            "No plan. These cannot all hold: the rate and the availability of a; without one of them, the others can."
         )
         assert found.binding == "rate and available a"
         assert math.isnan(found.ratio)
@@ -239,7 +239,7 @@ def test_missing_solver_is_told(monkeypatch):
     found = split_workers([PREFILL, DECODE_4, DECODE_2], 50.0)
     assert found.certificate.status == "unknown"
     assert found.explain() == (
-        "No plan yet, and no proof that there is none: no solver: the package highspy is missing."
+        "No plan found so far, nor a proof that there is none: no solver: the package highspy is missing."
     )
     assert found.binding == "no solver: the package highspy is missing"
 

@@ -97,7 +97,10 @@ def test_slopes_are_in_per_cent():
     """Machines in proportion to the rate: 1 % more requests, 1 % more cost from step to step."""
     goal = GOAL.replace(rate=100.0)
     text = _sized("h100_sxm_8", goal, parallel=genz.Parallel()).explain()
-    assert ". 1 % more of each changes the cost, from step to step, by: rate 1 %, prompt " in text
+    assert (
+        ". The cost goes in steps; between them, 1 % more of an input changes it by: rate 1 %, prompt "
+        in text
+    )
     assert ", ttft -" in text
     # where one machine more would keep a sixteenth of the limit, the slope is out of reach
     step = _sized("h100_sxm_8", goal, parallel=genz.Parallel()).elasticity().set_index("input").more

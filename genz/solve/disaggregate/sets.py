@@ -194,7 +194,7 @@ def _workers(
     for k, j in chosen[kept]:
         platform, layout = cases.platforms[place[k, j]], pool.layouts[j]
         n, price = int(size[k, j]), platform.price
-        more = f", {together[k, j]:g} together" if together[k, j] > 1.0 else ""
+        more = f", {together[k, j]:g} prompts at once" if together[k, j] > 1.0 else ""
         worker = Worker(
             name=f"{platform.name} {layout.label}{more}", phase=phase, n_accelerator=n,
             rate=float(rows["rate"][k, j]), cost_per_hour=None if price is None else float(price) * n,

@@ -87,7 +87,7 @@ def _constraint(name: str) -> str:
 def _why_not(split: Split) -> str:
     proof = split.certificate
     if proof.status != "infeasible":
-        return f"No plan yet, and no proof that there is none: {proof.reason}."
+        return f"No plan found so far, nor a proof that there is none: {proof.reason}."
     if not split.conflict:
         return "No plan. No worker can serve a phase at all."
     if split.conflict == ("memory",):
@@ -101,9 +101,7 @@ def _why_not(split: Split) -> str:
         )
         return f"No plan. {_constraint(name).capitalize()} alone cannot be met{best}."
     names = [_constraint(n) for n in split.conflict]
-    return (
-        f"No plan. These cannot all hold: {', '.join(names[:-1])} and {names[-1]}; any others can."
-    )
+    return f"No plan. These cannot all hold: {', '.join(names[:-1])} and {names[-1]}; without one of them, the others can."
 
 
 def answer_in_words(answer: Disaggregation) -> str:
@@ -115,8 +113,8 @@ def answer_in_words(answer: Disaggregation) -> str:
         return answer.split.explain() + (f" Formats: {formats}." if full else "")
     times = ", ".join(f"{n} {duration(getattr(plan, n))}" for n in ("ttft", "tpot", "latency"))
     moved = (
-        f"Mean {times}; {duration(plan.gap)} of moving the cache shows before the second token "
-        f"({plan.moved / 1e6:,.4g} MB a request)."
+        f"Mean {times}; moving the cache ({plan.moved / 1e6:,.4g} MB a request) delays the second token by "
+        f"{duration(plan.gap)}."
     )
     formats = f"Formats: {formats_in_words(answer.model, plan.precision)}."
     lines = [
@@ -140,15 +138,17 @@ def _limited(answer: Disaggregation, plan: DisaggregatedPlan) -> str:
         for name, time in asked.items()
         if time is not None and not isinstance(goal.level(name), str)
     )
-    return f"What limits are on, in the slowest pool: {own}." if own else ""
+    return f"Times that the limits are on, in the slowest pool: {own}." if own else ""
 
 
 def _sure(plan: DisaggregatedPlan) -> str:
     """Return how surely limits hold; nothing where there are none, or no error."""
     if not plan.probability or plan.log_error == 0.0:
         return ""
-    shares = [f"{name} with {100 * sure:.0f} %" for name, sure in plan.probability.items()]
-    return f"Given the error of the prediction limits hold: {', '.join(shares)}."
+    shares = [f"{name} {100 * sure:.0f} %" for name, sure in plan.probability.items()]
+    return (
+        f"Probability that a limit holds, given the error of the prediction: {', '.join(shares)}."
+    )
 
 
 def _guessed(answer: Disaggregation, plan: DisaggregatedPlan) -> list[str]:
@@ -182,4 +182,4 @@ def _against(answer: Disaggregation) -> str:
     told = f"saves {100 * saving:.3g} %" if saving > 0.0 else f"costs {-100 * saving:.3g} % more"
     if abs(saving) < _SAME:
         told = "costs the same"
-    return f"Aggregated serving needs {who}: to disaggregate {told}."
+    return f"Aggregated serving needs {who}: disaggregation {told}."

@@ -183,7 +183,7 @@ _STYLE = """
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: #fff; color: var(--ink);
   font: 16px/1.55 Helvetica, Arial, sans-serif; overflow-wrap: break-word; }
-main { max-width: 1080px; margin: 0 auto; padding: 40px 24px 64px; }
+main { max-width: 1160px; margin: 0 auto; padding: 40px 24px 64px; }
 .kind { color: var(--soft); font-size: 14px; letter-spacing: .02em; }
 h1 { font-size: 30px; line-height: 1.2; margin: 4px 0 16px; letter-spacing: -.01em; }
 h2 { font-size: 20px; line-height: 1.3; margin: 0 0 12px; }
@@ -200,9 +200,9 @@ table { border-collapse: collapse; width: 100%; font-size: 14px; line-height: 1.
   font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 6px 12px 6px 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
-th { color: var(--soft); font-weight: 600; white-space: nowrap; }
-th.right, td.right { text-align: right; white-space: nowrap; }
-table.tight td { white-space: nowrap; }
+th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
+th.right, td.right { text-align: right; }
+td.right, table.tight td { white-space: nowrap; }
 tr.best td { background: var(--tint); font-weight: 600; }
 figure { margin: 12px 0 24px; }
 figcaption { color: var(--soft); font-size: 14px; max-width: 52em; }

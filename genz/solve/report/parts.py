@@ -72,8 +72,8 @@ def times(found: Case) -> Markup:
         step = getattr(found, phase)
         low, high = step.interval(0.9)
         text = (
-            f"One {phase} step: {what}; {duration(float(step.time))}, by the errors of its kernels "
-            f"{duration(float(low))} to {duration(float(high))} with 90 % probability. It is bound by {step.bound}."
+            f"One {phase} step: {what}; {duration(float(step.time))} ({duration(float(low))} to {duration(float(high))} with 90 % "
+            f"probability, from the errors of its kernels alone). It is bound by {step.bound}."
         )
         if float(low) == float(high):
             text = f"One {phase} step: {what}; {duration(float(step.time))}, the physical bound."
@@ -98,8 +98,8 @@ def hardware(found: Case) -> Markup:
     chip = found.platform.accelerator
     figure = roofline(shown, frames.roofs(chip, shown))
     text = (
-        f"Operators on one {chip.name}. Under the slope memory bandwidth limits, under the flat part arithmetic; "
-        "the distance to the roof is what kernels and their launches lose."
+        f"Operators on one {chip.name}. Memory bandwidth limits those under the slope of the roof, arithmetic those under its flat "
+        "part; the distance to the roof is what kernels and their launches lose."
     )
     return section("Roofline", drawn(figure, "roofline", text))
 

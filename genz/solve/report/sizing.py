@@ -226,8 +226,8 @@ def _row(answer: Sizing, place: int, plan: Plan | DisaggregatedPlan) -> tuple[ob
 def _limits(answer: Sizing, best: Plan) -> Markup:
     bind = {"memory": "the memory for the cache", "rate": "the token budget"}
     text = (
-        f"A replica decodes {best.batch:.3g} requests at once in the mean; the plan could serve {best.max_rate:.3g} requests "
-        f"per second before {bind.get(best.binding_limit, best.binding_limit)} forbids more."
+        f"A replica decodes {best.batch:.3g} requests at once on average; the plan can serve up to {best.max_rate:.3g} requests "
+        f"per second, where {bind.get(best.binding_limit, best.binding_limit)} sets the limit."
     )
     figure = drawn(limit_bars(frames.limits(answer, best)), "limits", text)
     return section("Limits and headroom", figure, table(_TIMES, _times(answer, best)))
@@ -257,12 +257,13 @@ def _inputs(answer: Sizing, best: Plan) -> Markup:
     rows: list[tuple[object, ...]] = []
     for row in answer.elasticity(best).to_dict("records"):
         shown = [_amount(row[n], row["unit"]) for n in ("value", "fewer", "more")]
-        rows.append((row["input"], *shown, _amount(row["elasticity"], "")))
+        rows.append((row["input"], *shown, _slope(row["elasticity"])))
     least = parts.rent(proof.floor, parts.currency(answer.platforms[best.platform]))
     text = (
-        f"Cost is a staircase: one machine less does from the third column on, one more is needed beyond the fourth; layout and "
-        f"platform held. The plan is proven the best of {answer.n_layout:,} layouts; {least} per hour is the least that the "
-        "arithmetic of the requests takes at the peak of this accelerator."
+        "The cost goes in steps. If an input alone reaches the value under 'one less', the plan needs one machine less; beyond that "
+        "under 'one more', one machine more. Platform and layout stay the same. The last column is the elasticity between steps. "
+        f"The plan is proven the best of {answer.n_layout:,} layouts; at the arithmetic peak of this accelerator the requests "
+        f"would still cost {least} per hour."
     )
     columns = ("input", ">value", ">one less", ">one more", ">% of cost per %")
     return section("What the cost hangs on", paragraphs(text), table(columns, rows))
@@ -272,6 +273,10 @@ def _amount(value: float, unit: str) -> str:
     if value != value:
         return DASH
     return duration(value) if unit == "s" else number(value)
+
+
+def _slope(value: float) -> str:
+    return DASH if value != value else f"{value:.2g}"
 
 
 def _cheaper(answer: Sizing, short: Shortfall | None) -> Markup:

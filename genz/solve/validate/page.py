@@ -27,15 +27,16 @@ __all__ = ["written"]
 _MOST_POINTS = 400
 _FROM_S_TO_MS = 1e3
 _LEAD = (
-    "Predictions beside measurements. Rows marked held_out are outside all fits, by whole shapes, models or layouts. "
-    "Errors are of predicted over measured time; roofline is the bound at the peaks of the data sheet on the same rows."
+    "Predictions compared with measurements. No fit has used the rows marked held_out: whole shapes, models or layouts were kept "
+    "out. Errors are those of the predicted time, relative to the measured one; roofline is the error of the bound at the peaks of "
+    "the data sheet on the same rows."
 )
 #: Groups of each class that are shown.
 _WORST = 3
 _CARRY = (
-    f"Of the held-out rows of each class, at most {_WORST} groups that add most to its mean error: a group with 10 % of the rows "
-    "and 30 % of the error is three times as far off as its class. Rows of a device are grouped by format and software, and by "
-    "size (powers of eight) or model and layout, so that groups may share rows. Error is the median."
+    f"The {_WORST} groups of held-out rows, or fewer, that contribute most to the mean error of each class: a group with 10 % of the "
+    "rows and 30 % of the error is three times as far off as its class. The rows of a device are grouped by format and software, and "
+    "by size (powers of eight) or model and layout, so groups may overlap. The error shown is the median."
 )
 _CARRIERS = (
     "class", "device", "group", ">rows", ">error %", ">bias %", ">% of rows", ">% of error",
