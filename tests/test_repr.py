@@ -105,7 +105,7 @@ def test_records_show_their_values_without_sources_offers_and_fitted_constants(r
         ),
         (
             lambda: genz.served("llama3_8b", "h100_sxm_8", WORK, rate=[1.0, 1e6]),
-            r"<Served: 2 cases of shape \(2,\), mean ttft .* ms to unbounded, .* utilisation \d+% to \d+%; .*>",
+            r"<Served: 2 cases of shape \(2,\), mean ttft .* ms to unbounded, .* utilisation \d+% to \d+%, at most [\d.]+ requests/s; .*>",
         ),
         (
             lambda: genz.memory("llama3_8b", "h100_sxm_8", batch=1, context=1000),

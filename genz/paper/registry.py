@@ -64,7 +64,7 @@ def register(figure: Figure) -> Figure:
 
 
 def figure(name: str) -> Figure:
-    """Return a published figure.
+    """Return a published figure: ``data()`` computes its frame, ``draw(frame)`` draws it.
 
     Raises
     ------

@@ -124,7 +124,7 @@ def generate(
     beams: FloatLike = 1,
     **options: Unpack[Options],
 ) -> Generation:
-    """Return what a batch of equal requests experiences that starts together on an idle replica.
+    """Return the times of a batch of equal requests that start together on an idle replica.
 
     Parameters
     ----------
@@ -141,11 +141,14 @@ def generate(
     beams : array_like, shape (...), default 1
         Beams of each request; they share the prompt. [1]
     **options
-        See :class:`genz.serve.deployment.Options`.
+        ``parallel`` (default one accelerator), ``precision`` (default ``"bf16"``; ``"native"`` is the checkpoint's own),
+        ``engine``, ``efficiency``, ``routing``, ``adapter`` and ``offload`` of :class:`genz.serve.deployment.Options`.
 
     Returns
     -------
     Generation
+        ``ttft``, ``tpot``, ``latency``, ``throughput``, ``energy_per_token``, ``cost_per_token``, ``bound``; whether the batch
+        ``fits``; ``interval(0.9, "ttft")`` has the error.
 
     Raises
     ------

@@ -129,11 +129,14 @@ def memory(
     shared : array_like, shape (...), optional
         Tokens of the context that the beams have in common, their prompt; default all. [tokens]
     **options
-        See :class:`genz.serve.deployment.Options`.
+        ``parallel`` (default one accelerator), ``precision`` (default ``"bf16"``; ``"native"`` is the checkpoint's own),
+        ``engine``, ``efficiency``, ``routing``, ``adapter`` and ``offload`` of :class:`genz.serve.deployment.Options`.
 
     Returns
     -------
     Memory
+        ``weights``, ``cache``, ``activations``, ``reserve`` and ``total`` of the fullest accelerator [B], whether it ``fits``,
+        and ``max_batch``.
 
     Raises
     ------

@@ -50,7 +50,7 @@ def served(
     n_request: FloatLike | None = None,
     **options: Unpack[Options],
 ) -> Served:
-    r"""Return what requests experience on one replica in a stationary state.
+    r"""Return the times of requests at one replica under stationary load: means and percentiles.
 
     Parameters
     ----------
@@ -67,11 +67,14 @@ def served(
     n_request : array_like, shape (...), optional
         Closed loop: requests of a finite run, in which all clients start together; default a run without end. [1]
     **options
-        See :class:`genz.serve.deployment.Options`.
+        ``parallel`` (default one accelerator), ``precision`` (default ``"bf16"``; ``"native"`` is the checkpoint's own),
+        ``engine``, ``efficiency``, ``routing``, ``adapter`` and ``offload`` of :class:`genz.serve.deployment.Options`.
 
     Returns
     -------
     Served
+        Means ``ttft``, ``tpot`` and ``latency``, ``percentile("ttft", 0.9)``, ``probability``; ``stable``, ``stable_rate``,
+        ``utilisation`` and ``batch``; ``interval(0.9, "ttft")`` has the error.
 
     Raises
     ------
@@ -84,7 +87,7 @@ def served(
     :func:`genz.serve.stationary.point_at` gives step time, rate and waits at a number of prompts per step. Rate and
     requests in flight grow with it, so a bracketed search finds the one at which, in an open loop, the rate is that
     of the arrivals (the least one, :func:`genz.serve.loops.at_rate`), or, in a closed one, decoding and waiting requests are all the clients. The cache bounds the
-    requests in flight: further ones wait at the door for :math:`(N - N_{most}) / \lambda`, and in an open loop as
+    requests in flight: further ones wait to be admitted for :math:`(N - N_{most}) / \lambda`, and in an open loop as
     :class:`genz.serve.door.Door` has it. An open loop faster
     than a replica that is full, ``stable_rate``, has no stationary state: its times are infinite.
 

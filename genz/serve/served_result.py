@@ -107,6 +107,8 @@ class Served(Timed):
         """Return one line: the main numbers."""
         spent = times({f"mean {name}": getattr(self, name) for name in TIMES})
         used = f"utilisation {ranging(self.utilisation, '{:.0%}'.format)}"
+        if not np.all(self.stable):
+            used += f", at most {ranging(self.stable_rate, '{:.3g}'.format)} requests/s"
         return one_line(self, np.shape(self.ttft), spent, used)
 
     @property

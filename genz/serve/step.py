@@ -54,11 +54,14 @@ def prefill(
     logits : {"last", "all"}
         Tokens that go through the head.
     **options
-        See :class:`genz.serve.deployment.Options`.
+        ``parallel`` (default one accelerator), ``precision`` (default ``"bf16"``; ``"native"`` is the checkpoint's own),
+        ``engine``, ``efficiency``, ``routing``, ``adapter`` and ``offload`` of :class:`genz.serve.deployment.Options`.
 
     Returns
     -------
     Step
+        ``time`` and its parts, ``bound``, ``flop``, ``traffic``, ``energy``; ``interval(0.9)`` has the error, ``operators()``
+        a row for each kernel, ``to_frame()`` one for each case.
 
     Raises
     ------
@@ -114,11 +117,14 @@ def decode(
     shared : array_like, shape (...), optional
         Tokens of the context that the beams of a request have in common, their prompt; default all. [tokens]
     **options
-        See :class:`genz.serve.deployment.Options`.
+        ``parallel`` (default one accelerator), ``precision`` (default ``"bf16"``; ``"native"`` is the checkpoint's own),
+        ``engine``, ``efficiency``, ``routing``, ``adapter`` and ``offload`` of :class:`genz.serve.deployment.Options`.
 
     Returns
     -------
     Step
+        ``time`` and its parts, ``bound``, ``flop``, ``traffic``, ``energy``; ``interval(0.9)`` has the error, ``operators()``
+        a row for each kernel, ``to_frame()`` one for each case.
 
     Raises
     ------
@@ -169,11 +175,14 @@ def mean_decode(
     context, beams, shared : array_like, shape (...)
         As in :func:`decode`. [tokens], [1], [tokens]
     **options
-        See :class:`genz.serve.deployment.Options`.
+        ``parallel`` (default one accelerator), ``precision`` (default ``"bf16"``; ``"native"`` is the checkpoint's own),
+        ``engine``, ``efficiency``, ``routing``, ``adapter`` and ``offload`` of :class:`genz.serve.deployment.Options`.
 
     Returns
     -------
     Step
+        ``time`` and its parts, ``bound``, ``flop``, ``traffic``, ``energy``; ``interval(0.9)`` has the error, ``operators()``
+        a row for each kernel, ``to_frame()`` one for each case.
 
     Raises
     ------
@@ -225,11 +234,14 @@ def mixed(
     beams, shared : array_like, shape (...)
         Beams of the decoding requests, and what they have in common, as in :func:`decode`. [1], [tokens]
     **options
-        See :class:`genz.serve.deployment.Options`.
+        ``parallel`` (default one accelerator), ``precision`` (default ``"bf16"``; ``"native"`` is the checkpoint's own),
+        ``engine``, ``efficiency``, ``routing``, ``adapter`` and ``offload`` of :class:`genz.serve.deployment.Options`.
 
     Returns
     -------
     Step
+        ``time`` and its parts, ``bound``, ``flop``, ``traffic``, ``energy``; ``interval(0.9)`` has the error, ``operators()``
+        a row for each kernel, ``to_frame()`` one for each case.
 
     Raises
     ------

@@ -59,8 +59,8 @@ def calibrate(
     engine : Engine or str, optional
         Software that whole runs ran on; default the one that they name, else the newest calibrated one.
     prior : bool, default True
-        Whether the constants before the fit pull: the device's own, else the mean of its generation, else those of
-        unmeasured devices, each as firmly as its error says. Without, few rows may give odd constants.
+        Whether the fit is pulled towards what was known before: the device's own constants, else the mean of its generation,
+        else those of unmeasured devices, each as firmly as its error says. Without it, few rows may give odd constants.
     target : {"device", "engine"}, optional
         What whole runs fit: one factor each on the shares of the peaks and on the fixed times of all kernels of the
         device, and on the share of its links; or the overheads of the engine. Default the device if it has no
@@ -78,6 +78,8 @@ def calibrate(
     Returns
     -------
     Calibration
+        ``record``: the device or engine with its new constants; ``to_frame()`` has constants and errors, ``write(path)`` keeps
+        the record.
 
     Raises
     ------

@@ -92,6 +92,7 @@ def adadim(
     Returns
     -------
     AdaDim
+        The axis of each layer; ``explain()``, and ``to_frame()`` with the errors of both axes.
 
     Raises
     ------

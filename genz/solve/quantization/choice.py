@@ -180,6 +180,7 @@ def choose_quantization(
     Returns
     -------
     QuantizationChoice
+        ``widest`` and ``fastest`` scheme; ``explain()``, and ``to_frame()`` with a row for each scheme.
 
     Raises
     ------

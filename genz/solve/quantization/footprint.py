@@ -202,6 +202,7 @@ def footprint(
     Returns
     -------
     Footprint
+        ``total``, ``linear_total`` and ``device_total`` [B], ``is_legal``; ``explain()`` and ``to_frame()`` by tensor.
 
     Raises
     ------

@@ -155,7 +155,8 @@ def validate(data: str | Path | None = None) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns ``class``, ``device``, ``format``, ``engine``, ``split`` (rows that fits have used, that stated errors come from, or ``held_out``),
+        Columns ``class``, ``device``, ``format``, ``engine``, ``split`` (``fit``: fits have used
+        the rows, ``calibration``: stated errors come from them, or ``held_out``),
         ``n_row``, ``mape``, ``median`` and ``bias`` of predicted over measured time less one, ``coverage_90`` the share
         of rows inside the 90 % interval (NaN where no error is stated), and ``ideal_mape``, the mean error of the
         roofline at the peaks on the same rows.
