@@ -38,7 +38,9 @@ _FIELDS = ("tensor", "batch", "prompt", "output", "precision")
     help="Where it was measured, or a TOML file; without it, an engine is fitted on runs that name their device.",
 )
 @click.option(
-    "--split", is_flag=True, help="Leave deployments aside that genz validate holds out, likewise."
+    "--split",
+    is_flag=True,
+    help="Without --platform: leave out the deployments that genz validate judges on.",
 )
 @click.option(
     "--engine",
@@ -59,11 +61,19 @@ _FIELDS = ("tensor", "batch", "prompt", "output", "precision")
     metavar="NAME",
     help="Model, or its config.json or TOML file, where the file names none that the database knows.",
 )
-@click.option("--tensor", type=WHOLE, metavar="N", help="Shards, likewise.")
-@click.option("--batch", type=WHOLE, metavar="N", help="Requests or clients, likewise.")
-@click.option("--prompt", type=WHOLE, metavar="TOKENS", help="Tokens in, likewise.")
-@click.option("--output", type=WHOLE, metavar="TOKENS", help="Tokens generated, likewise.")
-@click.option("--precision", metavar="NAME", help="Formats, likewise.")
+@click.option(
+    "--tensor", type=WHOLE, metavar="N", help="Shards of every matrix, where the files do not say."
+)
+@click.option(
+    "--batch", type=WHOLE, metavar="N", help="Requests or clients, where the files do not say."
+)
+@click.option(
+    "--prompt", type=WHOLE, metavar="TOKENS", help="Tokens in, where the files do not say."
+)
+@click.option(
+    "--output", type=WHOLE, metavar="TOKENS", help="Tokens generated, where the files do not say."
+)
+@click.option("--precision", metavar="NAME", help="Formats, where the files do not say.")
 @click.option("--out", metavar="FILE", help="Write the record with its new constants as TOML.")
 @output_options(html=False)
 def calibrate(*, files: tuple[str, ...], platform: str | None, **given: Any) -> int:

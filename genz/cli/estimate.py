@@ -64,14 +64,21 @@ Examples:
 @micro_batch_option
 @software_options("Formats: bf16, w8a8, w4a16, native, ...; default native, the checkpoint's own.")
 @click.option(
-    "--memory-bandwidth", type=Number(BANDWIDTH, above=True), help="What if it were 4.8TB/s?"
+    "--memory-bandwidth",
+    type=Number(BANDWIDTH, above=True),
+    help="In place of the platform's: 4.8TB/s.",
 )
-@click.option("--memory-capacity", type=Number(SIZE, above=True), help="What if it were 141GB?")
 @click.option(
-    "--link", "link_bandwidth", type=Number(BANDWIDTH, above=True), help="Innermost links: 400Gb/s."
+    "--memory-capacity", type=Number(SIZE, above=True), help="In place of the platform's: 141GB."
 )
-@click.option("--link-latency", type=Number(TIME), help="Innermost links: 2us.")
-@click.option("--price", type=Number(MONEY), help="Per accelerator and hour: 2.5.")
+@click.option(
+    "--link",
+    "link_bandwidth",
+    type=Number(BANDWIDTH, above=True),
+    help="Bandwidth of the innermost links: 400Gb/s.",
+)
+@click.option("--link-latency", type=Number(TIME), help="Latency of the innermost links: 2us.")
+@click.option("--price", type=Number(MONEY), help="Price per accelerator and hour: 2.5.")
 @click.option("--operators", is_flag=True, help="Also list every operator of both phases.")
 @output_options()
 def estimate(model: str, **given: Any) -> int:

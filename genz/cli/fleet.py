@@ -31,6 +31,7 @@ from genz.cli.options import (
     limit_options,
     output_options,
     platforms_option,
+    price_option,
     rate_option,
     software_options,
     trace_option,
@@ -84,25 +85,32 @@ Examples:
     metavar="FILE",
     help="Measured requests per second as CSV: prompt, output, and a column per platform.",
 )
-@click.option("--price", "prices", multiple=True, metavar="NAME=AMOUNT", help="Rent per hour.")
-@click.option("--cap", "caps", multiple=True, metavar="NAME=N", help="Accelerators at most.")
-@click.option("--minimum", "minima", multiple=True, metavar="NAME=N", help="Replicas at least.")
+@price_option
 @click.option(
-    "--budget", type=Number(MONEY, above=True), metavar="AMOUNT", help="Cost per hour at most."
+    "--cap", "caps", multiple=True, metavar="NAME=N", help="Most accelerators of a platform."
+)
+@click.option(
+    "--minimum", "minima", multiple=True, metavar="NAME=N", help="Fewest replicas of a platform."
+)
+@click.option(
+    "--budget",
+    type=Number(MONEY, above=True),
+    metavar="AMOUNT",
+    help="Most that the fleet may cost per hour.",
 )
 @click.option(
     "--headroom",
     type=Number(SHARE, 0.0, 0.99),
     default=0.0,
     metavar="SHARE",
-    help="Kept free: 10%.",
+    help="Share of the capacity that stays free: 10%.",
 )
 @click.option(
     "--slice",
     "slices",
     type=WHOLE,
     metavar="N",
-    help="Cut each size into N equal parts; default any.",
+    help="Cut each size into N equal parts, each for one platform; default any shares.",
 )
 @click.option("--time-limit", type=LIMIT, metavar="TIME", help="Longest search; default 8s.")
 @software_options("Candidates such as native,w8a8,bf16; default native, the checkpoint's own.")

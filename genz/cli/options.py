@@ -143,24 +143,53 @@ percentile_option = click.option(
     "--percentile",
     type=LEVEL,
     metavar="P",
-    help="What limits are on: mean, p99, 90%, or one for each: ttft=p99,tpot=p90; default p90, nine of ten requests keep "
-    "each.",
+    help="Percentile of the requests that limits are on: mean, p99, 90%, or one for each limit: ttft=p99,tpot=p90; default "
+    "p90, nine of ten requests keep each limit.",
 )
 
 layout_options = _together(
-    click.option("--tensor", "--tp", type=WHOLE, metavar="N", help="Shards of every matrix."),
-    click.option("--pipeline", "--pp", type=WHOLE, metavar="N", help="Stages of layers."),
-    click.option("--data", "--dp", type=WHOLE, metavar="N", help="Attention groups of a replica."),
     click.option(
-        "--expert", "--ep", type=WHOLE, metavar="N", help="Groups among which experts are dealt."
+        "--tensor",
+        "--tp",
+        type=WHOLE,
+        metavar="N",
+        help="Tensor parallelism: ranks that share every matrix.",
     ),
     click.option(
-        "--sequence", "--sp", type=WHOLE, metavar="N", help="Shards of a request's tokens."
+        "--pipeline",
+        "--pp",
+        type=WHOLE,
+        metavar="N",
+        help="Pipeline parallelism: stages of layers.",
+    ),
+    click.option(
+        "--data",
+        "--dp",
+        type=WHOLE,
+        metavar="N",
+        help="Data parallelism inside a replica: groups of ranks, each with requests of its own.",
+    ),
+    click.option(
+        "--expert",
+        "--ep",
+        type=WHOLE,
+        metavar="N",
+        help="Expert parallelism: groups of ranks among which experts are dealt.",
+    ),
+    click.option(
+        "--sequence",
+        "--sp",
+        type=WHOLE,
+        metavar="N",
+        help="Sequence parallelism: ranks that share the tokens of a request.",
     ),
 )
 
 micro_batch_option = click.option(
-    "--micro-batch", type=WHOLE, metavar="N", help="Parts of a batch that a pipeline overlaps."
+    "--micro-batch",
+    type=WHOLE,
+    metavar="N",
+    help="Micro-batches: parts of a batch that pass the stages one after another.",
 )
 
 
@@ -213,7 +242,7 @@ def software_options(precision: str, engine: str = "the newest calibrated one") 
         click.option(
             "--efficiency",
             type=click.Choice(["ideal", "calibrated"]),
-            help="Kernels on the roofline, or as measured; default the engine's.",
+            help="Kernels on the roofline (ideal), or as measured (calibrated); default the engine's.",
         ),
         click.option(
             "--skew",

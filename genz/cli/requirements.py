@@ -66,7 +66,9 @@ Examples:
     "--batch", type=WHOLE, help="Requests that start together, without --rate; default 1."
 )
 @click.option(
-    "--platform", metavar="NAME", help="The rest of the hardware; default unlimited, one at a time."
+    "--platform",
+    metavar="NAME",
+    help="Hardware with the other numbers; default: they are unlimited.",
 )
 @layout_options
 @micro_batch_option

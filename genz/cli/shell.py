@@ -32,6 +32,7 @@ INFEASIBLE, BAD_INPUT, FAULT, INTERRUPTED, CLOSED = 1, 2, 70, 130, 141
 _EPILOG = """\b
 Exit status: 0 answered; 1 the answer is no (infeasible, does not fit); 2 bad input.
 Numbers carry their unit: 500ms, 2min, 80GB, 80GiB, 400Gb/s, 3.35TB/s, 30%.
+Not modelled: speculative decoding, bursts of requests, image and audio towers, training.
 """
 
 

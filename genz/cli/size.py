@@ -98,22 +98,29 @@ Examples:
 @price_option
 @cap_options
 @click.option(
-    "--spare", type=Number(COUNT, 0.0, 1e6), default=0, help="Machines that may fail; default 0."
+    "--spare",
+    type=Number(COUNT, 0.0, 1e6),
+    default=0,
+    help="Machines beyond those that the rate needs, so that as many may fail; default 0.",
 )
 @click.option("--whole-node", is_flag=True, help="Rent nodes, not accelerators.")
 @inside_node_option
-@click.option("--elastic", is_flag=True, help="Rent by the period of --rates, as each needs.")
+@click.option(
+    "--elastic",
+    is_flag=True,
+    help="Machines are rented for each period of --rates, as many as it needs.",
+)
 @click.option(
     "--disaggregated",
     is_flag=True,
-    help="Also plans with prefill and decode on different machines.",
+    help="Also try plans with prefill and decode on different machines.",
 )
 @link_options
 @software_options(
     "Candidates such as native,w8a8,w4a16,bf16; default native, the checkpoint's own."
 )
 @layout_options
-@click.option("--rank", type=click.Choice(_RANKS), help="What is ranked by; default cost.")
+@click.option("--rank", type=click.Choice(_RANKS), help="What plans are ranked by; default cost.")
 @click.option("--top", type=WHOLE, default=10, help="Plans to print; default 10.")
 @output_options()
 def size(model: str, **given: Any) -> int:
