@@ -71,6 +71,25 @@ class TestServer:
         assert "vllm_0_24 (mine.toml); ranked" in " ".join(result.stdout.split())
 
 
+class TestSeveralEngines:
+    COMMAND = (*SIZE, *ON_H100, "--tp", 1, "--engine", "vllm_0_24,sglang", "--disaggregated")
+
+    def test_each_row_names_its_own(self, tmp_path):
+        page = tmp_path / "page.html"
+        assert run(*self.COMMAND, "--html", page).exit_code == 0
+        shown = run(*self.COMMAND).stdout.split("1 accelerator of")[0]
+        found = read(*self.COMMAND)
+        for name in ("vllm_0_24", "sglang"):
+            # a row with both phases together and one with them apart, under the heading that names all
+            assert shown.count(name) == 3
+            assert {p["engine"] for p in found["plans"]} >= {name}
+            assert {p["engine"] for p in found["disaggregated"]} >= {name}
+            assert page.read_text(encoding="utf-8").count(f"<td>{name}</td>") >= 2
+
+    def test_one_engine_has_no_column(self):
+        assert run(*SIZE, *ON_H100, "--tp", 1).stdout.count("vllm_0_24") == 1
+
+
 class TestPrices:
     def test_of_size_are_per_accelerator(self):
         plan = read(*SIZE, *ON_H100, "--price", "h100_sxm_8=10")["plans"][0]

@@ -237,7 +237,9 @@ def _print(answer: Sizing, top: int, absent: str, narrower: str) -> None:
     say(question(answer))
     plans = answer.ranking
     if plans:
-        show(table(_COLUMNS, [_row(i, p, answer) for i, p in enumerate(plans[:top], 1)]))
+        several = len(answer.engines) > 1
+        columns = (*_COLUMNS[:2], "engine", *_COLUMNS[2:]) if several else _COLUMNS
+        show(table(columns, [_row(i, p, answer) for i, p in enumerate(plans[:top], 1)]))
     notes = []
     if len(plans) > top:
         notes.append(f"{plural(len(plans) - top, 'more plan')}: --top {len(plans)}")
@@ -285,6 +287,7 @@ def _row(place: int, plan: Plan | DisaggregatedPlan, answer: Sizing) -> list[str
     return [
         str(place),
         platform_marked(answer, plan),
+        *([plan.engine] if len(answer.engines) > 1 else []),
         str(plan.n_accelerator),
         layout_words(plan),
         marked(answer.model, plan.precision),

@@ -101,7 +101,7 @@ def _what(answer: Sizing, plan: Plan) -> str:
     )
 
 
-def _with(answer: Sizing, plan: Plan | Shortfall) -> str:
+def _with(answer: Sizing, plan: Plan | DisaggregatedPlan | Shortfall) -> str:
     """Return the software of a plan, where several were tried."""
     return f" with {plan.engine}" if len(answer.engines) > 1 else ""
 
@@ -149,7 +149,7 @@ def unmeasured(answer: Sizing, plan: Plan | DisaggregatedPlan) -> list[str]:
 
 def _asked(answer: Sizing, plan: Plan | DisaggregatedPlan) -> list[Accelerator]:
     """Return the accelerators of a plan whose constants count: none on the roofline."""
-    engine = answer.engines[plan.engine] if isinstance(plan, Plan) else answer.options["engine"]
+    engine = answer.engines[plan.engine]
     if (answer.options.get("efficiency") or engine.efficiency) == "ideal":
         return []
     return [answer.platforms[name].accelerator for name in plan.platform.split("+")]
@@ -235,7 +235,7 @@ def _apart(answer: Sizing) -> list[str]:
     price = "no price" if best.cost_per_hour is None else f"{best.cost_per_hour:,.2f} per hour"
     text = (
         f"With prefill and decode apart: {plural(best.n_accelerator, 'accelerator')} of {best.platform} as {best.label} "
-        f"in {best.precision.label} ({price})"
+        f"in {best.precision.label}{_with(answer, best)} ({price})"
     )
     ahead = answer.ranking[0] is best
     said = _guessed(answer, best) if ahead else []

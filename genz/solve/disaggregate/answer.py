@@ -105,7 +105,7 @@ class DisaggregatedPlan(Timed):
 
     Attributes
     ----------
-    platform, model : str
+    platform, model, engine : str
         Names; platforms joined by "+".
     pools : tuple of Pool
         Prefill first.
@@ -141,6 +141,7 @@ class DisaggregatedPlan(Timed):
 
     platform: str
     model: str
+    engine: str
     pools: tuple[Pool, ...]
     precision: Precision
     n_accelerator: int

@@ -108,7 +108,7 @@ def _plan(
     tokens = split.rate * output
     return DisaggregatedPlan(
         platform="+".join(dict.fromkeys(p.platform for p in pools)), model=cases.model.name,
-        pools=pools, precision=cases.precision, n_accelerator=split.n_accelerator,
+        engine=cases.engine.name, pools=pools, precision=cases.precision, n_accelerator=split.n_accelerator,
         n_replica=sum(p.n_replica for p in pools), rate=split.rate,
         max_rate=min(split.capacity(p) for p in ("prefill", "decode")), ttft=ttft, tpot=tpot, latency=latency, gap=gap,
         moved=sets.decode.moved, throughput=tokens, cost_per_hour=cost,

@@ -112,7 +112,7 @@ def _together(answer: Sizing, best: Plan) -> list[Markup]:
 
 def _split_only(answer: Sizing, best: Plan | DisaggregatedPlan) -> list[Markup]:
     """Return what a plan rests on where no replica can do both phases."""
-    engine, used = answer.options["engine"], _platforms(answer, best)
+    engine, used = answer.engines[best.engine], _platforms(answer, best)
     given = [("engine", engine.name), ("precision", formats_in_words(answer.model, best.precision))]
     chips = (p.accelerator for p in used)
     return [
@@ -199,10 +199,12 @@ def _ranked(answer: Sizing, unit: str) -> Markup:
     notes = star(answer.model, [p.precision for p in answer.ranking]), tilde(answer, answer.ranking)
     text += "".join(f" {note}." for note in notes if note)
     rows = [_row(answer, place, plan) for place, plan in enumerate(answer.ranking, 1)]
-    first = table(_COLUMNS, rows[:_SHOWN], mark=0, tight=True)
+    several = len(answer.engines) > 1
+    columns = (*_COLUMNS[:2], "engine", *_COLUMNS[2:]) if several else _COLUMNS
+    first = table(columns, rows[:_SHOWN], mark=0, tight=True)
     bars = [drawn(cost_bars(shown, value=column, title=words), "plans", text)] if len(shown) else []
     rest = rows[_SHOWN:]
-    more = [details(f"{len(rest)} more plans", table(_COLUMNS, rest, tight=True))] if rest else []
+    more = [details(f"{len(rest)} more plans", table(columns, rest, tight=True))] if rest else []
     return section("Plans", *bars, first, *more)
 
 
@@ -216,7 +218,7 @@ def _row(answer: Sizing, place: int, plan: Plan | DisaggregatedPlan) -> tuple[ob
     times = _times_of(answer, plan)
     memory = f"{plan.memory / GB:.3g} GB" if isinstance(plan, Plan) else DASH
     return (
-        place, platform_marked(answer, plan), plan.n_accelerator, layout_words(plan).replace(" x ", f" {BY} "),
+        place, platform_marked(answer, plan), *([plan.engine] if len(answer.engines) > 1 else []), plan.n_accelerator, layout_words(plan).replace(" x ", f" {BY} "),
         marked(answer.model, plan.precision), *(times[n] for n in _LIMITS),
         parts.rent(plan.cost_per_hour, ""), parts.rent(plan.cost_per_million_token, ""),
         f"{plan.energy_per_token:.3g}", memory, plan.binding_limit,
