@@ -31,6 +31,29 @@ class TestServer:
     #: issues 23278, -2.14 GiB of it, and 33155); with fewer requests and more of the memory it runs (issue 27508).
     CASE = ("estimate", "gpt_oss_120b", "--platform", "h100_sxm_1", *TRAFFIC)
 
+    ROOM = "--memory-fraction lets the engine fill more, --max-sequence and --max-token let it set less aside."
+
+    def test_what_makes_room_is_named(self):
+        shown = " ".join(run(*self.CASE).stdout.split())
+        assert self.ROOM in shown
+        assert (
+            "--memory-fraction" not in run("estimate", "llama3_70b", *self.CASE[2:]).stdout
+        )  # nothing would
+        sizing = [
+            "size",
+            "gpt_oss_120b",
+            "--platform",
+            "h100_sxm_1",
+            *TRAFFIC,
+            "--rate",
+            "0.1",
+            "--tpot",
+            "1s",
+        ]
+        assert self.ROOM in " ".join(run(*sizing).stdout.split())
+        sizing[1] = "llama3_70b"
+        assert "--memory-fraction" not in run(*sizing).stdout
+
     def test_a_model_fits_with_fewer_requests_at_once(self):
         assert run(*self.CASE).exit_code == 1
         found = read(*self.CASE, "--memory-fraction", "95%", "--max-sequence", 32)

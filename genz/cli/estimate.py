@@ -20,7 +20,7 @@ from genz.cli.options import (
 )
 from genz.cli.output import Output, say, show, table
 from genz.cli.units import BANDWIDTH, COUNT, MONEY, SIZE, TIME, Number
-from genz.cli.words import figure, money, scaled
+from genz.cli.words import ROOM, figure, money, scaled
 from genz.core.unit import GB
 from genz.core.words import plural
 
@@ -128,6 +128,15 @@ def _platform(given: dict[str, Any]) -> Platform:
     return found.replace(**changes) if changes else found
 
 
+def _levers(found: Case) -> str:
+    """Return what makes room where a batch does not fit for what the engine sets aside; else nothing."""
+    held = found.memory
+    room = float(held.capacity - held.weights - held.cache)
+    if bool(held.fits) or room < 0.0 or found.engine.efficiency == "ideal":
+        return ""
+    return ROOM
+
+
 def _data(found: Case, *, operators: bool) -> dict[str, Any]:
     data = found.to_dict()
     if operators:
@@ -145,7 +154,12 @@ def _print(found: Case) -> None:
         f"{found.model.name} on {found.platform.name}, {found.parallel.label}, "
         f"{formats_in_words(found.model, found.precision)}, {found.engine.name}: {plural(found.batch, 'request')} of {found.prompt:,} tokens in, {found.output:,} out."
     )
-    for note in (*beyond(found.model, found.prompt + found.output), found.misfit, *found.guessed):
+    for note in (
+        *beyond(found.model, found.prompt + found.output),
+        found.misfit,
+        _levers(found),
+        *found.guessed,
+    ):
         if note:
             say(note)
     rows = [

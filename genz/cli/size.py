@@ -43,7 +43,7 @@ from genz.cli.options import (
 )
 from genz.cli.output import Output, say, show, table
 from genz.cli.units import COUNT, SHARE, Number
-from genz.cli.words import figure, money, scaled
+from genz.cli.words import ROOM, figure, money, scaled
 from genz.core.errors import InputError
 from genz.core.words import plural
 
@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 
 __all__ = ["size"]
 
+#: Need of memory over what the engine may fill up to which settings of the server are worth naming.
+_NEAR = 1.25
 _RANKS = ("cost", "accelerators", "energy", "throughput")
 _EXAMPLES = """\b
 Examples:
@@ -254,6 +256,11 @@ def _print(answer: Sizing, top: int, absent: str, narrower: str) -> None:
     if absent:
         say(absent + "\n")
     say(answer.explain())
+    if (
+        answer.infeasible is not None
+        and 1.0 < answer.infeasible.violates.get("memory", 0.0) < _NEAR
+    ):
+        say(ROOM)
 
 
 def _absent(answer: Sizing, given: dict[str, Any]) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from math import isfinite, isnan
 from typing import Any
 
-__all__ = ["cleaned", "days", "figure", "money", "one_line", "scaled"]
+__all__ = ["ROOM", "cleaned", "days", "figure", "money", "one_line", "scaled"]
 
 _NONE = "\N{EN DASH}"
+
+#: What makes room in memory, where weights and cache alone would fit.
+ROOM = "--memory-fraction lets the engine fill more, --max-sequence and --max-token let it set less aside."
 
 
 def one_line(text: str) -> str:

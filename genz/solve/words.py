@@ -330,7 +330,7 @@ def _why_not(answer: Sizing, why: Infeasible) -> str:
         if name in _TIERS:
             lines.append(
                 f"No platform holds the model and the cache of one request. Closest: {why.closest}; an accelerator "
-                f"needs {least / GB:.3g} GB{_TIERS[name]}, {_more(why.violates[name])}."
+                f"needs {least / GB:.3g} GB{_TIERS[name]}, {_more(why.violates[name])} than there is room for."
             )
             continue
         limit = float(getattr(answer.objective, name))

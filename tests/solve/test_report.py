@@ -199,7 +199,14 @@ class TestCase:
     def test_what_holds_not_one_request_names_its_format(self):
         """141 GB of weights on a device of 85 GB."""
         none = case("llama3_1_70b", "h100_sxm_1", batch=9, prompt=100, output=10, precision="bf16")
-        assert none.misfit == "Does not fit into memory in bf16: not even one request would."
+        held = (
+            none.memory
+        )  # 141 GB of weights on a device of 80 GB, of which the engine fills nine tenths
+        room = 0.9 * none.platform.accelerator.usable_capacity
+        assert none.misfit == (
+            "Does not fit into memory in bf16: not even one request would. For this batch an accelerator lacks "
+            f"{(held.total - room) / 1e9:.3g} GB beyond the {room / 1e9:.3g} GB that the engine may fill."
+        )
 
     def test_the_limit_is_the_smaller_of_memory_and_software(self):
         """1,000 tokens of Llama-3-8B take 131 MB: 80 GB hold some 400 of them; below 70 GiB vLLM runs 256 at once."""

@@ -105,7 +105,7 @@ def test_what_does_not_fit_beside_is_named():
     assert need == pytest.approx(671e9, rel=0.02)
     more = 100 * (need / H100.host_capacity - 1)
     assert (
-        f"needs {need / 1e9:.3g} GB beside its own, for what is offloaded, {more:.3g} % more"
+        f"needs {need / 1e9:.3g} GB beside its own, for what is offloaded, {more:.3g} % more than there is room for"
         in answer.explain()
     )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genz.api import decode, default_engine, generate, memory, prefill
+from genz.core.unit import GB
 from genz.core.words import plural
 from genz.db import registry
 from genz.serve.generate import Generation
@@ -163,7 +164,8 @@ class Case:
         batch, most = float(held.max_batch), plural(float(held.max_batch), "request")
         if batch < 1.0:
             return (
-                f"Does not fit into memory in {self.precision.label}: not even one request would."
+                f"Does not fit into memory in {self.precision.label}: not even one request would. For this batch an accelerator "
+                f"lacks {float(held.lack) / GB:.3g} GB beyond the {self.usable / GB:.3g} GB that the engine may fill."
             )
         fits = float(held.cache) <= float(held.pool)
         if not fits and batch < self._allowed:
