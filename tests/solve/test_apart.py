@@ -11,7 +11,16 @@ from genz.perf.efficiency import stated_error
 from genz.perf.kernels import decode_attention_time, experts_time, gemm_time
 from genz.solve.accuracy import Z_90, conformal_error, conformal_errors
 from genz.solve.calibrate.kernel_fit import refit
-from genz.solve.measured.kinds import APART, LAUNCHED, fitted_on, kinds, parts
+from genz.solve.measured.kinds import (
+    APART,
+    LAUNCHED,
+    UNSERVED,
+    fitted_on,
+    kinds,
+    parts,
+    shape_columns,
+)
+from genz.solve.measured.operators import operator_rows
 from genz.solve.measured.predict import log_error
 from genz.spec.deployment import Routing
 from genz.spec.hardware import Kernel
@@ -137,6 +146,42 @@ def test_fits_take_experts_dealt_evenly_to_any_groups(platform):
     )  # fmt: skip
     assert fitted_on(rows, platform).tolist() == [True, True, False]
     assert kinds(rows, platform).tolist() == ["experts", "experts_parallel", "experts_parallel"]
+
+
+def widened(kernel):
+    """A table of gpt-oss as AIConfigurator lays it out: two models that differ in the number of experts, at five layouts."""
+    layouts = [(n, e) for n in (32, 128) for e in (1, 2, 4, 16, 32)]
+    rows = [(n, e, t) for n, e in layouts for t in (1, 64, 4096)]
+    n_expert, expert, token = zip(*rows, strict=True)
+    return pd.DataFrame(
+        {"dtype": "w4a16_mxfp4", "kernel": kernel, "distribution": "balanced", "hidden_size": 2880, "inter_size": 2880,
+         "num_experts": n_expert, "topk": 4, "moe_tp_size": 1, "moe_ep_size": expert, "num_tokens": token,
+         "latency_us": 1e5}
+    )  # fmt: skip
+
+
+def test_kernels_of_two_models_alone_hold_out_whole_layouts():
+    rows = operator_rows(widened("moe_torch_flow"))
+    assert shape_columns(rows) == ("shape",)
+    part = pd.Series(parts(rows))
+    assert set(part) >= {"fit", "held_out"}
+    layout = [rows[c].to_numpy() for c in ("n_expert", "expert")]
+    assert part.groupby(layout).nunique().eq(1).all()
+    assert rows["shape"].nunique() == 10
+    other = operator_rows(widened("vllm_gptossmxfp4moe_triton"))
+    assert shape_columns(other) == ("n_expert", "n_active", "width", "inner")
+    assert set(parts(other)) == {"held_out"}  # both models
+
+
+def test_experts_are_not_fitted_on_kernels_that_no_server_takes(platform):
+    rows = operator_rows(widened("moe_torch_flow"))
+    blackwell = registry.platform("b200_8")
+    assert set(kinds(rows, blackwell)) == {UNSERVED}
+    assert not fitted_on(rows, blackwell).any()
+    assert set(kinds(rows, platform)) == {"experts", "experts_parallel"}
+    assert fitted_on(rows, platform).all()
+    served = operator_rows(widened("vllm_gptossmxfp4moe_flashinfer_trtllm"))
+    assert UNSERVED not in kinds(served, blackwell)
 
 
 # --- fits -----------------------------------------------------------------------------------------

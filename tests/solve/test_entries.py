@@ -9,7 +9,7 @@ import pytest
 from genz.db import registry
 from genz.solve.calibrate.refit import main, refit_kernels
 from genz.solve.calibrate.tables import groups
-from genz.solve.measured.kinds import fitted_on, parts
+from genz.solve.measured.kinds import fitted_on, kinds, parts
 from genz.solve.measured.predict import MIXED, predicted_time
 
 pytestmark = pytest.mark.skipif(
@@ -65,3 +65,21 @@ def test_a_dry_run_prints_errors_and_writes_nothing(capsys, monkeypatch, measure
     monkeypatch.setattr(Path, "write_text", None)
     main(["nvidia_rtx_4090", "--data", "nowhere", "--dry", "--kernel", "gemm"])
     assert capsys.readouterr().out.startswith("nvidia_rtx_4090     gemm               bf16 ")
+
+
+@pytest.mark.parametrize("name", ["fp8", "fp8_block", "bf16"])
+def test_experts_of_a_relative_are_nearer_than_those_of_another_library(name):
+    """Why the H200 has TensorRT-LLM's constants of the H100: vLLM's rows under the H100's, TensorRT-LLM's under vLLM's."""
+    tables = groups(os.environ["GENZ_DATA"], ["nvidia_h100_sxm", "nvidia_h200_sxm"])
+    constants = registry.accelerator("nvidia_h100_sxm").kernel["experts"][name]
+
+    def error(place, software):
+        platform = registry.platform(place)
+        rows = tables[place]["experts", name, software]
+        known = np.isin(kinds(rows, platform), ("experts", "experts_parallel"))
+        own = rows[known & (parts(rows) == "held_out")]
+        chip = platform.accelerator.replace(kernel={"experts": {name: constants}}, sources=())
+        time = predicted_time(own, platform.replace(accelerator=chip), software)
+        return np.mean(np.abs(time / own["time"] - 1.0))
+
+    assert error("h200_sxm_8", "vllm0.24.0") < error("h100_sxm_8", "trtllm1.3.0rc20")

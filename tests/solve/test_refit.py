@@ -10,7 +10,7 @@ import pytest
 from genz.core.errors import InputError, UnknownNameError
 from genz.db import registry
 from genz.perf.collectives import collective_time
-from genz.perf.kernels import gemm_time, prefill_attention_time
+from genz.perf.kernels import experts_time, gemm_time, prefill_attention_time
 from genz.solve.accuracy import Z_90
 from genz.solve.calibrate.carry import carried_over
 from genz.solve.calibrate.collective_fit import fit_collective
@@ -247,6 +247,22 @@ def test_first_library_has_no_name_and_the_newest_version_counts(products, chip)
     assert [(f.key, f.software) for f in found] == [
         ("bf16", "vllm0.10.0"), ("bf16-trtllm", "trtllm1.0.0"),
     ]  # fmt: skip
+
+
+def test_experts_bear_their_library_where_an_earlier_one_has_rows_too_few_to_fit(chip):
+    token, width, inner = (
+        a.ravel() for a in np.meshgrid([1, 16, 128, 1024, 8192], 1024 * np.arange(1, 7), 512 * np.arange(1, 6))
+    )  # fmt: skip
+    model = {"n_expert": 64, "n_active": 4}
+    time = experts_time(
+        chip.replace(kernel={"experts": {"bf16": PLANTED}}), token, width, inner, **model
+    )
+    rows = pd.DataFrame({"kernel": "experts", "format": "bf16", "token": token, "width": width, "inner": inner,
+                         "skew": 0.8, "expert": 1.0, "time": time} | model)  # fmt: skip
+    platform = registry.platform("h100_sxm_8").replace(accelerator=chip.replace(kernel={}))
+    own, few = ("experts", "bf16", "trtllm1.0.0"), ("experts", "bf16", "vllm0.9.0")
+    assert [f.key for f in refit_kernels({own: rows}, platform)] == ["bf16"]
+    assert [f.key for f in refit_kernels({own: rows, few: rows[:9]}, platform)] == ["bf16-trtllm"]
 
 
 def test_profiles_of_other_software_stand_in_where_no_library_was_measured(products, chip):

@@ -79,7 +79,7 @@ def refit_kernels(rows: Rows, platform: Platform) -> list[Refit]:
         tables = {key[1]: own for key, own in walked.items() if key[2] == software}
         found += refit_rows(tables, platform, software)
     carried = kernel_relatives(platform.accelerator)
-    return [one for one in _named(found) if (one.kernel, one.key) not in carried]
+    return [one for one in _named(found, rows) if (one.kernel, one.key) not in carried]
 
 
 def refit_links(rows: Rows, platform: Platform) -> list[FittedCollective]:
@@ -121,20 +121,24 @@ def refit_exchanges(rows: Rows, platform: Platform) -> list[FittedExchange]:
     ]
 
 
-def _named(found: Sequence[Refit]) -> list[Refit]:
+def _named(found: Sequence[Refit], rows: Rows) -> list[Refit]:
     """Constants of the first library carry no name, those of others do; the newest version of each counts.
 
-    Profiles of other software stand in where none of the libraries was measured.
+    Profiles of other software stand in where none of the libraries was measured. Experts' constants carry the name where
+    an earlier library has rows that were not fitted, on which they would be wrong.
     """
     named = []
     rank = {name: i for i, name in enumerate(_ORDER)}
+    timed = {(kernel, key, library_of(software)) for kernel, key, software in rows}
     seen: dict[tuple[str, str], list[str]] = defaultdict(list)
     found = sorted(found, key=lambda r: version_of(r.software), reverse=True)
     for one in sorted(found, key=lambda r: rank.get(library_of(r.software), len(rank))):
         library, others = library_of(one.software), seen[one.kernel, one.key]
         if library in others or (others and library not in rank):
             continue
-        own = f"{one.key}-{library}" if others or _superseded(one) else one.key
+        earlier = [n for n in _ORDER[: rank.get(library, 0)] if (one.kernel, one.key, n) in timed]
+        apart = one.kernel == "experts" and earlier
+        own = f"{one.key}-{library}" if others or apart or _superseded(one) else one.key
         others.append(library)
         named.append(replace(one, key=own))
     classes = [*PRIOR, *RELATIVE]

@@ -28,6 +28,7 @@ __all__ = [
     "EAGER",
     "LAUNCHED",
     "SPLIT",
+    "UNSERVED",
     "fitted_on",
     "kinds",
     "parts",
@@ -63,6 +64,8 @@ APART = (
 )  # fmt: skip
 #: Products that were launched one by one from the host, whose time is that of the launch.
 LAUNCHED = "gemm_launched"
+#: Experts whose weights TensorRT-LLM's kernels widen on devices where its servers do not.
+UNSERVED = "experts_unserved"
 #: End of the name of a library whose collectives were launched one by one from the host.
 EAGER = " eager"
 #: End of the kinds of rows timed by the clock of the host, in which the launch is the least part.
@@ -130,7 +133,7 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     tables, for which the host does more; ``scan_launched`` by the same rule; collectives of libraries timed eagerly, ``…_launched``), collectives whose ranks
     did not start together (``…_skewed``, and ``…_bulk`` from 16 MiB on, where that matters little), exchanges over more nodes
     than a token may reach (``…_congested``: the network of the tables gave a third there), and experts dealt to
-    several ranks (``experts_parallel``). Rows that PyTorch's caller timed by the clock are ``…_clock``, or ``…_launched``
+    several ranks (``experts_parallel``), or in mxfp4 by kernels that no server takes there (``experts_unserved``). Rows that PyTorch's caller timed by the clock are ``…_clock``, or ``…_launched``
     up to ten times their floor; attention without pages and cuts of the cache is ``…_varlen``. InferSim's decode
     is ``…_uncut`` where one request with a long cache takes ten times the ideal: the table of 64 heads on 2 of the H20
     has the same time from 1 to 32 requests. Heads wider than 256 (``…_wide``) run other kernels, which have constants of
@@ -148,6 +151,7 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
         kind[_launched(rows, _FEW)] = "scan_launched"
     if kernel == "experts":
         kind[(rows["expert"].fillna(1.0) > 1.0).to_numpy()] = "experts_parallel"
+        kind[_unserved(rows, platform)] = UNSERVED
     if kernel == "attention_decode":
         kind[_warm(rows, platform)] = "attention_decode_warm"
     if kernel == "elementwise":
@@ -223,7 +227,7 @@ def fitted_on(rows: pd.DataFrame, platform: Platform) -> BoolArray:
         return np.asarray(chosen)
     fair = rows["time"].to_numpy(dtype=np.float64) >= ideal_time(rows, platform)
     if kernel == "experts":
-        chosen |= (rows["skew"].fillna(0.0) == 0.0).to_numpy() & fair
+        chosen |= (rows["skew"].fillna(0.0) == 0.0).to_numpy() & fair & (kind != UNSERVED)
     if kernel.startswith("attention") and wide_heads(rows).all():
         chosen |= (kind == f"{kernel}_wide") & fair
     return np.asarray(chosen)
@@ -232,6 +236,17 @@ def fitted_on(rows: pd.DataFrame, platform: Platform) -> BoolArray:
 def wide_heads(rows: pd.DataFrame) -> BoolArray:
     """Return which rows of attention have heads for which libraries take other kernels."""
     return np.asarray(rows["head_dim"] > WIDE_HEAD)
+
+
+def _unserved(rows: pd.DataFrame, platform: Platform) -> BoolArray:
+    """Whether kernels widen mxfp4 where TensorRT-LLM's servers quantise activations instead, as on Blackwell.
+
+    Its matrix of experts: activations of 16 bits on Hopper, in mxfp8 on Blackwell (examples/models/core/gpt_oss/README.md).
+    Tables name layouts as shapes where its kernels widen.
+    """
+    native = "fp4" in platform.accelerator.peak_flop_rate
+    named = rows["shape"].notna().to_numpy() if "shape" in rows else np.zeros(len(rows), dtype=bool)
+    return np.asarray(named & native)
 
 
 def _congested(rows: pd.DataFrame) -> BoolArray:

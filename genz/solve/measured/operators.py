@@ -93,6 +93,11 @@ _SKEW = {1.01: 0.80, 1.2: 0.95}
 #: Width, or experts per token, of models whose experts are not gated (Nemotron 3 Nano and Super); tables do not say so.
 _PLAIN_WIDTH, _PLAIN_ACTIVE = 2688, 22
 
+#: TensorRT-LLM's kernels of OpenAI's models in mxfp4 before Blackwell, OpenAI's own in Triton (collect_moe.py of AIConfigurator:
+#: ``moe_backend = "triton"``). Their tables hold two models that differ in nothing but the number of experts, and no other
+#: has such kernels: whole layouts are held out of fits, shards of experts and experts of a rank, not whole models.
+_WIDENING = "w4a16_mxfp4 moe_torch_flow"
+
 _FORMATS = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float": "fp32"}
 
 
@@ -328,6 +333,12 @@ def _experts(frame: pd.DataFrame) -> pd.DataFrame:
     plain |= (frame["hidden_size"] == _PLAIN_WIDTH) | (frame["topk"] == _PLAIN_ACTIVE)
     shape["gated"] = np.where(plain, 0.0, 1.0)
     shape["format"] = _formats(frame["dtype"]).to_numpy()
+    widening = (frame["dtype"] + " " + frame["kernel"] == _WIDENING).to_numpy()
+    if widening.any():
+        each = zip(*(frame[names[n]] for n in ("n_expert", "tensor", "expert")), strict=True)
+        layouts = np.array([f"{n} experts / {t} x {e}" for n, t, e in each], dtype=object)
+        layouts[~widening] = None
+        shape["shape"] = layouts
     return _rows("experts", _MICRO * frame["latency_us"], shape)
 
 
