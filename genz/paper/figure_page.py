@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from genz import __version__
 from genz.paper.registry import Figure
 from genz.solve.report.page import drawn, page, paragraphs, saved
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["written"]
 
