@@ -41,6 +41,8 @@ __all__ = [
 #: The physical bound: kernels on the roofline, no software.
 IDEAL = Engine(name="ideal", efficiency="ideal")
 
+#: Integers that libraries keep weights in, but have no kernels to multiply activations of.
+_TOO_NARROW = ("int4", "int3", "int2")
 _SINGLE, _ROUTING = Parallel(), Routing()
 
 
@@ -112,6 +114,7 @@ class Deployment:
         efficiency = options.get("efficiency") or engine.efficiency
         check_choice("efficiency", efficiency, ("ideal", "calibrated"))
         precision = formats_of(model, options.get("precision", "bf16"))
+        _check_formats(engine, precision)
         _check_fit(model, platform, parallel, precision, engine)
         return cls(
             model=model,
@@ -203,6 +206,16 @@ def _adapter(model: Model, adapter: Adapter | None) -> Adapter | None:
         msg = f"adapter needs attention (mixer) or dense layers (feed_forward) to adapt, {model.name} has none, got {adapter!r:.80}"
         raise InputError(msg)
     return adapter
+
+
+def _check_formats(engine: Engine, precision: Precision) -> None:
+    """Refuse activations that no serving software multiplies, such as those of ``"int4"``, which names all three formats."""
+    if engine.calibrated and precision.activation in _TOO_NARROW:
+        msg = (
+            f"precision must have activations of 8 bits or a 4-bit float under {engine.name}, got {precision.activation}: "
+            "w4a16 has 4-bit weights alone"
+        )
+        raise InputError(msg)
 
 
 def formats_of(model: Model, precision: Precision | str) -> Precision:

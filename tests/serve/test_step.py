@@ -369,3 +369,19 @@ def test_adapters_of_latent_attention_are_refused(zoo, cluster):
 def test_adapters_of_nothing_are_refused(zoo, cluster, name, adapter):
     with pytest.raises(InputError, match=r"adapter needs attention .* to adapt, tiny has none"):
         decode(zoo[name], cluster, context=9, adapter=adapter)
+
+
+@pytest.mark.parametrize("name", ["int4", "int3", "int2"])
+def test_no_serving_software_multiplies_activations_of_four_bits(zoo, cluster, name):
+    """One name of a format stands for weights, activations and cache: right for a bound, never for a server."""
+    with pytest.raises(
+        InputError,
+        match=rf"^precision must have activations of 8 bits or a 4-bit float under server, got {name}: w4a16 has 4-bit weights alone$",
+    ):
+        decode(
+            zoo["gqa"],
+            cluster,
+            context=10,
+            precision=name,
+            engine=Engine(name="server", efficiency="calibrated", calibrated=True),
+        )
