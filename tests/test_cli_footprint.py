@@ -107,6 +107,7 @@ def test_schemes_formats_and_channels():
         return json.loads(genz("footprint", "llama2_7b", *options, "--json").stdout)["label"]
 
     assert label("--precision", "fp8") == "fp8"
+    assert label("--precision", "fp8_block") == "fp8_block/fp8/bf16"
     assert label("--bits", 8, "--axis", "tensor") == "int8 tensor"
     assert label("--bits", 4, "--group", 0) == "int4 oc"
     wide, narrow = (

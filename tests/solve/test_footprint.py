@@ -176,6 +176,24 @@ def test_formats_without_groups():
     assert not named.is_legal  # groups of 128 along the input channels
 
 
+@pytest.mark.parametrize(
+    "name", ["bf16", "fp8", "int4", "w4a16", "w8a8", "fp8_block", "fp8/fp8/bf16"]
+)
+def test_names_of_formats_are_what_they_are_elsewhere(name):
+    """Also those with an underscore, as ``fp8_block``."""
+    found = footprint("deepseek_v3", name)
+    assert found.precision.label == Precision.of(name).label
+    held = genz.memory("deepseek_v3", "h200_sxm_8", context=1, precision=name, engine="ideal")
+    assert found.device_total == pytest.approx(held.weights, rel=1e-12)
+
+
+def test_deepseek_in_blocks_of_fp8():
+    """671,026,419,200 weights at a byte each, a scale of 4 B for 128 x 128; embedding, head and router have a second byte."""
+    found = footprint("deepseek_v3", "fp8_block")
+    wide = 2 * 129_280 * 7168 + 58 * 256 * 7168
+    assert found.total == pytest.approx(671_026_419_200 * (1 + 4 / 128**2) + wide, rel=1e-4)
+
+
 def test_mixed_formats_hold_groups_where_they_are():
     base = Precision(mixer="bf16")
     found = footprint("llama2_7b", int3(), precision=base)
