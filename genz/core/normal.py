@@ -10,7 +10,7 @@ from genz.core.typing import FloatArray, Num
 
 __all__ = ["normal_below"]
 
-#: scipy.special.ndtr is ten times as fast on a large array, and its import takes as long as two million of these.
+#: Models import no scipy, whose ndtr is ten times as fast on a large array and takes as long to import as two million of these.
 _ERF = np.frompyfunc(erf, 1, 1)
 
 
