@@ -223,6 +223,21 @@ class TestSize:
         assert result.exit_code == 2
         assert text in result.stderr
 
+    @pytest.mark.parametrize(
+        "head",
+        [
+            "TIMESTAMP,ContextTokens,GeneratedTokens",
+            "Timestamp,Request tokens,Response tokens",
+            "t,prompt,output",
+        ],
+    )
+    def test_public_traces_are_read_by_the_names_of_their_columns(self, tmp_path, head):
+        """Azure's, BurstGPT's, and the own ones: 150 and 450 tokens in, 20 and 40 out, 300 and 30 in the mean."""
+        (tmp_path / "trace.csv").write_text(f"{head}\n0.1,150,20\n2.5,450,40\n")
+        command = ["size", "llama3_8b", "--rate", "2", "--trace", tmp_path / "trace.csv"]
+        result = genz(*command, "--platform", "h100_sxm_1")
+        assert "300 tokens in, 30 out" in result.stdout
+
     def test_traces_are_read(self, tmp_path):
         (tmp_path / "trace.csv").write_text("prompt,output\n100,10\n300,50\n")
         command = ["size", "llama3_8b", "--rate", "2", "--trace", tmp_path / "trace.csv"]

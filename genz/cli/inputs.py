@@ -200,10 +200,18 @@ def trace_of(text: str, share: float | None) -> Workload:
     return work if share is None else work.replace(cached_share=share)
 
 
+#: Columns of public traces: Azure's LLM inference traces of 2023 and 2024 (github.com/Azure/AzurePublicDataset), and BurstGPT
+#: (github.com/HPMLL/BurstGPT).
+_TRACED = {
+    "ContextTokens": "prompt", "GeneratedTokens": "output",
+    "Request tokens": "prompt", "Response tokens": "output",
+}  # fmt: skip
+
+
 def requests_of(text: str) -> dict[str, list[float]]:
-    """Return the lengths of recorded requests from a CSV file with columns ``prompt`` and ``output``."""
+    """Return the lengths of recorded requests from a CSV file: columns ``prompt`` and ``output``, or those of public traces."""
     kinds = {"prompt": LENGTH, "output": LENGTH}
-    return columns("--trace", _readable("--trace", Path(text), "CSV file"), kinds)
+    return columns("--trace", _readable("--trace", Path(text), "CSV file"), kinds, known_as=_TRACED)
 
 
 def rates_of(text: str) -> dict[str, list[float]]:
@@ -232,8 +240,9 @@ def columns(
     path: Path,
     needed: Mapping[str, Number],
     optional: Mapping[str, Number] = MappingProxyType({}),
+    known_as: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, list[float]]:
-    """Return columns of numbers of a CSV file; lines that start with ``#`` are left out.
+    """Return columns of numbers of a CSV file, some ``known_as`` other names; lines that start with ``#`` are left out.
 
     Raises
     ------
@@ -241,7 +250,7 @@ def columns(
         If it is no such file, lacks a column or has it twice, has a line with more values than columns, or a number
         breaks its rule: the message names column and line.
     """
-    head, rows = _lines(option, path)
+    head, rows = _lines(option, path, known_as)
     kinds = {n: k for n, k in {**needed, **optional}.items() if n in head}
     missing = [n for n in needed if n not in kinds]
     if missing:
@@ -268,7 +277,9 @@ def columns(
     }
 
 
-def _lines(option: str, path: Path) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]]]:
+def _lines(
+    option: str, path: Path, known_as: Mapping[str, str]
+) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]]]:
     """Return the names of the columns, and the rows of a CSV file with the number of their line."""
     import csv
 
@@ -283,7 +294,8 @@ def _lines(option: str, path: Path) -> tuple[Sequence[str], list[tuple[int, dict
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(lines(file), skipinitialspace=True)
-            return table.fieldnames or (), [(kept[-1], row) for row in table]
+            table.fieldnames = [known_as.get(n, n) for n in table.fieldnames or ()]
+            return table.fieldnames, [(kept[-1], row) for row in table]
     except (UnicodeDecodeError, csv.Error) as error:
         msg = f"{option} must be a CSV file, {str(path)!r:.200} is not: {error}"
         raise InputError(msg) from None

@@ -70,7 +70,9 @@ traffic_options = _together(
 )
 
 trace_option = click.option(
-    "--trace", metavar="FILE", help="Requests: CSV with columns prompt and output."
+    "--trace",
+    metavar="FILE",
+    help="Requests: CSV with columns prompt and output, or a public trace (Azure, BurstGPT).",
 )
 
 limit_options = _together(

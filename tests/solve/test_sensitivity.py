@@ -389,4 +389,5 @@ def test_the_chart_shows_what_moves_the_answer(plan):
     assert figure.layout.xaxis.title.text == "Cost per hour (USD/h)"
     assert set(low.text) >= {"80 %", "1,600 tokens", "16 ms"}
     none = genz.sensitivity(machines, 10.0, limit=11.0, quantity="count", vary={"rate": 0.2}).draw()
+    assert none.layout.title.text == "What moves count"
     assert [a.text for a in none.layout.annotations] == ["none at 12 1/s"]

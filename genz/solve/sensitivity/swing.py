@@ -121,15 +121,15 @@ class Sensitivity:
         rows = [{name: getattr(s, name) for name in _COLUMNS} for s in self.swings]
         return pd.DataFrame(rows, columns=list(_COLUMNS))
 
-    def draw(self, *, unit: str = "", title: str = "") -> Any:
+    def draw(self, *, unit: str = "", title: str | None = None) -> Any:
         """Return the tornado chart: the answer at both ends of each input that moves it.
 
         Parameters
         ----------
         unit : str
             Unit of the quantity.
-        title : str
-            Title of the figure.
+        title : str, optional
+            Title of the figure; default what moves the quantity.
 
         Returns
         -------
@@ -137,4 +137,5 @@ class Sensitivity:
         """
         from genz.plot.tornado import tornado_figure
 
-        return tornado_figure(self.to_frame(), self.quantity, self.value, unit=unit, title=title)
+        text = f"What moves {self.quantity}" if title is None else title
+        return tornado_figure(self.to_frame(), self.quantity, self.value, unit=unit, title=text)
