@@ -293,6 +293,12 @@ class TestDisaggregated:
         assert answer.to_dict()["disaggregated"][0]["cost_per_hour"] == apart.plan.cost_per_hour
         assert "no network beyond one machine" in answer.skipped["h100_nvl_2 bf16 disaggregated"]
 
+    def test_each_engine_says_why_it_has_no_plan(self):
+        asked = self.ASKED | {"platforms": ["h100_nvl_2"], "engine": ["vllm_0_24", "sglang"]}
+        answer = genz.size("llama3_8b", WORKLOAD, GOAL, disaggregated=True, **asked)
+        apart = [name for name in answer.skipped if name.endswith("disaggregated")]
+        assert apart == [f"h100_nvl_2 bf16 {e} disaggregated" for e in asked["engine"]]
+
     def test_replicas_inside_a_node_are_so_in_both(self):
         answer = genz.size(
             "llama3_70b", WORKLOAD, GOAL, disaggregated=True, inside_node=True, **self.ASKED

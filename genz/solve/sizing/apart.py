@@ -58,7 +58,10 @@ def disaggregated_plans(
     plans: list[DisaggregatedPlan] = []
     skipped: dict[str, str] = {}
     for platform, cases in ((p, c) for c in posed.cells for p in c.platforms):
-        place = f"{platform.name} {cases.precision.label} {APART}"
+        words = [platform.name, cases.precision.label, APART]
+        if len(posed.engines) > 1:
+            words.insert(2, cases.options["engine"].name)
+        place = " ".join(words)
         try:
             found = _found(posed, platform, cases, over)
         except InputError as error:
