@@ -110,7 +110,9 @@ class Deployment:
                 msg = f"unknown keyword {name!r}; options: {', '.join(Options.__annotations__)}"
                 raise InputError(msg)
         parallel = _typed(options, "parallel", Parallel, _SINGLE)
-        engine = _typed(options, "engine", Engine, IDEAL).on(platform.accelerator)
+        engine = _typed(options, "engine", Engine, IDEAL)
+        engine.check_vendor(platform.accelerator)
+        engine = engine.on(platform.accelerator)
         efficiency = options.get("efficiency") or engine.efficiency
         check_choice("efficiency", efficiency, ("ideal", "calibrated"))
         precision = formats_of(model, options.get("precision", "bf16"))

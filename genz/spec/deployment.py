@@ -171,6 +171,9 @@ class Engine(Record):
     )
     calibrated: bool = schema.flag("overheads were fitted on measurements", default=False)
     released: str | None = schema.text("year and month of the version, YYYY-MM", default=None)
+    vendors: tuple[str, ...] = schema.texts(
+        "makers of the accelerators that it runs on; none: any", default=()
+    )
     overhead_layer: Num = schema.quantity("s", "fixed time per layer", high=1.0, default=0.0)
     overhead_step: Num = schema.quantity("s", "fixed time per step", high=10.0, default=0.0)
     overhead_request: Num = schema.quantity(
@@ -390,6 +393,22 @@ class Engine(Record):
             if name in changes:
                 changes.setdefault(f"small_{name}", None)
         return super().replace(**changes)
+
+    def check_vendor(self, accelerator: Accelerator) -> None:
+        """Refuse a device that the software does not run on; concepts are nobody's and take any.
+
+        Raises
+        ------
+        InputError
+            If it is of another maker.
+        """
+        other = [v for v in accelerator.vendor.split(",") if v not in self.vendors]
+        if self.vendors and other and "concept" not in accelerator.generation.split(","):
+            msg = (
+                f"engine must be one that runs on {accelerator.name} of {other[0]}, got {self.name}, for {', '.join(self.vendors)} "
+                "alone; a device of the generation concept takes any"
+            )
+            raise InputError(msg)
 
     def on(self, accelerator: Accelerator) -> Engine:
         """Return the engine with the limits that its servers start with on a device, or on each of several."""

@@ -32,8 +32,15 @@ def test_capacity_is_the_footprint():
     assert need.capacity == pytest.approx(held.total)
 
 
-@pytest.mark.parametrize("engine", ["ideal", "vllm_0_24", "sglang", "tensorrt_llm"])
-@pytest.mark.parametrize("platform", ["h100_sxm_8", "mi300x_8"])
+@pytest.mark.parametrize(
+    ("engine", "platform"),
+    [
+        ("ideal", "h100_sxm_8"),
+        ("vllm_0_24", "mi300x_8"),
+        ("sglang", "mi300x_8"),
+        ("tensorrt_llm", "h100_sxm_8"),
+    ],
+)
 def test_capacity_is_the_least_in_which_the_engine_has_room(engine, platform):
     """Engines keep a share of the memory for themselves, each by its own rule."""
     options = {"engine": engine, "precision": "fp8", "parallel": genz.Parallel(tensor=[1, 2])}

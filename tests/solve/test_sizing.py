@@ -273,6 +273,18 @@ def test_layouts_divide_powers_of_two_or_not():
     }
 
 
+def test_platforms_that_an_engine_does_not_run_on_are_left_out():
+    asked = FEW | {"platforms": ["h100_sxm_8", "mi300x_8"], "engine": ["tensorrt_llm", "vllm_0_24"]}
+    answer = genz.size("llama3_8b", WORKLOAD, GOAL, **asked)
+    ran = {(p.platform, p.engine) for p in answer.plans}
+    assert ran == {
+        ("h100_sxm_8", "tensorrt_llm"),
+        ("h100_sxm_8", "vllm_0_24"),
+        ("mi300x_8", "vllm_0_24"),
+    }
+    assert "got tensorrt_llm, for NVIDIA alone" in answer.skipped["mi300x_8 bf16"]
+
+
 class TestDisaggregated:
     ASKED = FEW | {"platforms": ["h100_sxm_8", "h100_nvl_2"]}
 

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+import genz
 from genz.core.errors import InputError
 from genz.spec.deployment import (
     Adapter,
@@ -230,3 +231,19 @@ class TestLevels:
         with pytest.raises(InputError) as caught:
             Objective(**fields)
         assert str(caught.value) == message
+
+
+def test_software_of_one_maker_runs_on_its_devices_and_on_concepts():
+    """TensorRT-LLM's page of supported hardware names NVIDIA's alone; vLLM's names many."""
+    engine = genz.engine("tensorrt_llm")
+    with pytest.raises(
+        InputError,
+        match=r"^engine must be one that runs on amd_mi300x of AMD, got tensorrt_llm, for NVIDIA alone; a device of the generation concept takes any$",
+    ):
+        engine.check_vendor(genz.accelerator("amd_mi300x"))
+    both = genz.stack_platforms(["h100_sxm_8", "mi300x_8"])
+    with pytest.raises(InputError, match=r"of AMD, got tensorrt_llm"):
+        genz.decode("llama3_8b", both, context=100, engine=engine)
+    engine.check_vendor(genz.accelerator("nvidia_h100_sxm"))
+    engine.check_vendor(genz.accelerator("amd_mi300x").replace(generation="concept"))
+    genz.engine("vllm_0_24").check_vendor(genz.accelerator("amd_mi300x"))

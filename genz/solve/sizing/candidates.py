@@ -60,6 +60,7 @@ class Candidates:
         for platform in platforms:
             place = f"{platform.name} {precision.label}"
             try:
+                options["engine"].check_vendor(platform.accelerator)
                 _check_formats(model, platform, precision)
                 check_extras(model, platform, options)
             except (UnsupportedFormatError, InputError) as error:
