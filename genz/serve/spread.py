@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -38,7 +39,7 @@ _FEW, _CLOSE = 1e-9, 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Shifted:
+class _Shifted(ABC):
     """A distribution of a time above a shift.
 
     Attributes
@@ -114,11 +115,13 @@ class _Shifted:
         above = np.maximum(np.where(finite, self.mean, 1.0) - least, 1e-30)
         return least, above, np.minimum(std / above, 1e6)
 
+    @abstractmethod
     def _quantile(self, z: float, above: FloatArray, variation: FloatArray) -> FloatArray:
-        raise NotImplementedError
+        """Return the quantile above the shift at ``z`` of the normal distribution [s]."""
 
+    @abstractmethod
     def _share(self, over: FloatArray, above: FloatArray, variation: FloatArray) -> FloatArray:
-        raise NotImplementedError
+        """Return the share of requests at most ``over`` above the shift [1]."""
 
 
 class LogNormal(_Shifted):
