@@ -159,10 +159,9 @@ def generate(
 
     Notes
     -----
-    An engine with a token budget passes the prompts in several steps. What it adds to the first token, from the API call
-    to the steps of scheduling and streaming, is that of :func:`genz.serve.software.first_token_time`, the same as under
-    load. The time per output token is the mean over
-    the growing cache, from ``prompt`` to ``prompt + output - 2`` tokens.
+    An engine with a token budget passes the prompts in several steps. What it adds to the first token is that of
+    :func:`genz.serve.software.first_token_time`; there are no steps to wait for. The time per output token is the mean over the
+    growing cache, from ``prompt`` to ``prompt + output - 2`` tokens.
 
     Examples
     --------
@@ -201,7 +200,7 @@ def generate(
         shared=load["prompt"],
         **at.options,
     )
-    added = first_token_time(at, new, step["time"])
+    added = first_token_time(at, new, 0.0)
     ttft = first["time"] + added
     tpot = np.where(further > 0.0, step["time"], 0.0)
     joule = first["energy"] + added * idle_power(at.platform) * size + further * step["energy"]

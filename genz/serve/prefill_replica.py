@@ -18,7 +18,7 @@ from genz.serve.queueing import wait_percentile
 from genz.serve.software import first_token_time
 from genz.serve.spread import stated_error
 from genz.serve.stationary import stretched_energy, stretched_time
-from genz.serve.step import Step, mean_decode, mixed
+from genz.serve.step import Step, mixed
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
 
@@ -42,8 +42,8 @@ class PrefillReplica:
         Prompts that pass in the time of one (attention groups), and that pass together at most. [1]
     variation : ndarray
         Squared coefficient of variation of the prompt. [1]
-    engine, wait_step, idle_step : ndarray
-        Time in the engine's software, steps of waiting in it, and a step without prompts. [s], [1], [s]
+    engine : ndarray
+        Time in the engine's software. [s]
     alone_energy, energy : ndarray
         Energy of a pass with one prompt, and with all that pass at once. [J]
     idle : ndarray
@@ -76,8 +76,6 @@ class PrefillReplica:
     most: FloatArray
     variation: FloatArray
     engine: FloatArray
-    wait_step: FloatArray
-    idle_step: FloatArray
     alone_energy: FloatArray
     energy: FloatArray
     idle: FloatArray
@@ -124,10 +122,7 @@ class PrefillReplica:
         with np.errstate(divide="ignore"):
             queue = rho**2 * service * (1.0 + self.variation) / (2.0 * (1.0 - rho))
         own = self._pass(np.minimum(1.0 + busy * arrivals, self.most), interval=False)
-        # the mean over steps, as many short ones pass while no prompt does
-        apart = (1.0 - busy) * interval + busy * self.idle_step
-        step = interval * self.idle_step / np.maximum(apart, 1e-300)
-        mean: FloatArray = np.asarray(self.engine + self.wait_step * step + residual + queue + own)
+        mean: FloatArray = np.asarray(self.engine + residual + queue + own)
         if q is None:
             return mean
         rest = interval - service * rho / np.maximum(busy, 1e-300)
@@ -238,11 +233,6 @@ def prefill_replica(
     joule = stretched_energy(at, step.energy[1], time[1] - step.time[1])
     energy = joule / np.asarray(at.parallel.pipeline) * n_chunk
     held = memory(model, platform, context=length, batch=1, beams=beam, shared=length, **at.options)
-    idle = mean_decode(
-        model, platform, batch=_NONE, context=length, beams=beam, shared=length, **at.options
-    )
-    called = first_token_time(at, new, 0.0)
-    waited = first_token_time(at, new, 1.0) - called
     watts = idle_power(platform) * np.asarray(at.parallel.size, dtype=np.float64)
 
     def fit(value: Num) -> Num:
@@ -251,8 +241,8 @@ def prefill_replica(
     return PrefillReplica(
         alone=fit(through[0]), together=fit(through[1]),
         alone_interval=fit(n_chunk * interval[0]), interval=fit(n_chunk * interval[1]),
-        group=fit(group), most=fit(most), variation=fit(spread), engine=fit(called),
-        wait_step=fit(waited), idle_step=fit(idle.time),
+        group=fit(group), most=fit(most), variation=fit(spread),
+        engine=fit(first_token_time(at, new, 0.0)),
         alone_energy=fit(energy[0]), energy=fit(energy[1]), idle=fit(watts),
         fits=fit(held.max_batch >= most),
         log_error=fit(stated_error(at.engine.ttft_error, step.log_error[0, 0], at.device_error)),

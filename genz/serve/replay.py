@@ -177,7 +177,9 @@ class _Replica:
 
     def send(self, request: _Request) -> None:
         """Send a request; it reaches the scheduler when the engine's front end is done with it."""
-        added = first_token_time(self.at, request.prompt, self.stepped / max(self.n_step, 1))
+        found = request.arrival < self.now or self.door or self.passing or self.decoding
+        step = self.stepped / max(self.n_step, 1) if found else 0.0
+        added = first_token_time(self.at, request.prompt, step)
         heapq.heappush(self.sent, (request.arrival + float(added), self.n_sent, request))
         self.n_sent += 1
 

@@ -288,9 +288,11 @@ def _variances(
     whole = (beside * (1.0 + length) + prompts) * decoding
     decode = load.further**2 * whole + (load.further * point.tau) ** 2 * length
     # some find no step in progress
-    found = point.running * (1.0 - point.running) * point.idle_step**2
-    residual = np.where(point.residual > 0.0, point.residual**2 + found, 0.0) / 3.0
-    return residual + queue, step, decode
+    some = point.running * (1.0 - point.running)
+    residual = point.residual**2 + some * point.idle_step**2
+    residual = np.where(point.residual > 0.0, residual, 0.0) / 3.0
+    late = point.wait / np.maximum(point.running, 1e-300)
+    return some * late * (late + point.idle_step) + residual + queue, step, decode
 
 
 def _slow(at: Deployment, load: Traffic, point: Point) -> FloatArray:
@@ -307,12 +309,14 @@ def _lengthens(at: Deployment, load: Traffic, point: Point) -> FloatArray:
 def _least(at: Deployment, load: Traffic, point: Point) -> FloatArray:
     """Return the time to first token that hardly any request undercuts: the shortest prompts wait for nothing [s].
 
-    The shortest are those of the first percentile of log-normal lengths.
+    The shortest are those of the first percentile of log-normal lengths. They wait for the steps of the engine where none of
+    a hundred requests finds the replica idle.
     """
     scale = np.sqrt(np.log1p(load.variation))
     shortest = np.exp(NormalDist().inv_cdf(_SHORTEST) * scale - scale**2 / 2.0)
     saved = (1.0 - shortest) * _lengthens(at, load, point)
-    return np.asarray(point.engine + point.own - saved)
+    always = point.running ** (1.0 / _SHORTEST)
+    return np.asarray(point.engine + always * point.wait + point.own - saved)
 
 
 def _burst(at: Deployment, load: Traffic, point: Point, clients: FloatArray) -> FloatArray:

@@ -103,7 +103,7 @@ def first_token_time(at: Deployment, new: Num, step: Num) -> FloatArray:
     new : array_like, shape (...)
         Tokens of the prompt that pass. [tokens]
     step : array_like, shape (...)
-        Time of a step of the replica. [s]
+        Mean time of a step that a new request finds in progress; 0 where the replica is idle. [s]
 
     Returns
     -------

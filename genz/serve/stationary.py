@@ -107,11 +107,11 @@ class Point:
         Steps in which prompts pass. [1]
     busy : ndarray
         Utilisation of the token budget: time for the prompts at full steps. [1]
-    engine, residual, queue, own : ndarray
-        Time of a prompt in the engine's software, its wait for the step in progress and for the prompts before it,
-        and its own steps. [s]
+    engine, wait, residual, queue, own : ndarray
+        Time of a prompt in the engine's software, its wait for steps of scheduling and streaming, for the step in progress
+        and for the prompts before it, and its own steps. [s]
     running : ndarray
-        Probability that others decode when a prompt comes, so that it finds a step in progress. [1]
+        Probability that others decode when a prompt comes, so that it finds a step in progress, and waits for some. [1]
     service : ndarray
         Time of one prompt where steps are full. [s]
     idle_step : ndarray
@@ -127,6 +127,7 @@ class Point:
     share: FloatArray
     busy: FloatArray
     engine: FloatArray
+    wait: FloatArray
     residual: FloatArray
     queue: FloatArray
     own: FloatArray
@@ -148,7 +149,7 @@ class Point:
     @property
     def active_ttft(self) -> FloatArray:
         """Mean time from admission to the first token [s]."""
-        return self.engine + self.residual + self.queue + self.own
+        return self.engine + self.wait + self.residual + self.queue + self.own
 
     @property
     def inside(self) -> FloatArray:
@@ -243,7 +244,8 @@ def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
     running = _running(load, batch)
     own = own + (1.0 - running) * _unstretched(at, load, idle, steps)[1]
     residual = running * base / 2.0 + seen * several * np.maximum(busy - base, 0.0) / 2.0
-    engine = first_token_time(at, load.new, tau)
+    engine = first_token_time(at, load.new, 0.0 * tau)
+    wait = running * (first_token_time(at, load.new, tau) - engine)
     met = np.where(closed, arrivals / load.most * load.others, rho)
     with np.errstate(divide="ignore"):
         queue = met * service * (1.0 + load.variation) / (2.0 * (1.0 - met))
@@ -252,8 +254,8 @@ def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
     heavy = share * busy > (1.0 - share) * base
     return Point(
         arrivals=arrivals, batch=batch, tau=tau, rate=rate, share=share, busy=rho,
-        engine=engine,
-        residual=np.where(closed & (engine <= 0.0), 0.0, residual), queue=queue, own=n_chunk * own,
+        engine=engine, wait=wait,
+        residual=np.where(closed & (engine + wait <= 0.0), 0.0, residual), queue=queue, own=n_chunk * own,
         running=running, service=service, idle_step=base, power=power,
         log_error=np.where(heavy, steps.log_error[0], idle.log_error),
         bound_index=np.where(heavy, steps.bound_index[0], idle.bound_index),

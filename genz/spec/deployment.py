@@ -193,7 +193,7 @@ class Engine(Record):
     )
     wait_step: Num = schema.quantity(
         "1",
-        "steps between arrival and first token beside the prompt's own, for scheduling and streaming",
+        "steps between arrival and first token beside the prompt's own, for scheduling and streaming, where others run",
         high=100.0,
         default=0.0,
     )

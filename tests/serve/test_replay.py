@@ -49,13 +49,17 @@ def test_requests_wait_for_the_engine_and_for_room(zoo, cluster):
     done = replay(zoo["gqa"], cluster, **alone, arrival=[0.0, 100.0], engine=slow)
     plain = replay(zoo["gqa"], cluster, **alone, arrival=[0.0, 100.0], engine=BUDGET)
     np.testing.assert_allclose(done.ttft - plain.ttft, 1.82, rtol=1e-9)
-    # two mean steps: the first request's four are all so far
-    late = replay(
-        zoo["gqa"], cluster, **alone, arrival=[0.0, 100.0], engine=BUDGET.replace(wait_step=2.0)
+    waits = BUDGET.replace(wait_step=2.0)
+    late = replay(zoo["gqa"], cluster, **alone, arrival=[0.0, 100.0], engine=waits)
+    np.testing.assert_allclose(late.ttft, plain.ttft, rtol=1e-9)  # nobody else runs
+    beside = {"prompt": [32, 32], "output": [400, 4]}
+    first = replay(zoo["gqa"], cluster, **beside, n_client=1, engine=BUDGET)
+    within = [0.0, first.ttft[0] + 100.5 * first.tpot[0]]  # a step of the first request
+    soon, late = (
+        replay(zoo["gqa"], cluster, **beside, arrival=within, engine=e) for e in (BUDGET, waits)
     )
-    np.testing.assert_allclose(
-        late.ttft - plain.ttft, [0.0, 2.0 * plain.latency[0] / 4.0], rtol=1e-9, atol=1e-12
-    )
+    assert late.ttft[0] == pytest.approx(soon.ttft[0], rel=1e-9)
+    assert late.ttft[1] - soon.ttft[1] == pytest.approx(2.0 * soon.tpot[0], rel=0.1)
     one = BUDGET.replace(max_sequence=1)
     queued = replay(zoo["gqa"], cluster, **alone, n_client=2, engine=one)
     assert queued.ttft[1] == pytest.approx(queued.latency[0] + queued.ttft[0], rel=1e-9)
@@ -305,3 +309,22 @@ def test_few_clients_meet_the_prompts_of_the_others(n_client):
     mean = served(model, platform, work, n_client=n_client, **options)
     steps = (drawn["output"] - 1).sum()
     assert mean.tpot == pytest.approx((run.latency - run.ttft).sum() / steps, rel=0.03)
+
+
+@pytest.mark.parametrize("inside", [0.1, 0.5, 2.0])
+def test_those_who_find_the_replica_idle_wait_for_no_step(zoo, cluster, inside):
+    """Requests at random times under an engine whose waits are most of the time to first token."""
+    engine = BUDGET.replace(overhead_prompt=2e-6, wait_step=20.0)
+    work = Workload(prompt=Lengths(mean=64), output=Lengths(mean=64))
+    alone = served(zoo["gqa"], cluster, work, n_client=1, engine=engine)
+    rate = inside / float(alone.latency)
+    gaps = np.random.default_rng(5).exponential(1.0 / rate, 4000)
+    loop = replay(
+        zoo["gqa"], cluster, prompt=[64] * 4000, output=[64] * 4000, arrival=np.cumsum(gaps),
+        engine=engine,
+    )  # fmt: skip
+    done = served(zoo["gqa"], cluster, work, rate=rate, engine=engine)
+    assert loop.ttft.mean() == pytest.approx(float(done.ttft), rel=0.05)
+    assert np.quantile(loop.ttft, 0.9) == pytest.approx(
+        float(done.percentile("ttft", 0.9)), rel=0.2
+    )

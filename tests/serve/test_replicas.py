@@ -18,7 +18,7 @@ def bare(alone, together, most, group=1.0, variation=0.0):
     return PrefillReplica(
         alone=alone * one, together=together * one, alone_interval=alone * one,
         interval=together * one, group=group * one, most=most * one, variation=variation * one,
-        engine=0.0 * one, wait_step=0.0 * one, idle_step=0.0 * one, alone_energy=one, energy=one,
+        engine=0.0 * one, alone_energy=one, energy=one,
         idle=one, fits=one > 0, log_error=0.0 * one,
     )  # fmt: skip
 
