@@ -9,7 +9,9 @@ import pytest
 import genz
 from genz.solve.measured.run_times import precision_of
 
-PUBLISHED = Path(__file__).resolve().parents[1] / "published" / "trtllm_throughput.csv"
+TABLES = Path(__file__).resolve().parents[1] / "published"
+PUBLISHED = TABLES / "trtllm_throughput.csv"
+EARLIER = TABLES / "trtllm_throughput_1_0.csv"
 CASE = ["model", "platform", "tensor", "data", "expert", "precision"]
 
 
@@ -55,3 +57,57 @@ def test_all(off):
     """Experts of 8 bits on Hopper miss most, where attention groups share them; their kernels are not what is off."""
     assert (len(off), off["off"].abs().median() < 0.2) == (123, True)
     assert np.mean(off["off"].abs() < 0.5) > 0.85
+
+
+@pytest.fixture(scope="module")
+def earlier():
+    """The same of version 1.0, in stages too, and the ideal engine's rate over the published one."""
+    rows, found = pd.read_csv(EARLIER, comment="#"), []
+    for case, own in rows.groupby(
+        ["model", "platform", "tensor", "pipeline", "precision"], sort=False
+    ):
+        model, platform, tensor, pipeline, precision = case
+        record, load = genz.model(model), own["n_request"].to_numpy()
+        lengths = {n: genz.Lengths(mean=own[n].to_numpy()) for n in ("prompt", "output")}
+        rates = [
+            genz.served(
+                record,
+                platform,
+                genz.Workload(**lengths),
+                n_client=load,
+                n_request=load,
+                parallel=genz.Parallel(tensor=tensor, pipeline=pipeline, micro_batch=pipeline),
+                precision=precision_of(precision, record),
+                engine=engine,
+                routing=genz.Routing(skew=0.6),
+            ).throughput
+            / own["rate"]
+            for engine in ("tensorrt_llm_1_0", "ideal")
+        ]
+        found.append(own.assign(off=rates[0] - 1.0, bound=rates[1]))
+    return pd.concat(found)
+
+
+def test_earlier_dense(earlier):
+    dense = earlier[earlier["model"].str.startswith("llama") & (earlier["pipeline"] <= 2)][
+        "off"
+    ].abs()
+    assert (len(dense), dense.median() < 0.05, dense.max() < 0.24) == (120, True, True)
+
+
+def test_earlier_stages(earlier):
+    """Four and eight stages over PCIe are given too much where many requests decode; long prompts are met."""
+    deep = earlier[earlier["pipeline"] > 2]
+    long = deep["prompt"] > deep["output"]
+    assert (len(deep), deep["off"].max() < 0.84) == (20, True)
+    assert (long.sum(), deep.loc[long, "off"].abs().max() < 0.17) == (6, True)
+
+
+def test_earlier_experts(earlier):
+    """Experts on one B200 or GB200 are given too much, as in the later version."""
+    off = earlier.loc[earlier["model"] == "qwen3_30b_a3b", "off"].abs()
+    assert (len(off), off.median() < 0.35) == (20, True)
+
+
+def test_earlier_bound(earlier):
+    assert earlier["bound"].min() > 1.25
