@@ -1,4 +1,4 @@
-"""Latencies of whole batches that vendors published, of devices without tables of kernels."""
+"""Latencies that vendors published: of whole batches on devices without tables of kernels, of a server under load."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pytest
 import genz
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "published" / "mi300x_latency.csv"
+NIM = PUBLISHED.with_name("nim_latency.csv")
 
 
 def latencies(model, engine):
@@ -33,3 +34,22 @@ def test_mi300x(model, most):
     low, high = done.interval(0.9)
     assert ((low < measured) & (measured < high)).all()
     assert (latencies(model, "ideal")[1].latency < measured).all()
+
+
+def test_nim():
+    """Beyond 88 clients of 5,500 tokens the cache is full, and the time to first token is the wait for room."""
+    rows = pd.read_csv(NIM, comment="#")
+    done = genz.served(
+        "llama3_3_70b",
+        "h100_sxm_8",
+        genz.Workload.of(prompt=5000, output=500),
+        n_client=rows["n_client"].to_numpy(),
+        parallel=genz.Parallel(tensor=2),
+        precision="fp8",
+        engine="tensorrt_llm_1_0",
+    )
+    off = {n: (getattr(done, n) / rows[n] - 1.0).abs() for n in ("ttft", "tpot")}
+    rate = (done.throughput / rows["rate"] - 1.0).abs()
+    assert (len(rows), off["ttft"].median() < 0.1, off["ttft"].max() < 0.22) == (8, True, True)
+    assert (off["tpot"].median() < 0.06, off["tpot"].max() < 0.16) == (True, True)
+    assert (rate.median() < 0.03, rate.max() < 0.17) == (True, True)
