@@ -314,14 +314,12 @@ def objective_of(given: Mapping[str, Any], workload: Workload, **further: Any) -
 
 
 def layout_of(given: Mapping[str, Any]) -> Parallel | None:
-    """Return the layout that was typed, or None; every stage is at work where the parts of a batch cannot be typed."""
+    """Return the layout that was typed, or None."""
     from genz.spec.deployment import Parallel
 
     degrees = {name: given[name] for name in _DEGREES if given.get(name) is not None}
     if not degrees:
         return None
-    if "micro_batch" not in given:
-        degrees["micro_batch"] = degrees.get("pipeline", 1)
     return Parallel(**degrees)
 
 

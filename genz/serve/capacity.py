@@ -108,7 +108,7 @@ def capacity(
        2024, arXiv:2404.14527, section 5.3.
     """
     check_choice("tpot_from", tpot_from, TPOT_FROM)
-    at = Deployment.of(model, platform, options)
+    at = Deployment.of(model, platform, options).loaded
     for name, value, kind in (
         ("workload", workload, Workload),
         ("objective", objective, Objective),

@@ -216,7 +216,7 @@ def decode_replica(
     check.require(
         np.asarray(out > 1.0), out, "output", "must be > 1 token: prefill makes the first"
     )
-    at = Deployment.of(model, platform, options)
+    at = Deployment.of(model, platform, options).loaded
     shape = case_shape(at, load)
     held = held_output(at.engine, out, load["variation"])
     uses = memory(

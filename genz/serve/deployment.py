@@ -144,6 +144,11 @@ class Deployment:
         }
 
     @property
+    def loaded(self) -> Deployment:
+        """The same under load: every stage of a pipeline at work, unless the layout says otherwise."""
+        return replace(self, parallel=self.parallel.loaded)
+
+    @property
     def device_error(self) -> Num:
         """Least log error that constants of the device's products state; 0 of its bounds [1]."""
         return device_error(self.platform.accelerator) if self.calibrated else 0.0
@@ -158,8 +163,9 @@ class Deployment:
         )
 
     def degree(self, name: str) -> FloatArray:
-        """Return a degree of the layout, or its size, as an array of at least one axis."""
+        """Return a degree of the layout, 1 where it has none, or its size, as an array of at least one axis."""
         value: Any = getattr(self.parallel, name)
+        value = 1.0 if value is None else value
         return value.astype(float) if isinstance(value, np.ndarray) else np.array([float(value)])
 
 

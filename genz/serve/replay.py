@@ -112,7 +112,7 @@ def replay(
         msg = "give either arrival (open loop) or n_client (closed loop)"
         raise InputError(msg)
     requests = [_Request(int(p), int(o)) for p, o in zip(*sizes, strict=True)]
-    replica = _Replica(Deployment.of(model, platform, options))
+    replica = _Replica(Deployment.of(model, platform, options).loaded)
     if n_client is not None:
         first = int(check.count("n_client", n_client))
         replica.waiting = deque(requests[first:])

@@ -118,7 +118,7 @@ def served(
     >>> round(float(load.in_flight[0] / load.latency[0]), 2)  # Little's law: the rate
     1.0
     """
-    at = Deployment.of(model, platform, options)
+    at = Deployment.of(model, platform, options).loaded
     if not isinstance(workload, Workload):
         msg = f"workload must be a Workload or a name, got {workload!r:.80}"
         raise InputError(msg)

@@ -50,7 +50,11 @@ class Parallel(Record):
     data: Num = schema.count("attention groups of a replica, each with its requests", default=1)
     expert: Num = schema.count("groups of accelerators among which experts are dealt", default=1)
     sequence: Num = schema.count("shards of the tokens of a request", default=1)
-    micro_batch: Num = schema.count("parts of the batch that a pipeline overlaps", default=1)
+    micro_batch: Num | None = schema.count(
+        "parts of the batch that a pipeline overlaps; none: under load as many as stages, which keeps all of them at work; "
+        "of a batch by itself one",
+        default=None,
+    )
 
     def __post_init__(self) -> None:
         """Check that expert groups divide the stage."""
@@ -77,15 +81,19 @@ class Parallel(Record):
         return self.stage_size * self.pipeline
 
     @property
+    def loaded(self) -> Parallel:
+        """The layout under load, where every stage is at work unless ``micro_batch`` says otherwise."""
+        return self if self.micro_batch is not None else self.replace(micro_batch=self.pipeline)
+
+    @property
     def label(self) -> str:
         """Short name such as ``TP8 PP2``, another one for every layout.
 
-        Degrees of 1 are left out, and so are the parts of a batch (``MB``) where they are as many as the stages, which
-        keeps all of these at work.
+        Degrees of 1 are left out, and so are the parts of a batch (``MB``) where they are as many as the stages.
         """
         short = {"tensor": "TP", "pipeline": "PP", "data": "DP", "expert": "EP", "sequence": "SP"}
         shown = {s: n for n, s in short.items() if np.any(np.greater(getattr(self, n), 1))}
-        if np.any(np.not_equal(self.micro_batch, self.pipeline)):
+        if self.micro_batch is not None and np.any(np.not_equal(self.micro_batch, self.pipeline)):
             shown["MB"] = "micro_batch"
         return " ".join(f"{s}{getattr(self, n)}" for s, n in shown.items()) or "TP1"
 

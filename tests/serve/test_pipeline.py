@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from genz.serve.replay import replay
+from genz.serve.served import served
 from genz.serve.step import decode, prefill
-from genz.spec.deployment import Engine, Parallel
+from genz.spec.deployment import Engine, Lengths, Parallel, Workload
 from genz.spec.model import Dense
 
 
@@ -138,3 +140,19 @@ def test_stages_follow_the_positions_of_layers(tiny, cluster, zoo):
             model.replace(groups=layers), still(cluster), batch=8, prompt=64, parallel=parallel
         ).time
     assert found["apart"] > found["mixed"]
+
+
+def test_a_layout_without_parts_keeps_all_stages_at_work_under_load(zoo, cluster):
+    work = Workload(prompt=Lengths(mean=64), output=Lengths(mean=64))
+
+    def of(micro):
+        layout = Parallel(pipeline=2, micro_batch=micro)
+        loaded = served(zoo["gqa"], cluster, work, n_client=64, parallel=layout).throughput
+        drawn = {"prompt": [64] * 64, "output": [64] * 64, "n_client": 64, "parallel": layout}
+        loop = replay(zoo["gqa"], cluster, **drawn).latency.max()
+        return loaded, loop, decode(zoo["gqa"], cluster, batch=8, context=64, parallel=layout).time
+
+    plain, whole, parts = of(None), of(1), of(2)
+    assert plain[:2] == parts[:2]
+    assert (plain[0] > 1.5 * whole[0], plain[1] < whole[1] / 1.5) == (True, True)
+    assert plain[2] == whole[2]  # a batch by itself passes whole

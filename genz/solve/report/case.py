@@ -217,7 +217,7 @@ class Case:
             "model": self.model.name,
             "platform": self.platform.name,
             "n_accelerator": int(self.parallel.size),
-            "parallel": {n: int(getattr(self.parallel, n)) for n in _DEGREES},
+            "parallel": {n: int(getattr(self.parallel, n) or 1) for n in _DEGREES},
             "precision": self.precision.label,
             "origin": origin(self.model, self.precision),
             "engine": self.engine.name,

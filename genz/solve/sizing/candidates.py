@@ -210,7 +210,8 @@ def _wanted(parallel: Any) -> list[Parallel] | None:
                 f"parallel must be a Parallel of one layout, or a sequence of them, got {one!r:.80}"
             )
             raise InputError(msg)
-    return list({tuple(getattr(p, n) for n in DEGREES): p for p in many}.values())
+    loaded = [p.loaded for p in many]
+    return list({tuple(getattr(p, n) for n in DEGREES): p for p in loaded}.values())
 
 
 def _layouts(
