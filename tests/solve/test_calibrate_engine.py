@@ -11,7 +11,7 @@ from genz.core.errors import InputError
 from genz.db import registry
 from genz.solve.calibrate import calibrate
 from genz.solve.calibrate.engines import fit_engine, told
-from genz.solve.calibrate.flags import FASTER
+from genz.solve.calibrate.flags import FASTER, LATE
 from genz.solve.measured.files import platform_name
 from genz.solve.measured.run_times import run_times
 from genz.solve.split import DEPLOYMENT, DEPLOYMENT_SHARE, held_out
@@ -68,9 +68,11 @@ def test_options_of_the_servers_are_inputs():
 
 
 @pytest.mark.parametrize(
-    ("dense", "experts", "apart"), [(5, 5, True), (9, 4, False), (4, 9, False), (9, 0, False)]
+    ("dense", "experts", "apart"),
+    [(9, 5, True), (9, 4, False), (9, 0, False), (2, 3, True), (3, 2, False), (0, 1, True)],
 )
-def test_a_wait_of_experts_takes_several_deployments_of_either_kind(dense, experts, apart):
+def test_a_wait_of_experts_takes_several_deployments_or_most(dense, experts, apart):
+    """Where no other models ran, all but what the prior says is the experts'."""
     rows = runs().iloc[[0]]
     each = [rows.assign(tensor=2.0**i) for i in range(dense)]
     each += [rows.assign(tensor=2.0**i, model="mixtral_8x7b") for i in range(experts)]
@@ -97,6 +99,24 @@ def test_rows_that_break_physics_are_left_out():
     one = fit_engine(rows, registry.engine("vllm_0_19"), prior=False, n_fold=2, fields=FIELDS)
     assert one.rows["flag"].value_counts().to_dict() == {"": 15, FASTER: 1}
     assert one.engine.wait_step == pytest.approx(5.0, rel=0.02)
+
+
+def test_runs_that_compiled_are_left_out():
+    """The first requests of 4 clients waited 80 s for kernels: 8 s in the mean of ten times as many."""
+    rows = runs()
+    assert rows.loc[0, "ttft"] < 0.2
+    rows.loc[0, "ttft"] = 8.0
+    one = fit_engine(rows, registry.engine("vllm_0_19"), prior=False, n_fold=2, fields=FIELDS)
+    assert one.rows["flag"].value_counts().to_dict() == {"": 15, LATE: 1}
+    assert one.engine.wait_step == pytest.approx(5.0, rel=0.02)
+
+
+def test_requests_that_wait_for_room_are_not_late():
+    """With slots for half of the clients the others wait for whole answers."""
+    rows = runs(max_sequence=2.0)
+    one = fit_engine(rows, registry.engine("vllm_0_19"), prior=False, n_fold=2, fields=FIELDS)
+    assert rows["ttft"].max() > 2.0
+    assert not one.rows["flag"].eq(LATE).any()
 
 
 def test_whole_deployments_are_held_out():

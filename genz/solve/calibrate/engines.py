@@ -14,8 +14,8 @@ from genz.core.typing import FloatArray, IntArray
 from genz.db import registry
 from genz.solve.accuracy import conformal_errors
 from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals, rounded
-from genz.solve.calibrate.flags import check_seconds, usable_runs
-from genz.solve.calibrate.runs import FittedRuns, long_table
+from genz.solve.calibrate.flags import check_seconds, latest_first, usable_runs
+from genz.solve.calibrate.runs import FittedRuns, in_order, long_table
 from genz.solve.measured.files import platform_name
 from genz.solve.measured.run_times import precision_of, run_times
 from genz.solve.split import DEPLOYMENT
@@ -49,7 +49,7 @@ _FIRST = 0.6
 _PRECISION = 3e-3
 #: Largest error that an engine states. [1]
 _MOST = 3.0
-#: Deployments of either kind that tell a wait of models with experts from that of others.
+#: Deployments with experts that tell their own wait, however many others there are.
 _SEVERAL = 5
 _FORMATS = ("model", "device", "precision")
 
@@ -101,8 +101,14 @@ def fit_engine(
     measured = long["time"].to_numpy(dtype=np.float64)
     # no bound of a load, but what undercuts it here ran on more machines or admitted fewer requests than its table says
     ideal = _predicted(known, registry.engine("ideal"))
-    flag, used = usable_runs(measured, ideal)
-    check_seconds(measured[used], _predicted(known, engine)[used], "runs")
+    before = dict(zip(_TIMES, _each(known, engine), strict=True))
+    alone = _each(known.assign(load="static", batch=1.0), engine)[0]
+    latest = {
+        "ttft": latest_first(known, alone, before["ttft"]),
+        "tpot": np.full(len(known), np.inf),
+    }
+    flag, used = usable_runs(measured, ideal, in_order(known, latest))
+    check_seconds(measured[used], in_order(known, before)[used], "runs")
     group = np.asarray(pd.factorize(pd.MultiIndex.from_frame(long[list(DEPLOYMENT)]))[0])
     weight = _weight(long, group)
     parameters = [Parameter(n, *FITTED[n]) for n in fields or told(known)]
@@ -184,7 +190,8 @@ def told(rows: pd.DataFrame) -> list[str]:
         "overhead_expert_widened": not any(
             map(_widens_experts, *(deployment[n] for n in _FORMATS))
         ),
-        "wait_expert": min(routed.count(True), routed.count(False)) < _SEVERAL,
+        # a few beside many tell no wait of their own; where they are the most, all but what the prior gives others is theirs
+        "wait_expert": routed.count(True) < min(max(routed.count(False), 1), _SEVERAL),
         "stretch_bulk": True,  # on demand: most libraries have no such messages
         "wait_group": not (rows["data"] > 1).any(),
         "stretch_network": not (rows["tensor"] * rows["data"] > 1).any(),
@@ -206,8 +213,7 @@ def _placed(rows: pd.DataFrame, engine: Engine) -> Any:
 
 def _predicted(rows: pd.DataFrame, engine: Engine) -> FloatArray:
     """Predicted times in the order of the long table [s]."""
-    times = zip(_TIMES, _each(rows, engine), strict=True)
-    return np.concatenate([row[rows[name].notna().to_numpy()] for name, row in times])
+    return in_order(rows, dict(zip(_TIMES, _each(rows, engine), strict=True)))
 
 
 def _each(rows: pd.DataFrame, engine: Engine) -> FloatArray:

@@ -13,9 +13,12 @@ from genz.ops.linear import NARROW
 from genz.perf.efficiency import PRIOR
 from genz.solve.measured.kinds import EAGER, short_by_clock
 
-__all__ = ["EAGERLY", "FASTER", "LAUNCH", "check_seconds", "flags", "plateau", "usable_runs"]
+__all__ = [
+    "EAGERLY", "FASTER", "LATE", "LAUNCH", "check_seconds", "flags", "latest_first", "plateau", "usable_runs",
+]  # fmt: skip
 
 FASTER = "faster than the ideal bound"
+LATE = "first token later than after the prompts of all clients one by one: start-up, compilation or a limit of the server"
 LAUNCH = "launch-bound: time stands still while work grows"
 EAGERLY = "launched one by one from the host"
 
@@ -23,6 +26,7 @@ _LEVEL = 2.0  # times above the floor that still count as the floor
 _SHARE = 0.15  # of the rows
 _GROWTH = 10.0  # of the work along the floor
 _SLOW = 4.0  # floor over the fixed time of a kernel of its class
+_STEPS = 50.0  # more than any option of a server makes requests wait in the mean
 _OTHER_UNIT = (
     100.0  # median of measured over predicted time; milliseconds taken for seconds are a thousand
 )
@@ -83,23 +87,44 @@ def flags(rows: pd.DataFrame, kernel: str, ideal: FloatArray) -> Any:
     return text
 
 
-def usable_runs(time: FloatArray, ideal: FloatArray) -> tuple[Any, IntArray]:
+def latest_first(rows: pd.DataFrame, alone: FloatArray, predicted: FloatArray) -> FloatArray:
+    """Return the time to first token that no run of a closed loop exceeds where memory has room for all clients.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Runs in the own columns.
+    alone, predicted : ndarray, shape (n_row,)
+        Predicted time to first token of a request alone, and of the run. [s]
+
+    Returns
+    -------
+    ndarray, shape (n_row,)
+        Time in which the prompts of all clients pass one by one, and 50 steps; infinite where requests wait for room
+        as predicted, and for other loads. [s]
+    """
+    limit = rows["batch"].to_numpy() * alone + _STEPS * rows["tpot"].to_numpy(dtype=np.float64)
+    told = (rows["load"] == "closed").to_numpy() & (predicted <= limit)
+    return np.where(told, limit, np.inf)
+
+
+def usable_runs(time: FloatArray, ideal: FloatArray, latest: FloatArray) -> tuple[Any, IntArray]:
     """Return what is wrong with each time of whole runs, empty where nothing is, and the places of those in order.
 
     Parameters
     ----------
-    time, ideal : ndarray, shape (n_row,)
-        Measured and least possible time. [s]
+    time, ideal, latest : ndarray, shape (n_row,)
+        Measured, least and greatest possible time. [s]
 
     Raises
     ------
     InputError
         If none is in order.
     """
-    flag = np.where(time < ideal, FASTER, "")
+    flag = np.where(time < ideal, FASTER, np.where(time > latest, LATE, ""))
     used: IntArray = np.flatnonzero(flag == "")
     if len(used) == 0:
-        msg = f"no run is left to fit on: {FASTER}"
+        msg = f"no run is left to fit on: {'; '.join(pd.unique(flag))}"
         raise InputError(msg)
     return flag, used
 

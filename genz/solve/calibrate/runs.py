@@ -13,13 +13,13 @@ from genz.core.typing import FloatArray, IntArray
 from genz.perf.efficiency import PRIOR
 from genz.solve.accuracy import conformal_error
 from genz.solve.calibrate.fit import Folds, Parameter, fit, held_out_residuals, rounded
-from genz.solve.calibrate.flags import check_seconds, usable_runs
+from genz.solve.calibrate.flags import check_seconds, latest_first, usable_runs
 from genz.solve.calibrate.operators import start_kernel
 from genz.solve.measured.run_times import bound_times, run_times
 from genz.spec.deployment import Engine
 from genz.spec.hardware import Accelerator, Kernel, Platform
 
-__all__ = ["FittedRuns", "fit_runs", "long_table"]
+__all__ = ["FittedRuns", "fit_runs", "in_order", "long_table"]
 
 _TIMES = ("ttft", "tpot", "latency")
 _KEPT = ("model", "tensor", "batch", "prompt", "output")
@@ -122,9 +122,13 @@ def fit_runs(
         _device(platform, engine, rows) if target == "device" else _software(platform, engine, rows)
     )
     long = long_table(rows, _TIMES, _KEPT)
-    ideal = _in_order(rows, bound_times(rows, platform))
+    ideal = in_order(rows, bound_times(rows, platform))
     measured = long["time"].to_numpy(dtype=np.float64)
-    flag, used = usable_runs(measured, ideal)
+    one = run_times(rows.assign(load="static", batch=1.0), platform, engine, strict=True)
+    first = latest_first(rows, one.ttft, run_times(rows, platform, engine, strict=True).ttft)
+    never = np.full(len(rows), np.inf)
+    latest = in_order(rows, {"ttft": first, "tpot": never, "latency": never})
+    flag, used = usable_runs(measured, ideal, latest)
 
     def predict(values: Mapping[str, float]) -> FloatArray:
         return _times(rows, *problem.at(values))[used]
@@ -173,12 +177,12 @@ def long_table(rows: pd.DataFrame, times: Sequence[str], columns: Sequence[str])
 
 def _times(rows: pd.DataFrame, platform: Platform, engine: Engine | str) -> FloatArray:
     times = run_times(rows, platform, engine, strict=True)
-    return _in_order(rows, {n: getattr(times, n) for n in _TIMES})
+    return in_order(rows, {n: getattr(times, n) for n in _TIMES})
 
 
-def _in_order(rows: pd.DataFrame, times: Mapping[str, FloatArray]) -> FloatArray:
-    """Return the times that were measured, in the order of the long table [s]."""
-    return np.concatenate([times[n][rows[n].notna().to_numpy()] for n in _TIMES])
+def in_order(rows: pd.DataFrame, times: Mapping[str, FloatArray]) -> FloatArray:
+    """Return the times that were measured, kind by kind in the order of the long table [s]."""
+    return np.concatenate([time[rows[name].notna().to_numpy()] for name, time in times.items()])
 
 
 def _device(platform: Platform, engine: Engine, rows: pd.DataFrame) -> _Problem:
