@@ -13,11 +13,13 @@ import pulp
 from genz.core import check
 from genz.core.errors import InputError
 
-__all__ = ["GAP", "Certificate", "Conflict", "smallest_conflict", "solve"]
+__all__ = ["GAP", "Certificate", "Clock", "Conflict", "smallest_conflict", "solve"]
 
 #: Relative gap at which a plan counts as optimal. [1]
 GAP = 1e-6
 _POLL = 0.05
+#: Least time that a search gets, however late it is. [s]
+_MOMENT = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,22 @@ class Certificate:
         if self.value == self.bound:
             return 0.0
         return abs(self.value - self.bound) / max(abs(self.value), abs(self.bound))
+
+
+class Clock:
+    """Time that several searches share: ``time_limit`` seconds from now, without end where it is None."""
+
+    def __init__(self, time_limit: float | None) -> None:
+        self._end = None if time_limit is None else time.monotonic() + time_limit
+
+    @property
+    def over(self) -> bool:
+        """Whether the time has passed."""
+        return self._end is not None and time.monotonic() >= self._end
+
+    def left(self, share: float = 1.0) -> float | None:
+        """Return a share of the time that is left, and a moment at least; None without a limit [s]."""
+        return None if self._end is None else max(share * (self._end - time.monotonic()), _MOMENT)
 
 
 def solve(
@@ -215,9 +233,9 @@ def smallest_conflict(
         raise InputError(msg)
     if feasible(every):
         return None
-    end = time.monotonic() + time_limit
+    clock = Clock(time_limit)
     corrections: list[frozenset[str]] = []
-    while time.monotonic() < end:
+    while not clock.over:
         core = _least_hitting(order, corrections)
         if not feasible(core):
             return Conflict(tuple(n for n in order if n in core), smallest=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from genz.solve.fleet.columns import Columns
 from genz.solve.fleet.load import Load
 from genz.solve.fleet.programme import Problem, no_plan
 from genz.solve.fleet.reduce import optimum
-from genz.solve.programme import GAP, Certificate
+from genz.solve.programme import GAP, Certificate, Clock
 from genz.spec.deployment import Engine, Objective, Parallel
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
@@ -29,8 +28,8 @@ __all__ = ["TIME_LIMIT", "Fleet", "Load", "fleet"]
 
 #: Time of a search unless another is given. [s]
 TIME_LIMIT = 8.0
-#: Share of it for fleets of one platform, and for limits eased by one.
-_AROUND, _MOMENT = 0.25, 0.05
+#: Share of it for fleets of one platform, and for limits eased by one. [1]
+_AROUND = 0.25
 
 
 def fleet(
@@ -176,7 +175,7 @@ def _answered(
     gap: float,
 ) -> Fleet:
     """Solve, and look around the answer."""
-    clock = _Clock(time_limit)
+    clock = Clock(time_limit)
     alone = singles(problem, columns, names, time_limit=clock.left(_AROUND), gap=gap)
     if problem.served.all():
         limited = bool(problem.cap or problem.minimum)
@@ -187,18 +186,7 @@ def _answered(
         plan = no_plan(problem, proof)
     why = None
     if plan.certificate.status == "infeasible":
-        why = shortage(problem, columns, loads, names, clock.left(1.0))
+        why = shortage(problem, columns, loads, names, clock.left())
     found = problem if len(plan.count) else None
-    eased = shadows(found, names, time_limit=clock.left(1.0), gap=gap)
+    eased = shadows(found, names, time_limit=clock.left(), gap=gap)
     return Fleet(loads, columns, problem, plan, alone, eased, why)
-
-
-class _Clock:
-    """Shares out the time that is left."""
-
-    def __init__(self, time_limit: float | None) -> None:
-        self._end = None if time_limit is None else time.monotonic() + time_limit
-
-    def left(self, share: float) -> float | None:
-        """Return a share of it, and a moment at least [s]."""
-        return None if self._end is None else max(share * (self._end - time.monotonic()), _MOMENT)

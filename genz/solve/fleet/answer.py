@@ -133,12 +133,13 @@ class Fleet:
     @property
     def counts(self) -> dict[str, int]:
         """Replicas by kind, the most of all periods; kinds that are not used are left out."""
-        most = self.count.max(axis=0)
-        out: dict[str, int] = {}
-        for option, n in zip(self.columns.options, most, strict=True):
-            if n:
-                out[self.label(option)] = int(n)
-        return out
+        return {self.label(option): n for option, n in self.rented}
+
+    @property
+    def rented(self) -> list[tuple[Option, int]]:
+        """Kinds that are rented, and their replicas, the most of all periods."""
+        most = zip(self.columns.options, self.count.max(axis=0), strict=True)
+        return [(option, int(n)) for option, n in most if n]
 
     def label(self, option: Option) -> str:
         """Return the name of a kind: platform, layout, and the pool where there are several."""
@@ -170,11 +171,7 @@ class Fleet:
     @property
     def routing(self) -> pd.DataFrame:
         """One row per period, bucket and kind that serves a share of it."""
-        sizes = [
-            (load.name, float(p), float(o))
-            for load in self.loads
-            for p, o in zip(load.prompt, load.output, strict=True)
-        ]
+        sizes = [size for load in self.loads for size in load.sizes]
         rows = []
         for t, i, j in zip(*np.nonzero(self.plan.share), strict=True):
             name, prompt, output = sizes[i]

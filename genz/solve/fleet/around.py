@@ -210,13 +210,6 @@ def _possible(problem: Problem, time_limit: float | None) -> bool:
 
 
 def _unserved(problem: Problem, columns: Columns, loads: Sequence[Load]) -> tuple[Unserved, ...]:
-    sizes = [
-        (load.name, float(p), float(o))
-        for load in loads
-        for p, o in zip(load.prompt, load.output, strict=True)
-    ]
-    pools = [load.pool for load in loads for _ in range(load.n_bucket)]
-    return tuple(
-        Unserved(*sizes[row], columns.reasons(int(row), pools[row]))
-        for row in np.flatnonzero(~problem.served)
-    )
+    buckets = [(size, load.pool) for load in loads for size in load.sizes]
+    rows = np.flatnonzero(~problem.served).tolist()
+    return tuple(Unserved(*buckets[i][0], columns.reasons(i, buckets[i][1])) for i in rows)

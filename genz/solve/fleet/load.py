@@ -231,6 +231,13 @@ class Load:
         """Number of periods."""
         return len(self.rate)
 
+    @property
+    def sizes(self) -> list[tuple[str, float, float]]:
+        """Name of the load, prompt and output of each bucket; lengths in tokens."""
+        return [
+            (self.name, float(p), float(o)) for p, o in zip(self.prompt, self.output, strict=True)
+        ]
+
     def over(self, factor: FloatLike) -> Load:
         """Return the load over time: in each period a multiple of the present rates.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,12 +10,11 @@ import numpy as np
 import pulp
 
 from genz.core.typing import BoolArray, FloatArray, IntArray
-from genz.solve.programme import Certificate, solve
+from genz.solve.programme import Certificate, Clock, solve
 
 __all__ = ["Plan", "Problem", "no_plan", "solved"]
 
 _TINY = 1e-9
-_MOMENT = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,11 +147,9 @@ def solved(problem: Problem, *, time_limit: float | None, gap: float) -> Plan:
     Plan
         Empty arrays where the certificate has found nothing.
     """
-    begun = time.monotonic()
+    clock = Clock(time_limit)
     programme = _Programme(problem)
-    if time_limit is not None:
-        time_limit = max(time_limit - (time.monotonic() - begun), _MOMENT)
-    found = solve(programme.problem, time_limit=time_limit, gap=gap)
+    found = solve(programme.problem, time_limit=clock.left(), gap=gap)
     if not found.found:
         return no_plan(problem, found)
     return Plan(programme.count(), programme.share(), found)

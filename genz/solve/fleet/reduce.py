@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,7 +11,7 @@ from genz.core.typing import BoolArray, FloatArray, IntArray
 from genz.solve.fleet.greedy import greedy, least_cost
 from genz.solve.fleet.programme import Plan, Problem, no_plan, solved
 from genz.solve.fleet.relax import relaxed
-from genz.solve.programme import Certificate
+from genz.solve.programme import Certificate, Clock
 
 __all__ = ["dominated", "merged", "optimum"]
 
@@ -21,8 +20,8 @@ _TINY = 1e-9
 #: Shares beyond which a programme is large, how much stronger a bound must be to be of use, and replicas of a kind that
 #: is left out. [1]
 _LARGE, _STRONGER, _SLIVER = 5000, 1.01, 0.1
-#: Least time of a search [s], and share of the time that the strong bound may take. [1]
-_MOMENT, _BOUNDING = 0.05, 0.6
+#: Share of the time that the strong bound may take. [1]
+_BOUNDING = 0.6
 
 
 def optimum(problem: Problem, *, time_limit: float | None, gap: float) -> Plan:
@@ -43,43 +42,37 @@ def optimum(problem: Problem, *, time_limit: float | None, gap: float) -> Plan:
         Empty where nothing was found. Where the solver is missing or runs out of time, the best of its plan, a greedy
         one, and that of the kinds that a strong relaxation uses.
     """
-    end = None if time_limit is None else time.monotonic() + time_limit
+    clock = Clock(time_limit)
     kept = ~dominated(problem)
     small, inverse = merged(problem.only(kept))
     start = greedy(small)
-    found, bound = few, _ = _of_few(small, end, gap)
-    over = end is not None and time.monotonic() >= end
-    if found is None or (found.certificate.status != "optimal" and not over):
-        found = solved(small, time_limit=_left(end), gap=gap)
+    found, bound = few, _ = _of_few(small, clock, gap)
+    if found is None or (found.certificate.status != "optimal" and not clock.over):
+        found = solved(small, time_limit=clock.left(), gap=gap)
     plan = _better(small, found, [start, few], bound, gap)
     if not len(plan.count):
         return no_plan(problem, plan.certificate)
     return _widened(plan, kept, inverse, plan.certificate)
 
 
-def _left(end: float | None, share: float = 1.0) -> float | None:
-    """Return a share of the time that is left, and a moment at least [s]."""
-    return None if end is None else max(share * (end - time.monotonic()), _MOMENT)
-
-
-def _of_few(problem: Problem, end: float | None, gap: float) -> tuple[Plan | None, float]:
+def _of_few(problem: Problem, clock: Clock, gap: float) -> tuple[Plan | None, float]:
     """Return the best plan of the kinds that a strong relaxation uses, None where that does not pay; and its bound.
 
     It pays where many kinds are in question and few replicas are rented: the bound of a large programme is weak then.
     The bound of all kinds holds in any case.
     """
     weak = least_cost(problem)
-    large = problem.load.size > _LARGE and end is not None
+    large = problem.load.size > _LARGE and clock.left() is not None
     if not large or problem.slices is not None or problem.start is not None:
         return None, weak
-    known = relaxed(problem, time_limit=_left(end, _BOUNDING))
+    known = relaxed(problem, time_limit=clock.left(_BOUNDING))
     if known is None or known.bound < weak * _STRONGER:
         return None, weak if known is None else max(weak, known.bound)
     few = known.count > _SLIVER
     part = problem.only(few)
     if not part.served.all():
         return None, known.bound
-    found = solved(part, time_limit=_left(end), gap=gap)
+    found = solved(part, time_limit=clock.left(), gap=gap)
     if not len(found.count):
         return None, known.bound
     proof = found.certificate

@@ -42,11 +42,8 @@ def explained(answer: Fleet) -> str:
 
 
 def _what(answer: Fleet) -> str:
-    most = answer.count.max(axis=0)
-    rented = [(o, int(n)) for o, n in zip(answer.columns.options, most, strict=True) if n]
-    mix = " + ".join(_rented(answer, option, n) for option, n in rented)
-    frame = answer.to_frame()
-    busy = frame.groupby("platform", sort=False)["used"].max()
+    mix = " + ".join(_rented(answer, option, n) for option, n in answer.rented)
+    busy = answer.to_frame().groupby("platform", sort=False)["used"].max()
     used = ", ".join(f"{name} {100.0 * share:.0f} %" for name, share in busy.items())
     periods = f"; the most of {len(answer.count)} periods" if len(answer.count) > 1 else ""
     return f"{mix}{periods}: {answer.cost:,.2f} per hour. In use at the busiest: {used}."
@@ -65,20 +62,18 @@ def _rented(answer: Fleet, option: Option, n: int) -> str:
 
 def _formats(answer: Fleet) -> list[str]:
     """Return the formats that are rented, and what they do to the published weights; none were measured."""
-    rented = answer.count.max(axis=0) > 0
-    used = [o for o, n in zip(answer.columns.options, rented, strict=True) if n and o.origin]
-    texts = dict.fromkeys(f"{o.precision} (weights {o.origin})" for o in used)
+    texts = dict.fromkeys(
+        f"{o.precision} (weights {o.origin})" for o, _ in answer.rented if o.origin
+    )
     return [f"Formats: {', '.join(texts)}."] if texts else []
 
 
 def _guessed(answer: Fleet) -> list[str]:
     """Return that the throughput of what is rented is an estimate, where it is."""
-    rented = answer.count.max(axis=0) > 0
-    used = [o for o, n in zip(answer.columns.options, rented, strict=True) if n]
-    chips: dict[Model, list[Accelerator]] = {o.model: [] for o in used if o.model is not None}
-    for option in used:
+    chips: dict[Model, list[Accelerator]] = {}
+    for option, _ in answer.rented:
         if option.model is not None and option.accelerator is not None:
-            chips[option.model].append(option.accelerator)
+            chips.setdefault(option.model, []).append(option.accelerator)
     return [line for model, own in chips.items() for line in estimates_in_words(model, own)]
 
 
