@@ -27,6 +27,7 @@ from genz.spec.model import Model
 __all__ = [
     "decode",
     "default_engine",
+    "engine_of",
     "generate",
     "memory",
     "mixed",
@@ -46,13 +47,17 @@ def default_engine() -> Engine:
     return max((e for e in engines if e.calibrated), key=lambda e: e.released or "")
 
 
+def engine_of(engine: Engine | str | None) -> Engine:
+    """Return an engine by its name, or as it is; the newest calibrated one for None."""
+    return default_engine() if engine is None else registry.engine(engine)
+
+
 def named(function: Callable[..., R]) -> Callable[..., R]:
     """Return a prediction that also takes database names for its records."""
 
     @functools.wraps(function)
     def call(model: Model | str, platform: Platform | str, *rest: Any, **arguments: Any) -> R:
-        engine = arguments.get("engine")
-        arguments["engine"] = default_engine() if engine is None else registry.engine(engine)
+        arguments["engine"] = engine_of(arguments.get("engine"))
         if "workload" in arguments:
             arguments["workload"] = registry.workload(arguments["workload"])
         rest = tuple(registry.workload(w) if isinstance(w, str) else w for w in rest)

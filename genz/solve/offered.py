@@ -1,14 +1,18 @@
-"""Platforms that a question names, or those of the database that it means."""
+"""What a question names: platforms, or those of the database that it means, and what is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from genz.core.errors import InputError
+from genz.core.schema import Record
 from genz.db import registry
+from genz.spec.deployment import Objective, Workload
 from genz.spec.hardware import Platform
 
-__all__ = ["CALIBRATED", "named", "offered"]
+__all__ = ["CALIBRATED", "asked_for", "check_single", "named", "offered"]
 
 #: Stands for all platforms of the database whose kernels have fitted constants.
 CALIBRATED = "calibrated"
@@ -27,6 +31,34 @@ def named(platforms: Sequence[Platform | str] | Platform | str) -> list[Platform
         msg = "platforms must name at least one platform, got none"
         raise InputError(msg)
     return some
+
+
+def asked_for(objective: Objective | None, workload: Workload) -> Objective:
+    """Return an objective, by default that of the workload.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    objective = objective or workload.objective
+    if not isinstance(objective, Objective):
+        msg = f"objective must be an Objective, {workload.name} names none, got {objective!r:.80}"
+        raise InputError(msg)
+    return objective
+
+
+def check_single(record: Record, what: str, place: str = "") -> None:
+    """Refuse a record with arrays: one question has one answer.
+
+    Raises
+    ------
+    InputError
+        If a field of it is an array.
+    """
+    for name, value in record.varying().items():
+        msg = f"{name}{place} must be one number for {what}, got shape {np.shape(value)}"
+        raise InputError(msg)
 
 
 def offered(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genz.core.words import plural
+from genz.serve.spread import TIMES
 from genz.solve.formats import formats_in_words
 from genz.solve.words import cap_words, duration, level_words, number
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["beyond", "fleet_question", "question", "requirements_question", "split_question"]
 
-_LIMITS = ("ttft", "tpot", "latency")
 _CAPS = ("budget", "power")
 
 
@@ -122,5 +122,5 @@ def _limits(goal: Objective, level: str = "") -> str:
 
 def _times(goal: Objective) -> dict[str, str]:
     """Return the limits on times, arrays by their least and greatest."""
-    finite = {n: v for n in _LIMITS if np.any(np.isfinite(v := getattr(goal, n)))}
+    finite = {n: v for n in TIMES if np.any(np.isfinite(v := getattr(goal, n)))}
     return {n: f"{n} <= {_range(v, duration)}" for n, v in finite.items()}

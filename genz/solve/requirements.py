@@ -16,6 +16,7 @@ from genz.core.typing import BoolArray, FloatArray, FloatLike, Num
 from genz.core.unit import GB
 from genz.db import registry
 from genz.serve.shown import one_line, ranging
+from genz.serve.spread import TIMES
 from genz.solve.hardware import KNOBS, knob, turned, unlimited
 from genz.solve.sizing.criterion import Criterion
 from genz.spec.deployment import Engine, Objective, Parallel, Workload
@@ -25,7 +26,6 @@ from genz.spec.precision import Precision
 
 __all__ = ["Requirements", "requirements"]
 
-_LIMITS = ("ttft", "tpot", "latency")
 #: Platforms that are looked at in one call: fewer hardly take less time, as many more do. [1]
 _AT_ONCE = 256
 #: Search range of each number, from the worst to the best.
@@ -243,14 +243,14 @@ def requirements(
 
 def _objective(objective: Objective | None, batch: FloatLike | None) -> Objective:
     """Return the objective; refuse one that asks for nothing, or for what would be passed over."""
-    asked = ("rate", *_LIMITS)
+    asked = ("rate", *TIMES)
     if not isinstance(objective, Objective) or not objective.given(asked):
         msg = "objective must set a rate, or at least one of ttft, tpot and latency, got none"
         raise InputError(msg)
     for name, why in _ELSEWHERE.items():
         objective.refuse((name,), f"requirements, {why}")
     if objective.rate is None:
-        on = ("percentile", *(f"{n}_percentile" for n in _LIMITS), "attainment")
+        on = ("percentile", *(f"{n}_percentile" for n in TIMES), "attainment")
         some = [n for n in on if getattr(objective, n) != "mean"]
         objective.refuse(
             some, "requests that start together, which have one time: set the rate, too"
@@ -339,7 +339,7 @@ class _Problem:
             **self.options,
         )
         with np.errstate(over="ignore"):
-            return {n: getattr(done, n) / getattr(self.objective, n) for n in _LIMITS}
+            return {n: getattr(done, n) / getattr(self.objective, n) for n in TIMES}
 
     def _under_load(self, platform: Platform) -> dict[str, FloatArray]:
         """Return what is used up of each limit; of memory and rate nothing, or all and more where one is beyond reach."""

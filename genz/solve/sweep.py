@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genz.api import default_engine
+from genz.api import engine_of
 from genz.core.errors import InputError, UnsupportedFormatError
 from genz.core.schema import Record
 from genz.core.typing import BoolArray, IntArray
@@ -229,8 +229,7 @@ def _feasible(given: Mapping[str, Any], size: int) -> tuple[BoolArray, Any]:
     parallel = given.get("parallel") or Parallel()
     ok = np.ones(size, dtype=bool)
     reason: Any = np.full(size, "", dtype=object)
-    named = given.get("engine")
-    engine = default_engine() if named is None else registry.engine(named)
+    engine = engine_of(given.get("engine"))
     model, platform = given["model"], given["platform"]
     try:
         check_extras(model, platform, given)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from genz.db.carried import kernel_frameworks, kernel_relatives
 from genz.perf.efficiency import RELATIVE
+from genz.spec.deployment import Engine
 from genz.spec.hardware import Accelerator
 from genz.spec.model import Attention, Experts, LatentAttention, LinearAttention, Model, StateSpace
 
-__all__ = ["estimates_in_words", "unmeasured_kinds"]
+__all__ = ["estimates_in_words", "on_roofline", "unmeasured_kinds"]
 
 #: Part of a layer -> the kernels that it runs beside products.
 _KINDS = {
@@ -52,6 +54,11 @@ def unmeasured_kinds(model: Model, accelerator: Accelerator) -> list[str]:
     known = accelerator.kernel
     lacking = (kind for kind in asked if kind not in known and RELATIVE.get(kind) not in known)
     return [kind.replace("_", " ") for kind in lacking]
+
+
+def on_roofline(engine: Engine, options: Mapping[str, Any]) -> bool:
+    """Return whether times are those of the roofline, on which no constant of a device counts."""
+    return (options.get("efficiency") or engine.efficiency) == "ideal"
 
 
 def _fitted_on_runs(chip: Accelerator) -> bool:

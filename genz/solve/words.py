@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from genz.core.unit import GB
 from genz.core.words import duration, plural
+from genz.serve.spread import TIMES
 from genz.solve.formats import formats_in_words, narrower
 from genz.solve.sizing.plan import Plan
 from genz.solve.sizing.untried import faster_untried
-from genz.solve.unmeasured import estimates_in_words
+from genz.solve.unmeasured import estimates_in_words, on_roofline
 
 if TYPE_CHECKING:
     from genz.solve.disaggregate.answer import DisaggregatedPlan
@@ -108,7 +109,7 @@ def _with(answer: Sizing, plan: Plan | DisaggregatedPlan | Shortfall) -> str:
 
 def _times(answer: Sizing, plan: Plan) -> str:
     goal, parts = answer.objective, []
-    for name in ("ttft", "tpot", "latency"):
+    for name in TIMES:
         level = level_words(goal.level(name))
         text = f"{name} {duration(plan.limited[name])} ({level}"
         if name in plan.probability:
@@ -149,8 +150,7 @@ def unmeasured(answer: Sizing, plan: Plan | DisaggregatedPlan) -> list[str]:
 
 def _asked(answer: Sizing, plan: Plan | DisaggregatedPlan) -> list[Accelerator]:
     """Return the accelerators of a plan whose constants count: none on the roofline."""
-    engine = answer.engines[plan.engine]
-    if (answer.options.get("efficiency") or engine.efficiency) == "ideal":
+    if on_roofline(answer.engines[plan.engine], answer.options):
         return []
     return [answer.platforms[name].accelerator for name in plan.platform.split("+")]
 
@@ -359,7 +359,7 @@ def _conflict(answer: Sizing, why: Infeasible) -> str:
                 if least < inf
                 else "availability above 0"
             )
-        elif name in ("ttft", "tpot", "latency"):
+        elif name in TIMES:
             texts.append(
                 f"{name} {duration(least)} (asked {duration(float(getattr(answer.objective, name)))})"
             )

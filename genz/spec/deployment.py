@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from genz.spec.hardware import Accelerator
 
 __all__ = [
+    "DEGREES",
     "Adapter",
     "Engine",
     "Lengths",
@@ -96,6 +97,10 @@ class Parallel(Record):
         if self.micro_batch is not None and np.any(np.not_equal(self.micro_batch, self.pipeline)):
             shown["MB"] = "micro_batch"
         return " ".join(f"{s}{getattr(self, n)}" for s, n in shown.items()) or "TP1"
+
+
+#: Fields of a layout.
+DEGREES = ("tensor", "pipeline", "data", "expert", "sequence", "micro_batch")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,25 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from genz.api import default_engine
+from genz.api import engine_of
 from genz.core.errors import InputError
 from genz.db import registry
+from genz.serve.spread import TIMES
 from genz.solve.disaggregate.answer import DisaggregatedPlan, Disaggregation, Pool
 from genz.solve.disaggregate.link import Link
 from genz.solve.disaggregate.operate import operated
 from genz.solve.disaggregate.pools import DecodePool, PrefillPool
-from genz.solve.disaggregate.programme import (
-    RANKS,
-    can_hold,
-    least,
-    relaxed,
-    saved,
-    split_workers,
-)
+from genz.solve.disaggregate.programme import can_hold, least, relaxed, saved, split_workers
 from genz.solve.disaggregate.rules import PHASES, Keeping, Limits, Rules, parted
 from genz.solve.disaggregate.sets import Sets
 from genz.solve.disaggregate.within import Question
-from genz.solve.disaggregate.worker import Split, Worker
+from genz.solve.disaggregate.worker import RANKS, Split, Worker
+from genz.solve.offered import asked_for, check_single
 from genz.solve.programme import smallest_conflict
 from genz.solve.sizing.candidates import Candidates
 from genz.spec.deployment import Objective, Parallel, Workload
@@ -45,8 +40,6 @@ __all__ = [
     "levels_of",
     "split_workers",
 ]
-
-_LIMITS = ("ttft", "tpot", "latency")
 
 
 def disaggregate(
@@ -141,13 +134,16 @@ def disaggregate(
     keeping = {k: v for k, v in options.items() if k in Keeping.__annotations__}
     rules, limits, options = parted(options)
     rules = _within(rules, objective)
-    options["engine"] = default_engine() if engine is None else registry.engine(engine)
+    options["engine"] = engine_of(engine)
     formats = "native" if precision is None else precision
     chosen = Precision.of(formats, model.precision or Precision())
     first = _platforms(prefill_platform)
     second = first if decode_platform is None else _platforms(decode_platform)
     every = tuple({p.name: p for p in (*first, *second)}.values())
-    _check_single(workload, objective, (*first, *second))
+    for record in (workload, objective.replace(rate=1.0, duration=None)):
+        check_single(record, "a plan")
+    for platform in (*first, *second):
+        check_single(platform, "a plan", f" of {platform.name}")
     rules.check_places({p.name for p in every}, "the question")
     watts = objective.rank == "energy" or rules.power is not None
     question = Question(objective, Link.of(link, every), levels, watts)
@@ -176,10 +172,7 @@ def disaggregate(
 
 
 def _objective(objective: Objective | None, workload: Workload) -> Objective:
-    objective = objective or workload.objective
-    if not isinstance(objective, Objective):
-        msg = f"objective must be an Objective, {workload.name} names none, got {objective!r:.80}"
-        raise InputError(msg)
+    objective = asked_for(objective, workload)
     if objective.rank not in RANKS:
         msg = f"rank must be one of {', '.join(RANKS)}, got {objective.rank!r}"
         raise InputError(msg)
@@ -214,7 +207,7 @@ def levels_of(objective: Objective) -> dict[str, float | None]:
         what = "attainment" if objective.attainment is not None else "periods of the rate"
         msg = f"disaggregated plans take no {what}"
         raise InputError(msg)
-    levels = {n: objective.level(n) for n in _LIMITS}
+    levels = {n: objective.level(n) for n in TIMES}
     for name, level in levels.items():
         if not isinstance(level, str) and level < 0.5:
             msg = f"percentile of {name} must be in [0.5, 1), got {level:g}"
@@ -228,19 +221,6 @@ def _platforms(given: Any) -> tuple[Platform, ...]:
         msg = "platforms must name at least one for each phase, got none"
         raise InputError(msg)
     return tuple(registry.platform(p) for p in found)
-
-
-def _check_single(workload: Workload, objective: Objective, platforms: Sequence[Platform]) -> None:
-    """Refuse arrays: one plan answers one question."""
-    rate_apart = objective.replace(rate=1.0, duration=None)
-    for place, record in (
-        ("", workload),
-        ("", rate_apart),
-        *((f" of {p.name}", p) for p in platforms),
-    ):
-        for name, value in record.varying().items():
-            msg = f"{name}{place} must be one number for a plan, got shape {np.shape(value)}"
-            raise InputError(msg)
 
 
 def _check_cases(cases: dict[str, Candidates], objective: Objective, rules: Rules) -> None:
@@ -277,7 +257,7 @@ def _searched(
 
 def _names(objective: Objective, rules: Rules) -> list[str]:
     """Names of all constraints, limits of latency first."""
-    limits = [n for n in _LIMITS if np.isfinite(getattr(objective, n))]
+    limits = [n for n in TIMES if np.isfinite(getattr(objective, n))]
     return [*limits, *rules.names]
 
 
@@ -287,9 +267,9 @@ def _can_hold(
     known: dict[frozenset[str], Sets] = {}
 
     def feasible(kept: frozenset[str]) -> bool:
-        limits = kept & set(_LIMITS)
+        limits = kept & set(TIMES)
         if limits not in known:
-            free = {n: np.inf for n in _LIMITS if n not in limits}
+            free = {n: np.inf for n in TIMES if n not in limits}
             known[limits] = Sets.of(prefill, decode, objective.replace(**free))
         rate = float(objective.check_rate()) if "rate" in kept else None
         return can_hold(known[limits].sets, rate, relaxed(rules, kept))

@@ -14,7 +14,7 @@ from genz.core.errors import InfeasibleError
 from genz.core.words import plural
 from genz.serve.spread import Timed, interval_of
 from genz.solve.disaggregate.link import Link
-from genz.solve.disaggregate.worker import Split
+from genz.solve.disaggregate.worker import RANKS, Split
 from genz.solve.formats import origin
 from genz.spec.deployment import Objective, Parallel, Workload
 from genz.spec.hardware import Platform
@@ -269,8 +269,8 @@ class Disaggregation:
         """Share of rent, accelerators or power that disaggregation saves; negative if it costs more [1]."""
         if self.plan is None or self.aggregated is None:
             return None
-        name = {"cost": "cost_per_hour", "accelerators": "n_accelerator", "energy": "power"}
-        mine, theirs = (getattr(p, name[self.objective.rank]) for p in (self.plan, self.aggregated))
+        name = RANKS[self.objective.rank]
+        mine, theirs = (getattr(p, name) for p in (self.plan, self.aggregated))
         return None if mine is None or theirs is None else float(1.0 - mine / theirs)
 
     def against(self, *, ttft: Sequence[float], tpot: Sequence[float]) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from genz.solve.disaggregate.worker import RANKS
 from genz.solve.sizing.size import size
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["against", "aggregated_plan"]
 
-_VALUE = {"cost": "cost_per_hour", "accelerators": "n_accelerator", "energy": "power"}
 _UNITS = {"cost": "currency/h", "accelerators": "1", "energy": "W"}
 
 
@@ -39,7 +39,7 @@ def against(answer: Disaggregation, ttft: Sequence[float], tpot: Sequence[float]
     """Return both values for each pair of limits; see :meth:`Disaggregation.against`."""
     from genz.solve.disaggregate import disaggregate
 
-    name = _VALUE[answer.objective.rank]
+    name = RANKS[answer.objective.rank]
     rows = []
     for first, further in product(ttft, tpot):
         limits = answer.objective.replace(ttft=float(first), tpot=float(further))

@@ -17,22 +17,35 @@ from genz.solve.disaggregate.within import Decoding, Passing, Question, largest,
 from genz.solve.sizing.candidates import Candidates
 from genz.spec.deployment import Lengths, Parallel
 
-__all__ = ["DecodePool", "PrefillPool", "sizes"]
+__all__ = ["DecodePool", "PrefillPool"]
 
 #: Most prompts that pass together.
 _MOST_TOGETHER = 64
-
-
 #: Load of a replica that is hardly used, of the most that it takes. [1]
 _HARDLY = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class PrefillPool:
-    """All layouts that pass prompts; arrays of shape (n_together, n_case)."""
+class _Pool:
+    """All layouts of a phase, and what they are asked."""
 
     cases: Candidates
     question: Question
+
+    @property
+    def size(self) -> FloatArray:
+        """Accelerators of a replica, shape (n_case,)."""
+        return self.cases.size.astype(np.float64)
+
+    @cached_property
+    def layouts(self) -> list[Parallel]:
+        """Layouts of a replica, one for each case."""
+        return [self.cases.layout(case) for case in range(self.cases.n_case)]
+
+
+@dataclass(frozen=True, eq=False)
+class PrefillPool(_Pool):
+    """All layouts that pass prompts; arrays of shape (n_together, n_case)."""
 
     @cached_property
     def budget(self) -> Num | None:
@@ -64,17 +77,7 @@ class PrefillPool:
         )  # fmt: skip
         return float(found)
 
-    @cached_property
-    def size(self) -> FloatArray:
-        """Accelerators of a replica, shape (n_case,)."""
-        return sizes(self.cases)
-
-    @cached_property
-    def layouts(self) -> list[Parallel]:
-        """Layouts of a replica, one for each case."""
-        return [self.cases.layout(case) for case in range(self.cases.n_case)]
-
-    @cached_property
+    @property
     def link_time(self) -> FloatArray:
         """Time that the links of a replica are busy with one cache, shape (n_case,) [s]."""
         return self.question.link.busy(self.moved, self.size)
@@ -143,29 +146,17 @@ class PrefillPool:
 
 
 @dataclass(frozen=True, eq=False)
-class DecodePool:
+class DecodePool(_Pool):
     """All layouts that decode; arrays of shape (n_class, n_case)."""
 
-    cases: Candidates
-    question: Question
     moved: float
-
-    @cached_property
-    def size(self) -> FloatArray:
-        """Accelerators of a replica, shape (n_case,)."""
-        return sizes(self.cases)
 
     @property
     def together(self) -> FloatArray:
         """Requests that a worker is made for: one at a time joins, shape (1, 1)."""
         return np.ones((1, 1))
 
-    @cached_property
-    def layouts(self) -> list[Parallel]:
-        """Layouts of a replica, one for each case."""
-        return [self.cases.layout(case) for case in range(self.cases.n_case)]
-
-    @cached_property
+    @property
     def link_time(self) -> FloatArray:
         """Time that the links of a replica are busy with one cache, shape (n_case,) [s]."""
         return self.question.link.busy(self.moved, self.size)
@@ -208,9 +199,8 @@ class DecodePool:
         why = reached(used)
         shares = np.stack([np.broadcast_to(share, why.shape) for share in used.values()])
         most = np.array(list(used))[np.argmax(shares, axis=0)]
-        return np.where(
-            why == "", most, why
-        )  # a step that jumps with its batch breaks a limit before it is full
+        # a step that jumps with its batch breaks a limit before it is full
+        return np.where(why == "", most, why)
 
 
 def _mean(lengths: Lengths) -> float:
@@ -219,11 +209,3 @@ def _mean(lengths: Lengths) -> float:
 
 def _variation(lengths: Lengths) -> float:
     return 0.0 if lengths.std is None else float(lengths.std / lengths.mean) ** 2
-
-
-def sizes(cases: Candidates) -> FloatArray:
-    """Return the accelerators of a replica, shape (n_case,) [1]."""
-    found = np.ones(cases.n_case)
-    for name in ("tensor", "pipeline", "data", "sequence"):
-        found = found * cases.degrees[name]
-    return found

@@ -15,13 +15,10 @@ from genz.core import check
 from genz.core.errors import InputError
 from genz.solve.disaggregate.dominance import undominated
 from genz.solve.disaggregate.rules import MOST, Keeping, Limits, Rules, parted
-from genz.solve.disaggregate.worker import PHASES, Split, Worker
+from genz.solve.disaggregate.worker import PHASES, RANKS, Split, Worker
 from genz.solve.programme import Certificate, smallest_conflict, solve
 
-__all__ = ["RANKS", "can_hold", "least", "relaxed", "saved", "split_workers"]
-
-#: What is minimised -> the number of a worker that is summed up.
-RANKS = {"cost": "cost_per_hour", "accelerators": "n_accelerator", "energy": "power"}
+__all__ = ["can_hold", "least", "relaxed", "saved", "split_workers"]
 
 #: Rate that stands for "some", where a rate is not asked for. [1/s]
 _SOME = 1e-9
@@ -107,7 +104,7 @@ def least(
     rate : float
         Requests per second. [1/s]
     rank : str
-        Key of :data:`RANKS`.
+        Key of :data:`genz.solve.disaggregate.worker.RANKS`.
     rules : Rules
         What else holds.
     limits : Limits

@@ -6,10 +6,11 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from genz.core.words import plural
+from genz.serve.spread import TIMES
 from genz.solve.disaggregate.rules import PHASES
 from genz.solve.disaggregate.worker import Split, Worker
 from genz.solve.formats import formats_in_words
-from genz.solve.unmeasured import estimates_in_words
+from genz.solve.unmeasured import estimates_in_words, on_roofline
 from genz.solve.words import duration, level_words, limited_times
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def answer_in_words(answer: Disaggregation) -> str:
         formats = formats_in_words(answer.model, answer.settings["precision"])
         full = answer.split.conflict == ("memory",)
         return answer.split.explain() + (f" Formats: {formats}." if full else "")
-    times = ", ".join(f"{n} {duration(getattr(plan, n))}" for n in ("ttft", "tpot", "latency"))
+    times = ", ".join(f"{n} {duration(getattr(plan, n))}" for n in TIMES)
     moved = (
         f"Mean {times}; moving the cache ({plan.moved / 1e6:,.4g} MB a request) delays the second token by "
         f"{duration(plan.gap)}."
@@ -160,8 +161,7 @@ def _guessed(answer: Disaggregation, plan: DisaggregatedPlan) -> list[str]:
 
 def _asked(answer: Disaggregation) -> dict[str, Accelerator]:
     """Return the accelerators of platforms whose constants count: none on the roofline."""
-    engine, options = answer.settings["engine"], answer.settings["options"]
-    if (options.get("efficiency") or engine.efficiency) == "ideal":
+    if on_roofline(answer.settings["engine"], answer.settings["options"]):
         return {}
     return {p.name: p.accelerator for p in answer.platforms}
 

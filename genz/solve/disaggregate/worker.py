@@ -17,7 +17,10 @@ from genz.spec.deployment import check_choice
 if TYPE_CHECKING:
     from genz.spec.deployment import Parallel
 
-__all__ = ["PHASES", "Split", "Worker"]
+__all__ = ["PHASES", "RANKS", "Split", "Worker"]
+
+#: What is minimised -> the number of a worker, or a plan, that is summed up.
+RANKS = {"cost": "cost_per_hour", "accelerators": "n_accelerator", "energy": "power"}
 
 
 @dataclass(frozen=True, slots=True)

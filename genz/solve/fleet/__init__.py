@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from genz.api import default_engine
+from genz.api import engine_of
 from genz.core import check
 from genz.core.typing import FloatLike
-from genz.db import registry
 from genz.solve.fleet.answer import Fleet
 from genz.solve.fleet.arguments import checked_loads, columns_of, problem_of
 from genz.solve.fleet.around import shadows, shortage, singles
@@ -146,7 +145,7 @@ def fleet(
         "parallel": parallel, "precision": precision, "tpot_from": tpot_from,
         "model": model if throughput is not None else None,
         "objective": objective if throughput is not None else None,
-        "engine": engine if throughput is not None else _engine(engine),
+        "engine": engine if throughput is not None else engine_of(engine),
     }  # fmt: skip
     given = {name: value for name, value in how.items() if value is not None} | options
     loads = checked_loads(load, model, objective)
@@ -160,10 +159,6 @@ def fleet(
         check.positive("time_limit", time_limit, "s")
     check.fraction("gap", gap)
     return _answered(loads, columns, problem, list(price), time_limit, gap)
-
-
-def _engine(engine: Engine | str | None) -> Engine:
-    return default_engine() if engine is None else registry.engine(engine)
 
 
 def _answered(

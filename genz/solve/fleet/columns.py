@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from genz.api import default_engine
 from genz.core.typing import FloatArray, IntArray
-from genz.db import registry
 from genz.serve.capacity import LIMITS, capacity
 from genz.solve.fleet.load import Load
 from genz.solve.formats import formats_tried, origin
 from genz.solve.sizing.candidates import Candidates
+from genz.solve.unmeasured import on_roofline
 from genz.spec.deployment import Lengths, Objective, Workload
 from genz.spec.hardware import Accelerator, Platform
 from genz.spec.model import Model
@@ -170,8 +169,7 @@ def predicted(
 
 def _kinds(cases: Candidates, pool: str) -> list[Option]:
     found, weights = [], origin(cases.model, cases.precision)
-    engine = registry.engine(cases.options.get("engine") or default_engine())
-    ideal = (cases.options.get("efficiency") or engine.efficiency) == "ideal"
+    ideal = on_roofline(cases.engine, cases.options)
     for case, place in enumerate(cases.index):
         layout = cases.layout(case)
         platform, label = cases.platforms[place], cases.precision.label

@@ -10,6 +10,7 @@ import pandas as pd
 
 from genz.core.errors import SchemaError
 from genz.db import registry
+from genz.serve.spread import TIMES
 from genz.solve.measured.operators import row_of
 from genz.solve.measured.sample import MODELS, sample_rows
 from genz.spec.model import Model
@@ -29,7 +30,6 @@ RUN_COLUMNS: dict[str, Any] = {
     "precision": "bf16",
     "load": "static",
 }
-_TIMES = ("ttft", "tpot", "latency")
 _COUNTS = ("batch", "tensor", "pipeline", "data", "expert")
 _MILLI = 1e-3
 
@@ -37,7 +37,7 @@ _MILLI = 1e-3
 def is_run_table(columns: Sequence[str]) -> bool:
     """Whether the columns are those of whole runs."""
     known = set(columns)
-    own = {"model", "batch", "prompt"} <= known and bool(known & set(_TIMES))
+    own = {"model", "batch", "prompt"} <= known and bool(known & set(TIMES))
     return own or any(needed <= known for needed, _ in _LAYOUTS)
 
 
@@ -74,8 +74,8 @@ def run_rows(frame: pd.DataFrame, place: object = "measurements") -> pd.DataFram
     faults = [
         f"missing column {c!r}" for c, d in RUN_COLUMNS.items() if d is None and c not in rows
     ]
-    if not columns & set(_TIMES):
-        faults.append(f"missing a column of {', '.join(map(repr, _TIMES))}")
+    if not columns & set(TIMES):
+        faults.append(f"missing a column of {', '.join(map(repr, TIMES))}")
     if rows.empty and not faults:
         faults.append("no rows")
     if faults:
@@ -83,7 +83,7 @@ def run_rows(frame: pd.DataFrame, place: object = "measurements") -> pd.DataFram
     for name, default in RUN_COLUMNS.items():
         if default is not None:
             rows[name] = rows[name].fillna(default) if name in rows else default
-    for name in _TIMES:
+    for name in TIMES:
         if name not in rows:
             rows[name] = np.nan
     return _checked(rows, place)
@@ -91,18 +91,18 @@ def run_rows(frame: pd.DataFrame, place: object = "measurements") -> pd.DataFram
 
 def _checked(rows: pd.DataFrame, place: object) -> pd.DataFrame:
     faults = []
-    for name in (*_COUNTS, "prompt", "output", *_TIMES):
+    for name in (*_COUNTS, "prompt", "output", *TIMES):
         value = pd.to_numeric(rows[name], errors="coerce")
         whole = name in _COUNTS
         wrong = ~(value > 0.0) | ~np.isfinite(value) | (whole & (value % 1.0 != 0.0))
-        if name in _TIMES:
+        if name in TIMES:
             wrong &= rows[name].notna()
         if wrong.any():
             row, rule = int(np.flatnonzero(wrong)[0]), "a whole number > 0" if whole else "> 0"
             got = rows[name].tolist()[row]
             faults.append(f"{name} must be {rule}, got {got!r:.40} in {row_of(rows, row)}")
         rows[name] = value
-    empty = rows[list(_TIMES)].isna().all(axis=1)
+    empty = rows[list(TIMES)].isna().all(axis=1)
     if empty.any():
         faults.append(f"no time in {row_of(rows, int(np.flatnonzero(empty)[0]))}")
     loads = set(rows["load"].astype(str)) - {"static", "closed"}

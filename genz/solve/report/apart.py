@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from genz.serve.spread import TIMES
 from genz.solve.disaggregate.answer import DisaggregatedPlan, Pool
 from genz.solve.report.page import DASH, Markup, paragraphs, section, table
 from genz.solve.words import duration, number
@@ -27,7 +28,7 @@ def workers(plan: DisaggregatedPlan) -> Markup:
     Markup
         Section.
     """
-    times = ", ".join(f"{n} {duration(getattr(plan, n))}" for n in ("ttft", "tpot", "latency"))
+    times = ", ".join(f"{n} {duration(getattr(plan, n))}" for n in TIMES)
     text = (
         f"Prefill and decode run on workers of their own: in the mean {times}. A request moves {plan.moved / 1e6:,.4g} MB of "
         f"cache, of which {duration(plan.gap)} show. The tighter phase carries {plan.max_rate:.3g} requests per second."

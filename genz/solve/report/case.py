@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genz.api import decode, default_engine, generate, memory, prefill
+from genz.api import decode, engine_of, generate, memory, prefill
 from genz.core.unit import GB
 from genz.core.words import plural
 from genz.db import registry
@@ -20,8 +20,8 @@ from genz.serve.memory import Memory
 from genz.serve.spread import TIMES
 from genz.serve.step import Step
 from genz.solve.formats import origin
-from genz.solve.unmeasured import estimates_in_words
-from genz.spec.deployment import Engine, Parallel
+from genz.solve.unmeasured import estimates_in_words, on_roofline
+from genz.spec.deployment import DEGREES, Engine, Parallel
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
 from genz.spec.precision import Precision
@@ -33,7 +33,6 @@ __all__ = ["Case", "case"]
 
 #: Probability that the real time lies in an interval.
 COVERAGE = 0.9
-_DEGREES = ("tensor", "pipeline", "data", "expert", "sequence", "micro_batch")
 
 
 def case(
@@ -69,8 +68,8 @@ def case(
     UnknownNameError
         If a name is in no database.
     """
-    record, engine = registry.model(model), options.get("engine")
-    options["engine"] = default_engine() if engine is None else registry.engine(engine)
+    record = registry.model(model)
+    options["engine"] = engine_of(options.get("engine"))
     options.setdefault("parallel", Parallel())
     formats = options.get("precision", "bf16")
     options["precision"] = Precision.of(formats, record.precision or Precision())
@@ -182,7 +181,7 @@ class Case:
     @property
     def guessed(self) -> list[str]:
         """Sentences on which kernels nobody measured; none on the roofline, where nothing is to be measured."""
-        if (self.options.get("efficiency") or self.engine.efficiency) == "ideal":
+        if on_roofline(self.engine, self.options):
             return []
         return estimates_in_words(self.model, [self.platform.accelerator])
 
@@ -217,7 +216,7 @@ class Case:
             "model": self.model.name,
             "platform": self.platform.name,
             "n_accelerator": int(self.parallel.size),
-            "parallel": {n: int(getattr(self.parallel, n) or 1) for n in _DEGREES},
+            "parallel": {n: int(getattr(self.parallel, n) or 1) for n in DEGREES},
             "precision": self.precision.label,
             "origin": origin(self.model, self.precision),
             "engine": self.engine.name,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from genz.serve.spread import TIMES
 from genz.solve.report.page import BY
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RANKED", "limits", "memory_uses", "operators", "plans", "points", "roofs"]
 
-_LIMITS = ("ttft", "tpot", "latency")
 #: Ranking -> what its bars show and the words on the axis.
 RANKED = {
     "cost": ("cost_per_hour", "Cost per hour"),
@@ -57,7 +57,7 @@ def limits(answer: Sizing, plan: Plan) -> pd.DataFrame:
     from genz.solve.words import duration
 
     rows = []
-    for name in _LIMITS:
+    for name in TIMES:
         limit = float(getattr(answer.objective, name))
         if np.isfinite(limit):
             value = plan.limited[name]

@@ -10,7 +10,7 @@ import numpy as np
 from genz.core.unit import GB
 from genz.core.words import plural
 from genz.plot.report_figures import cost_bars, limit_bars
-from genz.serve.spread import interval_of
+from genz.serve.spread import TIMES, interval_of
 from genz.solve.disaggregate.answer import DisaggregatedPlan
 from genz.solve.formats import formats_in_words, marked, star
 from genz.solve.question import question
@@ -46,7 +46,6 @@ from genz.spec.hardware import Platform
 __all__ = ["written"]
 
 _SHOWN = 15
-_LIMITS = ("ttft", "tpot", "latency")
 
 
 def written(answer: Sizing, path: Path) -> Path:
@@ -219,7 +218,7 @@ def _row(answer: Sizing, place: int, plan: Plan | DisaggregatedPlan) -> tuple[ob
     memory = f"{plan.memory / GB:.3g} GB" if isinstance(plan, Plan) else DASH
     return (
         place, platform_marked(answer, plan), *([plan.engine] if len(answer.engines) > 1 else []), plan.n_accelerator, layout_words(plan).replace(" x ", f" {BY} "),
-        marked(answer.model, plan.precision), *(times[n] for n in _LIMITS),
+        marked(answer.model, plan.precision), *(times[n] for n in TIMES),
         parts.rent(plan.cost_per_hour, ""), parts.rent(plan.cost_per_million_token, ""),
         f"{plan.energy_per_token:.3g}", memory, plan.binding_limit,
     )  # fmt: skip
@@ -242,7 +241,7 @@ def _times(answer: Sizing, best: Plan) -> list[tuple[object, ...]]:
     """Return each time under load, its limit, and how sure it is."""
     goal = answer.objective
     rows: list[tuple[object, ...]] = []
-    for name in _LIMITS:
+    for name in TIMES:
         spread = best.percentiles[name]
         row = [name, duration(getattr(best, name)), *map(duration, spread.values())]
         if name in best.probability:
@@ -305,7 +304,7 @@ def _given(answer: Sizing) -> list[tuple[str, object]]:
     model, goal = answer.model, answer.objective
     limits = [
         f"{name} at most {duration(float(getattr(goal, name)))} ({level_words(goal.level(name))})"
-        for name in _LIMITS
+        for name in TIMES
         if isfinite(float(getattr(goal, name)))
     ]
     size = f"{model.n_parameter / 1e9:,.4g} billion weights"

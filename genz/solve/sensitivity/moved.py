@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from genz.core.typing import BoolArray, FloatArray, IntArray
-from genz.solve.sizing.candidates import DEGREES, Candidates
+from genz.solve.sizing.candidates import Candidates
 from genz.solve.sizing.criterion import Criterion
 from genz.solve.sizing.plan import Plan
 from genz.solve.sizing.plans import numbers_of
@@ -18,7 +18,7 @@ from genz.solve.sizing.posed import Posed
 from genz.solve.sizing.renting import Renting
 from genz.solve.sizing.rivals import Rivals
 from genz.solve.sizing.solved import Best, Solved
-from genz.spec.deployment import Objective, Parallel, Workload
+from genz.spec.deployment import DEGREES, Objective, Parallel, Workload
 from genz.spec.hardware import Platform
 from genz.spec.precision import Precision
 

@@ -7,7 +7,7 @@ import numpy as np
 from genz.core.errors import InputError
 from genz.solve.disaggregate import Disaggregation, Link, disaggregate, levels_of
 from genz.solve.disaggregate.answer import DisaggregatedPlan
-from genz.solve.disaggregate.programme import RANKS
+from genz.solve.disaggregate.worker import RANKS
 from genz.solve.sizing.answer import APART
 from genz.solve.sizing.candidates import Candidates
 from genz.solve.sizing.posed import Posed

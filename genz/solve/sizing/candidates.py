@@ -16,14 +16,12 @@ from genz.serve.memory import Memory, memory
 from genz.serve.served import OpenLoop, Served, served
 from genz.serve.traffic import held_output, variation_of
 from genz.solve.sizing.layouts import layouts
-from genz.spec.deployment import Engine, Lengths, Parallel, Workload
+from genz.spec.deployment import DEGREES, Engine, Lengths, Parallel, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
 from genz.spec.precision import KINDS, Precision
 
-__all__ = ["DEGREES", "Candidates"]
-
-DEGREES = ("tensor", "pipeline", "data", "expert", "sequence", "micro_batch")
+__all__ = ["Candidates"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

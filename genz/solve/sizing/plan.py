@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from genz.core.words import plural
 from genz.serve.spread import Timed
-from genz.spec.deployment import Objective, Parallel
+from genz.spec.deployment import DEGREES, Objective, Parallel
 from genz.spec.precision import Precision
 
 if TYPE_CHECKING:
@@ -173,10 +173,7 @@ class Plan(Timed):
     def to_dict(self) -> dict[str, Any]:
         """Return the plan with names in place of records, for JSON."""
         row = {f.name: getattr(self, f.name) for f in fields(self)}
-        row["parallel"] = {
-            n: int(getattr(self.parallel, n))
-            for n in ("tensor", "pipeline", "data", "expert", "sequence", "micro_batch")
-        }
+        row["parallel"] = {n: int(getattr(self.parallel, n)) for n in DEGREES}
         row["precision"] = self.precision.label
         row["certificate"] = self.certificate.to_dict()
         return row

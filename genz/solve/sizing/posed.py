@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from genz.api import default_engine
+from genz.api import engine_of
 from genz.core import check
 from genz.core.errors import InputError
 from genz.db import registry
 from genz.serve.deployment import Options
 from genz.solve.formats import formats_tried
-from genz.solve.offered import offered
+from genz.solve.offered import asked_for, check_single, offered
 from genz.solve.sizing.candidates import Candidates
 from genz.solve.sizing.criterion import Criterion
 from genz.solve.sizing.renting import Terms
@@ -85,8 +85,10 @@ class Posed:
         _check_keywords(options)
         model = registry.model(model)
         workload = registry.workload(workload)
-        objective = _objective(objective, workload)
-        _check_single(workload, objective)
+        objective = asked_for(objective, workload)
+        for record in (workload, objective.replace(rate=1.0, duration=None)):
+            check_single(record, "a sizing")
+        objective.check_rate()
         if elastic and np.ndim(objective.check_rate()) == 0:
             msg = "elastic needs rates of several periods, got one rate"
             raise InputError(msg)
@@ -131,15 +133,6 @@ def _check_keywords(options: Mapping[str, Any]) -> None:
             raise InputError(msg)
 
 
-def _check_single(workload: Workload, objective: Objective) -> None:
-    """Refuse arrays: one sizing answers one question."""
-    for record in (workload, objective.replace(rate=1.0, duration=None)):
-        for name, value in record.varying().items():
-            msg = f"{name} must be one number for a sizing, got shape {np.shape(value)}"
-            raise InputError(msg)
-    objective.check_rate()
-
-
 def _available(given: Any) -> dict[str, float]:
     if given is not None and not isinstance(given, Mapping):
         msg = f"available must be a mapping of platforms to accelerators, got {given!r:.80}"
@@ -162,7 +155,7 @@ def _engines(engine: Any) -> list[Engine]:
     if not many:
         msg = "engine must name at least one engine, got none"
         raise InputError(msg)
-    found = [default_engine() if e is None else registry.engine(e) for e in many]
+    found = [engine_of(e) for e in many]
     seen = {e.name: e for e in found}
     if len(seen) < len({id(e) for e in found}):
         msg = f"engine must differ in name, got {', '.join(e.name for e in found)}: replace(name=...) renames one"
@@ -170,21 +163,11 @@ def _engines(engine: Any) -> list[Engine]:
     return list(seen.values())
 
 
-def _objective(objective: Objective | None, workload: Workload) -> Objective:
-    objective = objective or workload.objective
-    if not isinstance(objective, Objective):
-        msg = f"objective must be an Objective, {workload.name} names none, got {objective!r:.80}"
-        raise InputError(msg)
-    return objective
-
-
 def _distinct(platforms: list[Platform]) -> list[Platform]:
     """Refuse arrays, and names that do not tell candidates apart."""
     seen: set[str] = set()
     for platform in platforms:
-        for name, value in platform.varying().items():
-            msg = f"{name} of {platform.name} must be one number for a sizing, got shape {np.shape(value)}"
-            raise InputError(msg)
+        check_single(platform, "a sizing", f" of {platform.name}")
         if platform.name in seen:
             msg = f"platforms must differ in name, got {platform.name!r} twice: replace(name=...) renames one"
             raise InputError(msg)
