@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genz.api import default_engine
+from genz.api import default_engine, engine_of
 from genz.core.check import count
 from genz.core.errors import InputError, UnknownNameError
 from genz.db import registry
@@ -17,7 +17,7 @@ from genz.solve.calibrate.engines import fit_engine
 from genz.solve.calibrate.exchange_fit import move_exchanges
 from genz.solve.calibrate.links import fit_links
 from genz.solve.calibrate.operators import fit_class, merged
-from genz.solve.calibrate.result import Calibration, class_row, engine_rows, joined, run_row
+from genz.solve.calibrate.result import Calibration, class_row, engine_rows, run_row
 from genz.solve.calibrate.runs import fit_runs
 from genz.solve.measured.exchanges import SKEWED
 from genz.solve.measured.files import platform_name, read_measurements
@@ -133,7 +133,7 @@ def calibrate(
     folds = int(count("n_fold", n_fold, 2))
     if platform is None:
         rows = read_measurements(measurements, **fields)
-        software = default_engine() if engine is None else registry.engine(engine)
+        software = engine_of(engine)
         return _everywhere(rows, software, prior=prior, n_fold=folds, split=split)
     place = registry.platform(platform)
     if place.shapes:
@@ -231,11 +231,16 @@ def _chosen(rows: pd.DataFrame, kernel: str | Sequence[str] | None) -> pd.DataFr
     return chosen
 
 
-def _check_ranks(rows: pd.DataFrame, place: Platform) -> None:
-    """Refuse messages among more ranks than the platform joins; one without network is refused where they are fitted."""
+def _check_messages(rows: pd.DataFrame, place: Platform) -> None:
+    """Refuse messages on a platform without network, and those among more ranks than it joins."""
+    if not place.network:
+        if rows["kernel"].isin((*COLLECTIVES, *EXCHANGES)).any():
+            msg = f"{place.name} has no network, so messages cannot be fitted"
+            raise InputError(msg)
+        return
     n_all = np.prod([d.size for d in place.network])
     most = float(rows["n_rank"].max()) if "n_rank" in rows else 0.0
-    if place.network and most > n_all:
+    if most > n_all:
         msg = f"n_rank must be <= {n_all:,.0f} accelerators of {place.name}, got {most:,.0f}"
         raise InputError(msg)
 
@@ -252,7 +257,7 @@ def _operators(rows: pd.DataFrame, place: Platform, *, prior: bool, n_fold: int)
     reason = np.where(skewed, "ranks did not start together", f"{MIXED} has no constants")
     aside = rows.assign(predicted=np.nan, ideal=np.nan, flag=reason)[mixed | skewed]
     rows = rows[~(mixed | skewed)]
-    _check_ranks(rows, place)
+    _check_messages(rows, place)
     message = rows["kernel"].isin(COLLECTIVES)
     done, found = fit_links(rows[message], place, prior=prior) if message.any() else (place, [])
     between = rows["kernel"].isin(EXCHANGES)
@@ -269,4 +274,4 @@ def _operators(rows: pd.DataFrame, place: Platform, *, prior: bool, n_fold: int)
     parts, classes = [one.rows for one in found], tuple(class_row(one) for one in found)
     if len(aside):
         parts.append(aside)
-    return Calibration(done, None, target, joined(parts), classes)
+    return Calibration(done, None, target, pd.concat(parts, ignore_index=True), classes)

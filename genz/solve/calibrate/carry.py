@@ -12,6 +12,7 @@ from genz.db import registry
 from genz.db.carried import KERNELS, kernel_relatives
 from genz.db.paths import data_root
 from genz.solve.calibrate.entry import plain, replaced
+from genz.solve.calibrate.fit import rounded
 from genz.spec.hardware import Accelerator, Kernel, Platform
 
 __all__ = ["carried_over", "main"]
@@ -73,7 +74,7 @@ def _scaled(constants: Kernel, kernel: str, own: Accelerator, other: Accelerator
     changed: dict[str, Any] = {}
     if kernel == "attention_prefill":
         share = constants.compute_efficiency * _reached(own, other)
-        changed["compute_efficiency"] = float(f"{min(share, 1.0):.3g}")
+        changed["compute_efficiency"] = rounded(min(share, 1.0), 3)
     cores = [n for a in (other, own) for n in (a.n_core, a.clock)]
     if None not in cores:
         slower = cores[0] * cores[1] / (cores[2] * cores[3])  # type: ignore[operator]

@@ -14,9 +14,8 @@ import pandas as pd
 from genz.core.typing import FloatArray, IntArray
 from genz.perf.efficiency import PRIOR
 from genz.perf.launch import kernel_time
-from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals
-from genz.solve.calibrate.kernel_fit import Refit
-from genz.solve.calibrate.stated import errors_of, with_errors
+from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals, rounded
+from genz.solve.calibrate.stated import Stated, errors_of, with_errors
 from genz.solve.measured.kinds import CLOCK, kinds, parts
 from genz.solve.measured.work import row_operator
 from genz.spec.hardware import Kernel, Platform
@@ -35,7 +34,7 @@ _LEAST_ROWS, _FOLDS = 3, 5
 
 def refit_clocked(
     rows: pd.DataFrame, platform: Platform, kernel: str, variant: str, software: str
-) -> Refit | None:
+) -> Stated | None:
     """Fit one class and variant of a device; None where too few rows are long, or none of the class is fitted so.
 
     Parameters
@@ -69,11 +68,11 @@ def refit_clocked(
         return fit(lambda values: time(values)[own[at]], measured[own[at]], free, prior=False)
 
     number = np.arange(len(own))
-    values = {n: float(f"{v:.3g}") for n, v in fitted(number).items()}
+    values = {n: rounded(v, 3) for n, v in fitted(number).items()}
     folds = held_out_residuals(fitted, lambda v: time(v)[own], measured[own], number, _FOLDS)
     predicted = time(values)
     residual = np.log(measured / predicted)
-    one = Refit(
+    one = Stated(
         kernel, variant, software, prior.replace(**values), errors_of(measured, predicted, part),
         folds.residual, number, residual[part == "held_out"], least=float(prior.error),
     )  # fmt: skip

@@ -11,7 +11,7 @@ import pandas as pd
 from genz.core.typing import FloatArray, IntArray
 from genz.perf.collectives import collective_time
 from genz.solve.accuracy import accuracy
-from genz.solve.calibrate.fit import NOISE, Parameter, fit, held_out_residuals, rounded
+from genz.solve.calibrate.fit import NOISE, Parameter, fit, held_out_residuals, loss, rounded
 from genz.solve.calibrate.stated import Stated, errors_of, with_errors
 from genz.solve.measured.kinds import parts
 from genz.spec.hardware import Collective, Network
@@ -19,7 +19,6 @@ from genz.spec.hardware import Collective, Network
 __all__ = [
     "BOUNDS",
     "FOLDS",
-    "FittedCollective",
     "Protocols",
     "fit_collective",
     "fit_protocols",
@@ -57,20 +56,14 @@ _THIRD = ("third_start", "third_efficiency")
 _TIMES = ("start", "start_rank", "bulk_start", "third_start")
 
 
-class FittedCollective(Stated):
-    """Constants of one collective (``kernel``) in one library (``key``); ``group`` numbers the sizes."""
-
-    __slots__ = ()
-
-
 def fit_collective(
     rows: pd.DataFrame,
     dimension: Network,
     library: str,
     software: str,
     limit: float = np.inf,
-) -> FittedCollective:
-    """Fit one collective in one library.
+) -> Stated:
+    """Fit one collective (``kernel``) in one library (``key``); ``group`` numbers the sizes.
 
     Parameters
     ----------
@@ -98,7 +91,7 @@ def fit_collective(
     )
     measured = rows["time"].to_numpy(dtype=np.float64)
     known = np.isfinite(found.residual)
-    one = FittedCollective(
+    one = Stated(
         collective,
         library,
         software,
@@ -133,9 +126,7 @@ class Protocols:
     inside: FloatArray
 
 
-def fit_protocols(
-    rows: pd.DataFrame, dimension: Network, library: str, limit: float = np.inf
-) -> Protocols:
+def fit_protocols(rows: pd.DataFrame, dimension: Network, library: str, limit: float) -> Protocols:
     """Fit protocols of one collective on all rows, in the form that foretells sizes left out best.
 
     Parameters
@@ -155,7 +146,7 @@ def move_protocols(
     library: str,
     known: Collective,
     *,
-    prior: bool = True,
+    prior: bool,
 ) -> Protocols:
     """Move known constants towards rows that are too few to tell protocols.
 
@@ -165,7 +156,7 @@ def move_protocols(
         As of :func:`fit_collective`.
     known : Collective
         Constants before; each pulls as firmly as their error says.
-    prior : bool, default True
+    prior : bool
         Whether they pull at all where rows say something.
     """
     rows = rows.reset_index(drop=True)
@@ -184,10 +175,6 @@ def move_protocols(
         fitted, lambda values: problem.time(values, form), problem.measured, problem.sizes, FOLDS
     ).residual
     return problem.protocols(values, form, residual)
-
-
-def _rounded(values: Mapping[str, float]) -> dict[str, float]:
-    return {k: float(f"{v:.3g}") for k, v in values.items()}
 
 
 #: Whether the fast protocol sends whole buffers, and the constants that are fitted.
@@ -224,15 +211,12 @@ class _Problem:
 
     def fitted(self, form: Form, start: Mapping[str, float]) -> dict[str, float]:
         """Return the constants that one search finds."""
-
-        def times(values: Mapping[str, float]) -> FloatArray:
-            return self.time(values, form)
-
-        return fit(times, self.measured, _parameters(form[1], start, _FAINT_SPREAD), prior=False)
+        free = _parameters(form[1], start, _FAINT_SPREAD)
+        return fit(lambda values: self.time(values, form), self.measured, free, prior=False)
 
     def protocols(self, values: Mapping[str, float], form: Form, residual: FloatArray) -> Protocols:
         """Return what was found, with the figures that entries hold."""
-        values = _rounded(values)
+        values = {k: rounded(v, 3) for k, v in values.items()}
         inside = np.log(self.measured / self.time(values, form))
         constants = _collective(values, form, self.limit, 0.0)
         return Protocols(constants, residual, self.sizes, inside)
@@ -247,7 +231,7 @@ class _Problem:
         for form in self._forms():
             values = self.searched(form)
             tried.append((values, form, self.folds(values, form)))
-        return min(tried, key=lambda found: _loss(found[2]))
+        return min(tried, key=lambda found: loss(found[2]))
 
     def searched(self, form: Form) -> dict[str, float]:
         """Return the constants of the best of several searches."""
@@ -255,9 +239,9 @@ class _Problem:
         least = np.inf
         for start in _STARTS:
             values = self.fitted(form, dict(zip(BOUNDS, start, strict=True)))
-            loss = _loss(np.log(self.measured / self.time(values, form)))
-            if loss < least - 1e-3:
-                found, least = values, loss
+            off = loss(np.log(self.measured / self.time(values, form)))
+            if off < least - 1e-3:
+                found, least = values, off
         return found
 
     def _forms(self) -> Sequence[Form]:
@@ -278,10 +262,6 @@ class _Problem:
 
 
 _WHOLE = {True: (False,), False: (False, True)}  # NCCL never sends whole buffers to all
-
-
-def _loss(residual: FloatArray) -> float:
-    return float(np.mean(np.sqrt(1.0 + (residual / NOISE) ** 2)))
 
 
 def with_latency(dimension: Network, latency: float) -> Network:

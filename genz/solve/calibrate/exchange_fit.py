@@ -12,7 +12,14 @@ import pandas as pd
 from genz.core.errors import InputError
 from genz.core.typing import FloatArray, IntArray
 from genz.perf.exchange import exchange_constants
-from genz.solve.calibrate.fit import NOISE, Folds, Parameter, fit, held_out_residuals, rounded
+from genz.solve.calibrate.fit import (
+    Folds,
+    Parameter,
+    fit,
+    held_out_residuals,
+    loss,
+    rounded,
+)
 from genz.solve.calibrate.operators import Fitted, checked, held_out_error
 from genz.solve.calibrate.stated import Stated, errors_of
 from genz.solve.measured.kinds import fitted_on, parts
@@ -85,7 +92,7 @@ def with_exchange(dimension: Network, kernels: str, kernel: str, constants: Exch
 
 
 def move_exchanges(
-    rows: pd.DataFrame, platform: Platform, *, prior: bool = True
+    rows: pd.DataFrame, platform: Platform, *, prior: bool
 ) -> tuple[Platform, list[Fitted]]:
     """Move known constants towards timings of one's own.
 
@@ -95,7 +102,7 @@ def move_exchanges(
         Timings in the own columns, with ``library``.
     platform : Platform
         Where they were measured.
-    prior : bool, default True
+    prior : bool
         Whether the constants before, the links' own or those of other devices, pull as firmly as their error says.
 
     Returns
@@ -108,11 +115,8 @@ def move_exchanges(
     Raises
     ------
     InputError
-        If the platform has no network, kernels are unknown, no row is left to fit on, or times are not in seconds.
+        If kernels are unknown, no row is left to fit on, or times are not in seconds.
     """
-    if not platform.network:
-        msg = f"{platform.name} has no network, so messages cannot be fitted"
-        raise InputError(msg)
     library = rows["library"] if "library" in rows else pd.Series("none", rows.index)
     found: list[Fitted] = []
     for (kernel, software), own in rows.groupby(["kernel", library.fillna("none")], sort=False):
@@ -243,7 +247,7 @@ class _Problem:
         plain = [n for n in told if n != "fill"]
         forms = [told] if plain == told else [plain, told]
         tried = [self.tried(form, measured, seen, group) for form in forms]
-        values, residual = min(tried, key=lambda found: _loss(found[1]))
+        values, residual = min(tried, key=lambda found: loss(found[1]))
         predicted = self.time(values)
         return FittedExchange(
             self.kernel,
@@ -266,7 +270,7 @@ class _Problem:
         def fitted(at: IntArray) -> dict[str, float]:
             return fit(lambda v: self.time(v)[at], measured[at], free, prior=self.prior)
 
-        values = {k: float(f"{v:.3g}") for k, v in fitted(seen).items()}
+        values = {k: rounded(v, 3) for k, v in fitted(seen).items()}
         residual = held_out_residuals(
             lambda at: fitted(seen[at]),
             lambda v: self.time(v)[seen],
@@ -275,7 +279,3 @@ class _Problem:
             _FOLDS,
         ).residual
         return values, residual
-
-
-def _loss(residual: FloatArray) -> float:
-    return float(np.mean(np.sqrt(1.0 + (residual / NOISE) ** 2)))

@@ -10,7 +10,17 @@ from scipy.optimize import least_squares
 
 from genz.core.typing import FloatArray, IntArray
 
-__all__ = ["Folds", "Parameter", "fit", "fold_of", "held_out_residuals", "rounded"]
+__all__ = [
+    "NOISE",
+    "Folds",
+    "Parameter",
+    "fit",
+    "fold_of",
+    "held_out_residuals",
+    "loss",
+    "rounded",
+    "thinned",
+]
 
 #: Scatter of repeated measurements, beyond which a residual counts linearly. [1]
 NOISE = 0.1
@@ -181,12 +191,24 @@ def held_out_residuals(
     return Folds(residual, n_fold)
 
 
-def rounded(value: float) -> float:
-    """Return a constant with four figures; those of the database have three or four.
+def loss(residual: FloatArray) -> float:
+    """Return the mean of residuals in the logarithm, each counted as :func:`fit` counts it [1]."""
+    return float(np.mean(np.sqrt(1.0 + (residual / NOISE) ** 2)))
+
+
+def thinned(at: IntArray, most: int) -> IntArray:
+    """Return so many of some rows at most, always the same ones, in their order."""
+    if len(at) <= most:
+        return at
+    return np.sort(np.random.default_rng(0).choice(at, most, replace=False))
+
+
+def rounded(value: float, figures: int = _FIGURES) -> float:
+    """Return a constant with few figures; those of the database have three or four.
 
     Examples
     --------
     >>> rounded(0.84512345), rounded(2.5124999e-06)
     (0.8451, 2.512e-06)
     """
-    return float(f"{value:.{_FIGURES}g}")
+    return float(f"{value:.{figures}g}")

@@ -18,7 +18,7 @@ from genz.perf.efficiency import LIBRARY, PRIOR, RELATIVE, kernel_of
 from genz.perf.launch import kernel_time
 from genz.perf.split_kv import FLASH, FLASH_3, FLASH_4, MASKED, XQA, works_apart
 from genz.solve.accuracy import FEWEST
-from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals
+from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals, loss, rounded, thinned
 from genz.solve.calibrate.stated import Stated, errors_of, with_errors
 from genz.solve.measured.kinds import (
     APART,
@@ -33,11 +33,10 @@ from genz.solve.measured.predict import library_of
 from genz.solve.measured.work import format_on, row_operator, unit_of_format
 from genz.spec.hardware import Accelerator, Kernel, Platform
 
-__all__ = ["Refit", "refit", "served_apart"]
+__all__ = ["refit", "served_apart"]
 
 _MOST_ROWS = 6000
 _LEAST_ROWS = 40
-_SEED = 0
 _FOLDS = 5
 #: Mean error on the rows of the fit beyond which the model does not describe them, and stand-ins do no worse. [1]
 _WORST = 0.5
@@ -105,15 +104,9 @@ _STARTS: tuple[dict[str, float], ...] = (
 _FAINT_SPREAD = 30.0
 
 
-class Refit(Stated):
-    """Constants of one class, format and library; ``group`` numbers the shapes."""
-
-    __slots__ = ()
-
-
 def refit(
     rows: pd.DataFrame, platform: Platform, kernel: str, variant: str, software: str
-) -> Refit | None:
+) -> Stated | None:
     """Fit one class, variant and library of a device; None where there are too few rows.
 
     Parameters
@@ -135,7 +128,7 @@ def refit(
         return None
     problem = _problem(rows, chosen, platform, kernel, variant, software)
     own = np.flatnonzero(part == "fit")
-    values = problem.best(_thinned(own))
+    values = problem.best(thinned(own, _MOST_ROWS))
     predicted = problem.time(values)
     residual, shape = np.log(problem.measured / predicted), _shapes(chosen, kernel)
     whole = np.isin(kinds(chosen, platform), (kernel, f"{kernel}_wide"))
@@ -153,7 +146,7 @@ def refit(
     constants = _rounded(values | {"error": 1.0})
     judged = residual[part == "held_out"]
     aside, aside_shape = _aside(rows, platform, constants)
-    one = Refit(
+    one = Stated(
         kernel, variant, software, constants, errors, seen, shape[unseen], judged, aside, aside_shape,
         _least_error(chosen, kernel),
     )  # fmt: skip
@@ -205,20 +198,12 @@ def _aside(
     return np.log(time / kernel_time(only, row_operator(own))), _shapes(own, kernel)
 
 
-def _thinned(at: Any) -> Any:
-    if len(at) <= _MOST_ROWS:
-        return at
-    return np.sort(np.random.default_rng(_SEED).choice(at, _MOST_ROWS, replace=False))
-
-
 def _rows_of(operator: Operator, at: Any) -> Operator:
     """Return some of the rows of an operator."""
-    changes = {}
-    for name in Operator.__dataclass_fields__:
-        value = getattr(operator, name)
-        if np.ndim(value) == 1:
-            changes[name] = np.broadcast_to(value, np.shape(operator.traffic))[at]
-    return Operator(**{n: getattr(operator, n) for n in Operator.__dataclass_fields__} | changes)
+    values = {n: getattr(operator, n) for n in Operator.__dataclass_fields__}
+    whole = {n: v for n, v in values.items() if np.ndim(v) == 1}
+    some = {n: np.broadcast_to(v, np.shape(operator.traffic))[at] for n, v in whole.items()}
+    return Operator(**values | some)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -250,10 +235,9 @@ class _Problem:
             one = replace(self.choosing(choice), operator=part, measured=measured)
             for free in one.starts:
                 values = fit(one.time, measured, free, prior=False)
-                off = np.log(measured / one.time(values))
-                loss = float(np.mean(np.sqrt(1.0 + (off / 0.1) ** 2)))
-                if loss < least - 1e-4:
-                    found, least = values | one.fixed, loss
+                off = loss(np.log(measured / one.time(values)))
+                if off < least - 1e-4:
+                    found, least = values | one.fixed, off
         return found
 
     def choosing(self, choice: Mapping[str, float]) -> _Problem:
@@ -265,17 +249,15 @@ class _Problem:
         self, at: IntArray, start: Mapping[str, float], rows: pd.DataFrame
     ) -> tuple[FloatArray, IntArray]:
         """Return the residuals of rows under constants that whole other shapes gave, and which rows they are."""
-        at = _thinned(at)
+        at = thinned(at, _MOST_ROWS)
         part, measured = _rows_of(self.operator, at), self.measured[at]
         choice = next(c for c in self.choices if all(start[n] == value for n, value in c.items()))
         one = replace(self.choosing(choice), operator=part, measured=measured)
         shape = np.unique(_shapes(rows, self.kernel)[at], return_inverse=True)[1]
 
         def fitted(chosen: IntArray) -> dict[str, float]:
-            def times(values: Mapping[str, float]) -> FloatArray:
-                return one.time(values, chosen)
-
-            return fit(times, measured[chosen], one.starts[0], prior=False, start=start)
+            free, own = one.starts[0], measured[chosen]
+            return fit(lambda v: one.time(v, chosen), own, free, prior=False, start=start)
 
         return held_out_residuals(fitted, one.time, measured, shape, _FOLDS).residual, at
 
@@ -383,7 +365,7 @@ def _rounded(values: Mapping[str, float]) -> Kernel:
         "tile_time": 2e-11,
         "write_cost": 2e-3,
     }
-    kept = {k: float(f"{v:.3g}") for k, v in values.items() if v > small.get(k, 0.0)}
+    kept = {k: rounded(v, 3) for k, v in values.items() if v > small.get(k, 0.0)}
     if "tile_time" not in kept:
         kept.pop("shared_queries", None)
     return Kernel(**kept)

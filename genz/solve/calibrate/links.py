@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from genz.core.errors import InputError
 from genz.core.typing import FloatArray, IntArray
 from genz.core.words import plural
 from genz.perf.protocols import common_constants
@@ -80,7 +79,7 @@ class _Table:
 
 
 def fit_links(
-    rows: pd.DataFrame, platform: Platform, *, prior: bool = True
+    rows: pd.DataFrame, platform: Platform, *, prior: bool
 ) -> tuple[Platform, list[Fitted]]:
     """Fit the constants of the innermost links by collective and library.
 
@@ -90,7 +89,7 @@ def fit_links(
         Timings of collectives in the own columns; ``library`` is nccl where it is not given.
     platform : Platform
         Where they were measured.
-    prior : bool, default True
+    prior : bool
         Whether the constants before pull where rows are too few to tell protocols.
 
     Returns
@@ -104,11 +103,8 @@ def fit_links(
     Raises
     ------
     InputError
-        If the platform has no network, no row is left to fit on, or times are not in seconds.
+        If no row is left to fit on, or times are not in seconds.
     """
-    if not platform.network:
-        msg = f"{platform.name} has no network, so messages cannot be fitted"
-        raise InputError(msg)
     tables = _tables(rows, platform)
     known = platform.network[0].kernel
     told = {*known, *(t.collective for t in tables if t.tells)}

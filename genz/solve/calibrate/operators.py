@@ -14,7 +14,7 @@ from genz.core.typing import FloatArray, IntArray, Num
 from genz.db import registry
 from genz.perf.efficiency import kernel_of
 from genz.solve.accuracy import conformal_error
-from genz.solve.calibrate.fit import Folds, Parameter, fit, held_out_residuals, rounded
+from genz.solve.calibrate.fit import Folds, Parameter, fit, held_out_residuals, rounded, thinned
 from genz.solve.calibrate.flags import LAUNCH, check_seconds, flags
 from genz.solve.measured.operators import SHAPES
 from genz.solve.measured.predict import ideal_time, predicted_time
@@ -32,10 +32,8 @@ __all__ = [
 ]
 
 _MOST_ROWS = 20_000
-_FIT_SEED = 0
-#: Field of a kernel -> spread of its log under the prior, as a multiple of the prior's error.
-_SPREAD = {"compute_efficiency": 1.0, "memory_efficiency": 1.0}
-_OTHER_SPREAD = 3.0
+#: Spread of the log of shares and of other constants under the prior, as a multiple of the prior's error.
+_SHARE_SPREAD, _OTHER_SPREAD = 1.0, 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,9 +116,7 @@ def with_kernel(platform: Platform, kernel: str, number_format: str, constants: 
     return platform.replace(accelerator=device.replace(kernel=table))
 
 
-def fit_class(
-    rows: pd.DataFrame, platform: Platform, *, prior: bool = True, n_fold: int = 5
-) -> Fitted:
+def fit_class(rows: pd.DataFrame, platform: Platform, *, prior: bool, n_fold: int) -> Fitted:
     """Fit the constants of one class and format.
 
     Parameters
@@ -129,9 +125,9 @@ def fit_class(
         Timings of one class and one format, in the own columns.
     platform : Platform
         Where they were measured.
-    prior : bool, default True
+    prior : bool
         Whether the constants before the fit pull.
-    n_fold : int, default 5
+    n_fold : int
         Folds of whole shapes for the error outside the fit.
 
     Returns
@@ -163,13 +159,9 @@ def fit_class(
         return predicted_time(part, at(values))
 
     def fitted(rows: IntArray, begin: Mapping[str, float] | None = None) -> dict[str, float]:
-        chosen = _thinned(rows)
+        chosen = thinned(rows, _MOST_ROWS)
         part = own.iloc[chosen]
-
-        def times(values: Mapping[str, float]) -> FloatArray:
-            return predict(values, part)
-
-        return fit(times, measured[chosen], free, prior=prior, start=begin)
+        return fit(lambda v: predict(v, part), measured[chosen], free, prior=prior, start=begin)
 
     values = {n: rounded(v) for n, v in fitted(np.arange(len(own))).items()}
     folds = held_out_residuals(
@@ -238,20 +230,12 @@ def held_out_error(folds: Folds, inside: FloatArray, before: float) -> float:
     return conformal_error(known)
 
 
-def _thinned(at: IntArray) -> IntArray:
-    if len(at) <= _MOST_ROWS:
-        return at
-    return np.sort(np.random.default_rng(_FIT_SEED).choice(at, _MOST_ROWS, replace=False))
-
-
 def _shapes(rows: pd.DataFrame, kernel: str) -> IntArray:
     """Return the number of the shape of each row: all columns but those that grow in a sweep."""
     grows = {"m", "token", "batch", "new", "context", "cached"}
     columns = [c for c in SHAPES[kernel] if c in rows and c not in grows]
-    number: IntArray = np.asarray(
-        rows.groupby(columns, sort=False, dropna=False).ngroup(), dtype=np.int64
-    )
-    return number
+    number = rows.groupby(columns, sort=False, dropna=False).ngroup()
+    return np.asarray(number, dtype=np.int64)
 
 
 def _parameters(start: Kernel) -> list[Parameter]:
@@ -262,7 +246,8 @@ def _parameters(start: Kernel) -> list[Parameter]:
             continue
         if field not in _BASE and value <= 0.0:
             continue
-        spread = _SPREAD.get(field, _OTHER_SPREAD) * max(float(start.error), 0.1)
+        width = _SHARE_SPREAD if field.endswith("_efficiency") else _OTHER_SPREAD
+        spread = width * max(float(start.error), 0.1)
         low = max(spec.low, _LOWEST.get(field, _LEAST * value))
         high = min(spec.high, _HIGHEST.get(field, np.inf))
         found.append(Parameter(field, max(float(value), low), low, high, spread))

@@ -26,16 +26,11 @@ from genz.perf.efficiency import PRIOR, RELATIVE
 from genz.perf.exchange import EXCHANGES
 from genz.solve.calibrate import carry
 from genz.solve.calibrate.clock_fit import refit_clocked
-from genz.solve.calibrate.collective_fit import (
-    FittedCollective,
-    fit_collective,
-    mean_error,
-    with_constants,
-)
+from genz.solve.calibrate.collective_fit import fit_collective, mean_error, with_constants
 from genz.solve.calibrate.entry import changed, parted, plain, rewritten
 from genz.solve.calibrate.exchange_fit import FittedExchange, fit_exchanges
 from genz.solve.calibrate.handover import handover_size
-from genz.solve.calibrate.kernel_fit import Refit, refit, served_apart
+from genz.solve.calibrate.kernel_fit import refit, served_apart
 from genz.solve.calibrate.row_fit import CLASS, refit_rows
 from genz.solve.calibrate.stated import Stated, with_errors
 from genz.solve.calibrate.tables import Rows, groups
@@ -53,7 +48,7 @@ _ORDER = ("vllm", "trtllm", "sglang", "vidur")
 _OTHER, _MARGIN = 1.5, 0.005
 
 
-def refit_kernels(rows: Rows, platform: Platform) -> list[Refit]:
+def refit_kernels(rows: Rows, platform: Platform) -> list[Stated]:
     """Return the constants of the kernels of a device, each under the name that its table gets.
 
     Those that the entry carries over from a relative stay its own: there are too few rows for better ones. Rows timed by the
@@ -82,7 +77,7 @@ def refit_kernels(rows: Rows, platform: Platform) -> list[Refit]:
     return [one for one in _named(found, rows) if (one.kernel, one.key) not in carried]
 
 
-def refit_links(rows: Rows, platform: Platform) -> list[FittedCollective]:
+def refit_links(rows: Rows, platform: Platform) -> list[Stated]:
     """Return the constants of the collectives of a platform: of NCCL, then of each library's newest version.
 
     An older version has constants of its own where those of the newest do much worse on it.
@@ -95,8 +90,8 @@ def refit_links(rows: Rows, platform: Platform) -> list[FittedCollective]:
         mine, key=lambda k: (k[2] != "nccl", library_of(k[2]), version_of(k[2])), reverse=True
     )
     order.sort(key=lambda k: k[2] != "nccl")
-    newest: dict[tuple[str, str], FittedCollective] = {}
-    for collective, _, software in ((k[0], k[1], k[2]) for k in order):
+    newest: dict[tuple[str, str], Stated] = {}
+    for collective, _, software in order:
         own, library = mine[collective, "any", software], library_of(software)
         first = newest.get((collective, library))
         name = library if first is None else version_key(software)
@@ -121,7 +116,7 @@ def refit_exchanges(rows: Rows, platform: Platform) -> list[FittedExchange]:
     ]
 
 
-def _named(found: Sequence[Refit], rows: Rows) -> list[Refit]:
+def _named(found: Sequence[Stated], rows: Rows) -> list[Stated]:
     """Constants of the first library carry no name, those of others do; the newest version of each counts.
 
     Profiles of other software stand in where none of the libraries was measured. Experts' constants carry the name where
@@ -143,7 +138,7 @@ def _named(found: Sequence[Refit], rows: Rows) -> list[Refit]:
         named.append(replace(one, key=own))
     classes = [*PRIOR, *RELATIVE]
 
-    def alike(one: Refit) -> tuple[int, int]:
+    def alike(one: Stated) -> tuple[int, int]:
         variant, kinds = one.key.partition("-")[0], (HEADS, PAGED, WIDE, "")
         return classes.index(one.kernel), [variant.endswith(s) for s in kinds].index(True)
 
@@ -151,7 +146,7 @@ def _named(found: Sequence[Refit], rows: Rows) -> list[Refit]:
     return [one for _, own in groupby(named, alike) for one in with_errors([*own])]
 
 
-def _superseded(one: Refit) -> bool:
+def _superseded(one: Stated) -> bool:
     """Whether later releases of the library have other kernels: those on rows are vectorised since 2024."""
     return one.kernel == CLASS and "_" in one.key and library_of(one.software) == "vidur"
 
@@ -213,7 +208,7 @@ _TITLES = {
 }
 
 
-def _write_kernels(device: str, fitted: Sequence[Refit], *, dry: bool) -> None:
+def _write_kernels(device: str, fitted: Sequence[Stated], *, dry: bool) -> None:
     sentences: dict[str, list[str]] = defaultdict(list)
     for one in fitted:
         sentences[_TITLES.get(one.software, _TABLES)].append(one.sentence())
@@ -221,7 +216,7 @@ def _write_kernels(device: str, fitted: Sequence[Refit], *, dry: bool) -> None:
     _write(f"accelerators/{device}", tables, sentences, "[peak_flop_rate]", dry=dry)
 
 
-def _write_links(platform: str, fitted: Sequence[FittedCollective], *, dry: bool) -> None:
+def _write_links(platform: str, fitted: Sequence[Stated], *, dry: bool) -> None:
     tables = {f"network.kernel.{one.kernel}.{one.key}": plain(one.constants) for one in fitted}
     sentences = {_LINKS: [one.sentence() for one in fitted]}
     _write(f"platforms/{platform}", tables, sentences, "[[network]]", dry=dry)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,8 +192,3 @@ def unit_of(name: str) -> str:
             unit = str(record.__dataclass_fields__[name].metadata["spec"].unit)
             return "" if unit == "1" else unit
     return ""
-
-
-def joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the rows of several classes in one frame."""
-    return pd.concat(parts, ignore_index=True)

@@ -18,9 +18,8 @@ from genz.core.typing import FloatArray, IntArray
 from genz.ops.work import Operator
 from genz.perf.efficiency import kernel_of
 from genz.perf.launch import kernel_time
-from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals
-from genz.solve.calibrate.kernel_fit import Refit
-from genz.solve.calibrate.stated import errors_of
+from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals, rounded
+from genz.solve.calibrate.stated import Stated, errors_of
 from genz.solve.measured.kinds import SPLIT, fitted_on, parts
 from genz.solve.measured.work import row_operator
 from genz.spec.hardware import Accelerator, Kernel, Platform
@@ -43,7 +42,7 @@ _OWN = (
 
 def refit_rows(
     tables: Mapping[str, pd.DataFrame], platform: Platform, software: str
-) -> list[Refit]:
+) -> list[Stated]:
     """Fit the kernels of rows of a device and a library; none where there are too few rows.
 
     Parameters
@@ -57,7 +56,7 @@ def refit_rows(
 
     Returns
     -------
-    list of Refit
+    list of Stated
         One for each variant with rows in the fit; they state one error, as one has too few shapes for its own.
     """
     chosen = {v: rows[fitted_on(rows, platform)] for v, rows in tables.items()}
@@ -121,11 +120,8 @@ class _Family:
 
     def fitted(self, at: IntArray) -> dict[str, float]:
         """Return the constants that some rows give."""
-
-        def times(values: Mapping[str, float]) -> FloatArray:
-            return self.time(values)[at]
-
-        return fit(times, self.measured[at], self.parameters, prior=False)
+        times, measured = (lambda v: self.time(v)[at]), self.measured[at]
+        return fit(times, measured, self.parameters, prior=False)
 
     def unseen(self, part: Any, values: Mapping[str, float]) -> tuple[FloatArray, IntArray]:
         """Return residuals of rows outside the fit and their shapes: rows apart, and folds of whole shapes.
@@ -143,10 +139,10 @@ class _Family:
         numbers = np.concatenate([self.shape[apart], self.shape[own[known]]])
         return np.concatenate([residual[apart], folds[known]]), numbers
 
-    def refits(self, part: Any, software: str) -> list[Refit]:
+    def refits(self, part: Any, software: str) -> list[Stated]:
         """Return the constants of all variants, with the error that they state in common."""
         values = self.fitted(np.flatnonzero(part == "fit"))
-        values = {name: float(f"{value:.3g}") for name, value in values.items()}
+        values = {name: rounded(value, 3) for name, value in values.items()}
         seen, shape = self.unseen(part, values)
         time = self.time(values)
         found = []
@@ -156,5 +152,5 @@ class _Family:
             judged = np.log(measured / predicted)[part[own] == "held_out"]
             errors = errors_of(measured, predicted, part[own])
             constants = self.constants(values, variant)
-            found.append(Refit(CLASS, variant, software, constants, errors, seen, shape, judged))
+            found.append(Stated(CLASS, variant, software, constants, errors, seen, shape, judged))
         return found

@@ -11,17 +11,16 @@ import pandas as pd
 
 from genz.core.typing import FloatArray, IntArray
 from genz.perf.efficiency import PRIOR
-from genz.solve.accuracy import conformal_error
+from genz.serve.spread import TIMES
 from genz.solve.calibrate.fit import Folds, Parameter, fit, held_out_residuals, rounded
 from genz.solve.calibrate.flags import check_seconds, latest_first, usable_runs
-from genz.solve.calibrate.operators import start_kernel
+from genz.solve.calibrate.operators import held_out_error, start_kernel
 from genz.solve.measured.run_times import bound_times, run_times
 from genz.spec.deployment import Engine
 from genz.spec.hardware import Accelerator, Kernel, Platform
 
 __all__ = ["FittedRuns", "fit_runs", "in_order", "long_table"]
 
-_TIMES = ("ttft", "tpot", "latency")
 _KEPT = ("model", "tensor", "batch", "prompt", "output")
 #: Device: constant of which all its kernels take one factor -> (lowest, highest, spread of its log).
 _FACTORS = {
@@ -89,8 +88,8 @@ def fit_runs(
     engine: Engine,
     *,
     target: str,
-    prior: bool = True,
-    n_fold: int = 5,
+    prior: bool,
+    n_fold: int,
 ) -> FittedRuns:
     """Fit a device, or an engine, on whole runs.
 
@@ -104,9 +103,9 @@ def fit_runs(
         Software that they ran on.
     target : {"device", "engine"}
         Whose constants are fitted; those of the other are taken as they are.
-    prior : bool, default True
+    prior : bool
         Whether the constants before the fit pull.
-    n_fold : int, default 5
+    n_fold : int
         Folds of whole runs.
 
     Returns
@@ -121,7 +120,7 @@ def fit_runs(
     problem = (
         _device(platform, engine, rows) if target == "device" else _software(platform, engine, rows)
     )
-    long = long_table(rows, _TIMES, _KEPT)
+    long = long_table(rows, TIMES, _KEPT)
     ideal = in_order(rows, bound_times(rows, platform))
     measured = long["time"].to_numpy(dtype=np.float64)
     one = run_times(rows.assign(load="static", batch=1.0), platform, engine, strict=True)
@@ -150,9 +149,8 @@ def fit_runs(
     values = {n: rounded(v) for n, v in fitted(np.arange(len(used))).items()}
     run = pd.factorize(long["run"].to_numpy()[used])[0]
     folds = held_out_residuals(lambda at: fitted(at, values), predict, measured[used], run, n_fold)
-    known = folds.residual[np.isfinite(folds.residual)]
-    seen = known if len(known) else np.log(measured[used] / predict(values))
-    error = rounded(conformal_error(seen))
+    inside = np.log(measured[used] / predict(values))
+    error = rounded(held_out_error(folds, inside, 0.0))
     final, software = problem.with_error(values, error)
     table = long.assign(predicted=_times(rows, final, software), ideal=ideal, flag=flag)
     return FittedRuns(values, error, final, software, table, folds)
@@ -177,7 +175,7 @@ def long_table(rows: pd.DataFrame, times: Sequence[str], columns: Sequence[str])
 
 def _times(rows: pd.DataFrame, platform: Platform, engine: Engine | str) -> FloatArray:
     times = run_times(rows, platform, engine, strict=True)
-    return in_order(rows, {n: getattr(times, n) for n in _TIMES})
+    return in_order(rows, {n: getattr(times, n) for n in TIMES})
 
 
 def in_order(rows: pd.DataFrame, times: Mapping[str, FloatArray]) -> FloatArray:
@@ -232,10 +230,7 @@ _TOP = {"compute_efficiency": 1.0, "memory_efficiency": 1.0, "overhead": 1e-2}
 
 
 def _software(platform: Platform, engine: Engine, rows: pd.DataFrame) -> _Problem:
-    known = set(Engine.__dataclass_fields__)
-    fields: dict[str, tuple[float, float]] = dict(_OVERHEADS)
-    if (rows["load"] == "closed").any():
-        fields |= {name: limits for name, limits in _LOADED.items() if name in known}
+    fields = _OVERHEADS | (_LOADED if (rows["load"] == "closed").any() else {})
     parameters = []
     for name, (least, high) in fields.items():
         low = least if name.startswith("stretch") else 1e-3 * least
@@ -246,9 +241,8 @@ def _software(platform: Platform, engine: Engine, rows: pd.DataFrame) -> _Proble
         return platform, engine.replace(**values)
 
     def with_error(values: Mapping[str, float], error: float) -> tuple[Platform, Engine]:
-        changes: dict[str, Any] = {"calibrated": True, "efficiency": "calibrated"}
-        stated = [n for n in ("ttft_error", "tpot_error") if n in known]
-        changes |= dict.fromkeys(stated, min(error, 3.0))
-        return platform, engine.replace(**values, **changes)
+        stated = dict.fromkeys(("ttft_error", "tpot_error"), min(error, 3.0))
+        known: dict[str, Any] = {"calibrated": True, "efficiency": "calibrated"}
+        return platform, engine.replace(**values, **known, **stated)
 
     return _Problem(parameters, at, with_error)

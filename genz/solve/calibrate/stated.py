@@ -10,6 +10,7 @@ import numpy as np
 
 from genz.core.typing import FloatArray, IntArray
 from genz.solve.accuracy import accuracy, conformal_errors, coverage
+from genz.solve.calibrate.fit import rounded
 from genz.solve.split import PARTS
 
 __all__ = ["Stated", "errors_of", "with_errors"]
@@ -91,9 +92,9 @@ def with_errors(fitted: Sequence[F]) -> list[F]:
 
 
 def _with_error(one: F, error: float, apart: float) -> F:
-    stated = {"error": float(f"{max(error, one.least):.3g}")}
+    stated = {"error": rounded(max(error, one.least), 3)}
     if len(one.aside):
-        stated["error_apart"] = min(float(f"{apart:.3g}"), _MOST)
+        stated["error_apart"] = min(rounded(apart, 3), _MOST)
     inside = {"coverage": coverage(one.judged, stated["error"])}
     return replace(one, constants=one.constants.replace(**stated), errors=one.errors | inside)
 
