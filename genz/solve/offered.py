@@ -74,10 +74,6 @@ def offered(
     priced : bool
         Whether only those of the database with a price are meant.
 
-    Returns
-    -------
-    list of Platform
-
     Raises
     ------
     InputError

@@ -15,11 +15,6 @@ __all__ = ["progress_bar"]
 def progress_bar(total: int) -> Iterator[Callable[[], None]]:
     """Show a bar of ``total`` blocks; yields what moves it on by one.
 
-    Parameters
-    ----------
-    total : int
-        Blocks in all.
-
     Yields
     ------
     callable

@@ -26,13 +26,6 @@ _KINDS = {
 def unmeasured_kinds(model: Model, accelerator: Accelerator) -> list[str]:
     """Return the kinds of kernels of a model that have priors on a device, though others of it were measured.
 
-    Parameters
-    ----------
-    model : Model
-        What is served.
-    accelerator : Accelerator
-        Device.
-
     Returns
     -------
     list of str

@@ -127,13 +127,7 @@ class Protocols:
 
 
 def fit_protocols(rows: pd.DataFrame, dimension: Network, library: str, limit: float) -> Protocols:
-    """Fit protocols of one collective on all rows, in the form that foretells sizes left out best.
-
-    Parameters
-    ----------
-    rows, dimension, library, limit
-        As of :func:`fit_collective`.
-    """
+    """Fit protocols of one collective on all rows, in the form that foretells sizes left out best."""
     rows = rows.reset_index(drop=True)
     problem = _Problem(str(rows["kernel"].iloc[0]), dimension, library, rows, limit)
     values, form, residual = problem.best()

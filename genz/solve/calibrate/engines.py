@@ -176,13 +176,7 @@ def _folds(one: FittedRuns, name: str) -> tuple[FloatArray, IntArray]:
 
 
 def told(rows: pd.DataFrame) -> list[str]:
-    """Return the constants that runs say something about.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Runs in the own columns, and ``device``.
-    """
+    """Return the constants that runs say something about."""
     deployment = rows[list(DEPLOYMENT)].drop_duplicates()
     routed = [registry.model(name).routed for name in deployment["model"]]
     silent = {

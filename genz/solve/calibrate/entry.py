@@ -71,15 +71,7 @@ def parted(text: str, head: str, number: int) -> tuple[str, str, str]:
 
 
 def changed(text: str, tables: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Return the names of tables that an entry has not, or has with other values.
-
-    Parameters
-    ----------
-    text : str
-        TOML of an entry.
-    tables : mapping
-        Name of a table -> its values.
-    """
+    """Return the names of tables that an entry has not, or has with other values."""
     blocks = {_name(block): block.strip() for block in _blocks(text)}
     return [n for n, values in tables.items() if blocks.get(n) != _table(n, values).strip()]
 

@@ -174,10 +174,6 @@ def held_out_residuals(
         Number of the shape of each row; whole shapes are held out.
     n_fold : int
         Folds; fewer where there are fewer shapes.
-
-    Returns
-    -------
-    Folds
     """
     residual = np.full(len(measured), np.nan)
     n_fold = min(n_fold, len(np.unique(shape)))

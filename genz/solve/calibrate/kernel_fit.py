@@ -165,11 +165,6 @@ def served_apart(
 
     Wide heads have kernels of their own, and TensorRT-LLM two in decode. For vLLM's of before FlashAttention stands that
     of later releases without a rule.
-
-    Parameters
-    ----------
-    rows, platform, kernel, variant, software
-        As of :func:`refit`.
     """
     unit, library = unit_of_format(variant), library_of(software)
     if kernel in _OF_WIDE and (wide := wide_heads(rows)).any():

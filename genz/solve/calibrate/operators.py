@@ -69,15 +69,7 @@ class Fitted:
 
 
 def start_kernel(accelerator: Accelerator, kernel: str, number_format: str) -> Kernel:
-    """Return the constants before a fit: the device's own, the mean of its generation, or the prior.
-
-    Parameters
-    ----------
-    accelerator : Accelerator
-        The device.
-    kernel, number_format : str
-        Class and format.
-    """
+    """Return the constants before a fit: the device's own, the mean of its generation, or the prior."""
     if accelerator.kernel.get(kernel):
         return kernel_of(accelerator, kernel, unit_of_format(number_format), number_format)
     relatives = [
@@ -129,10 +121,6 @@ def fit_class(rows: pd.DataFrame, platform: Platform, *, prior: bool, n_fold: in
         Whether the constants before the fit pull.
     n_fold : int
         Folds of whole shapes for the error outside the fit.
-
-    Returns
-    -------
-    Fitted
 
     Raises
     ------

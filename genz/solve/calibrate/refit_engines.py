@@ -39,13 +39,7 @@ _OFF = r"error on \d+ runs of \d+ others: .*? mean; .*? mean"
 
 
 def runs_of(path: str | Path) -> dict[str, pd.DataFrame]:
-    """Return the runs of each engine of a table, with the column ``held_out``.
-
-    Parameters
-    ----------
-    path : str or Path
-        Table.
-    """
+    """Return the runs of each engine of a table, with the column ``held_out``."""
     rows = read_measurements(path).reset_index(drop=True)
     rows["held_out"] = deployments_held_out(rows)
     return {str(engine): own for engine, own in rows.groupby("engine", sort=True)}

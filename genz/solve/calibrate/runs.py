@@ -108,10 +108,6 @@ def fit_runs(
     n_fold : int
         Folds of whole runs.
 
-    Returns
-    -------
-    FittedRuns
-
     Raises
     ------
     InputError

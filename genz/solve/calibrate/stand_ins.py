@@ -89,15 +89,7 @@ def without(platform: Platform, kernel: str, variant: str) -> Platform:
 
 
 def written(text: str, errors: Mapping[str, float]) -> str:
-    """Return the text of :mod:`genz.perf.stand_ins` with other errors.
-
-    Parameters
-    ----------
-    text : str
-        Source of the module.
-    errors : mapping
-        Kernel class -> error.
-    """
+    """Return the text of :mod:`genz.perf.stand_ins` with other errors."""
     lines = "".join(f'    "{kernel}": {error:g},\n' for kernel, error in errors.items())
     return re.sub(r"(?m)^WIDENED = \{[^}]*\}$", f"WIDENED = {{\n{lines}}}", text)
 

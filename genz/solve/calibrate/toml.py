@@ -14,13 +14,7 @@ __all__ = ["record_toml"]
 
 
 def record_toml(record: Record) -> str:
-    """Return a record as the text of a file that :func:`genz.load` reads.
-
-    Parameters
-    ----------
-    record : Record
-        Scalar fields.
-    """
+    """Return a record as the text of a file that :func:`genz.load` reads."""
     return "\n".join(_lines(_plain(record), "")).strip() + "\n"
 
 

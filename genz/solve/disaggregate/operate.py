@@ -24,10 +24,6 @@ def operated(sets: Sets, split: Split) -> DisaggregatedPlan:
         Where the workers come from.
     split : Split
         Numbers of workers.
-
-    Returns
-    -------
-    DisaggregatedPlan
     """
     places = sets.place(split.counts)
     prefill, decode = sets.prefill, sets.decode

@@ -101,13 +101,6 @@ class Rules:
     def check_places(self, known: Collection[str], whose: str) -> None:
         """Refuse an availability of what is no platform.
 
-        Parameters
-        ----------
-        known : collection of str
-            Platforms.
-        whose : str
-            Of what they are.
-
         Raises
         ------
         InputError

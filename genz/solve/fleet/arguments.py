@@ -30,17 +30,6 @@ def checked_loads(
 ) -> tuple[Load, ...]:
     """Return the loads, with the model and the limits that they do not name themselves.
 
-    Parameters
-    ----------
-    load : Load or sequence of Load
-        What was given.
-    model, objective
-        For loads that name none.
-
-    Returns
-    -------
-    tuple of Load
-
     Raises
     ------
     InputError
@@ -189,10 +178,6 @@ def problem_of(
     rules : mapping
         ``prices``, ``cap``, ``minimum``, ``budget``, ``headroom``, ``slice_factor``, ``duration`` and ``start_cost`` of
         :func:`genz.fleet`.
-
-    Returns
-    -------
-    Problem
 
     Raises
     ------

@@ -165,10 +165,6 @@ def shortage(
         Platforms, in the order of their places.
     time_limit : float or None
         Time after which a set that is perhaps not the smallest is returned. [s]
-
-    Returns
-    -------
-    Shortage
     """
     unserved = _unserved(problem, columns, loads)
     if unserved:

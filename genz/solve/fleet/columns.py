@@ -133,10 +133,6 @@ def predicted(
         See :func:`genz.serve.capacity.capacity`.
     options : mapping
         Further keywords of :class:`genz.serve.deployment.Options`.
-
-    Returns
-    -------
-    Columns
     """
     kinds: list[Option] = []
     rates: list[FloatArray] = []

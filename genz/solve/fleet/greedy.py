@@ -15,13 +15,7 @@ _MOST_SUBSETS = 64
 
 
 def least_cost(problem: Problem) -> float:
-    """Return a cost that no fleet goes below: each bucket on its cheapest kind, replicas divisible [currency/h].
-
-    Parameters
-    ----------
-    problem : Problem
-        Numbers.
-    """
+    """Return a cost that no fleet goes below: each bucket on its cheapest kind, replicas divisible [currency/h]."""
     cost = np.min(problem.load * problem.price, axis=2, initial=np.inf)
     each = np.where(problem.demand > 0.0, cost, 0.0).sum(axis=1)
     return float(each.max() if problem.start is None else problem.share @ each)
@@ -29,11 +23,6 @@ def least_cost(problem: Problem) -> float:
 
 def greedy(problem: Problem) -> Plan | None:
     """Return a fleet that meets all constraints, or None where none was found.
-
-    Parameters
-    ----------
-    problem : Problem
-        Numbers.
 
     Returns
     -------

@@ -24,15 +24,6 @@ _CLOSE = 1e-6
 def platforms_of(throughput: Any) -> list[str]:
     """Return the platforms that a frame names.
 
-    Parameters
-    ----------
-    throughput : pandas.DataFrame
-        See :func:`measured`.
-
-    Returns
-    -------
-    list of str
-
     Raises
     ------
     InputError

@@ -156,19 +156,7 @@ def solved(problem: Problem, *, time_limit: float | None, gap: float) -> Plan:
 
 
 def no_plan(problem: Problem, certificate: Certificate) -> Plan:
-    """Return the plan without counts and shares.
-
-    Parameters
-    ----------
-    problem : Problem
-        Numbers.
-    certificate : Certificate
-        Why there is none.
-
-    Returns
-    -------
-    Plan
-    """
+    """Return the plan without counts and shares."""
     count = np.zeros((0, problem.rate.shape[1]), dtype=np.int64)
     return Plan(count, np.zeros((0, *problem.rate.shape)), certificate)
 

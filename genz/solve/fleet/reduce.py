@@ -144,11 +144,6 @@ def merged(problem: Problem) -> tuple[Problem, IntArray]:
 def dominated(problem: Problem) -> BoolArray:
     """Return the kinds that some whole number of another kind replaces at no more cost; shape (n_option,).
 
-    Parameters
-    ----------
-    problem : Problem
-        Numbers.
-
     Returns
     -------
     ndarray of bool, shape (n_option,)

@@ -152,10 +152,6 @@ def read_folder(folder: str | Path, unread: list[str] | None = None) -> Iterator
     unread : list of str, optional
         Takes a line for each of the other files.
 
-    Yields
-    ------
-    Table
-
     Raises
     ------
     InputError

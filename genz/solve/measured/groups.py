@@ -66,11 +66,6 @@ def sizes(rows: pd.DataFrame, kernel: str) -> Any:
 def deployments(rows: pd.DataFrame) -> Any:
     """Return the name of the deployment of each run: model and degrees above one.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Runs in the own columns.
-
     Returns
     -------
     ndarray of object, shape (n_row,)

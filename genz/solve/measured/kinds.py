@@ -1,4 +1,7 @@
-"""Kinds of measured rows: which of a class belong together, and which parts of them a fit may see."""
+"""Kinds of measured rows: which of a class belong together, and which parts of them a fit may see.
+
+Rows are in the own columns of :mod:`genz.solve.measured.operators`, and of one kernel class.
+"""
 
 from __future__ import annotations
 
@@ -87,24 +90,13 @@ def parts(rows: pd.DataFrame) -> Any:
     """Return the part of each row, ``fit``, ``calibration`` or ``held_out``, by whole shapes or whole models.
 
     Which columns make a shape :func:`shape_columns` tells.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Own columns, one kernel class.
     """
     names = {c.split(":")[0]: c.split(":")[-1] for c in shape_columns(rows)}
     return part_of(rows[list(names)].rename(columns=names), list(names.values()))
 
 
 def shape_columns(rows: pd.DataFrame) -> tuple[str, ...]:
-    """Return the columns that make a whole shape: the model, what the table names so, or those of :data:`SPLIT`.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Own columns, one kernel class.
-    """
+    """Return the columns that make a whole shape: the model, what the table names so, or those of :data:`SPLIT`."""
     if "model" in rows:
         return ("model",)
     if "shape" in rows and rows["shape"].notna().all():
@@ -114,13 +106,6 @@ def shape_columns(rows: pd.DataFrame) -> tuple[str, ...]:
 
 def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     """Return the class of each row as tables of errors print it.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Own columns, one kernel class.
-    platform : Platform
-        Where they ran.
 
     Notes
     -----
@@ -198,13 +183,7 @@ def _of_software(rows: pd.DataFrame, name: str) -> BoolArray:
 
 
 def short_by_clock(rows: pd.DataFrame) -> BoolArray:
-    """Return which rows timed by the clock hold a launch of more than a tenth of their time.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Own columns, one kernel class.
-    """
+    """Return which rows timed by the clock hold a launch of more than a tenth of their time."""
     time, own = rows["time"].to_numpy(dtype=np.float64), _of_software(rows, CLOCKED)
     return np.asarray(own & (time < _LONG * np.min(time, initial=np.inf, where=own)))
 
@@ -213,13 +192,6 @@ def fitted_on(rows: pd.DataFrame, platform: Platform) -> BoolArray:
     """Return which rows constants are fitted on: those of the class itself, and experts dealt to groups evenly.
 
     A table of nothing but wide heads is a class of its own.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Own columns, one kernel class.
-    platform : Platform
-        Where they ran.
     """
     kernel, kind = str(rows["kernel"].iloc[0]), kinds(rows, platform)
     chosen = kind == kernel

@@ -178,15 +178,7 @@ def _checked(frame: pd.DataFrame, place: object) -> pd.DataFrame:
 
 
 def row_of(rows: pd.DataFrame, position: int) -> str:
-    """Return where a row stands, in words: its line of a file, which is then the index, or its label.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Rows as they were read.
-    position : int
-        Which of them.
-    """
+    """Return where a row stands, in words: its line of a file, which is then the index, or its label."""
     return f"{rows.index.name or 'row'} {rows.index[position]}"
 
 

@@ -74,10 +74,6 @@ def run_times(
     strict : bool, default False
         Whether a run that cannot be predicted is an error.
 
-    Returns
-    -------
-    RunTimes
-
     Raises
     ------
     UnknownNameError
@@ -110,13 +106,6 @@ def run_times(
 
 def bound_times(rows: pd.DataFrame, platform: Platform) -> dict[str, FloatArray]:
     """Return the least possible times of whole runs.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Runs in the own columns.
-    platform : Platform
-        Where they ran.
 
     Returns
     -------

@@ -115,13 +115,7 @@ def _checked(rows: pd.DataFrame, place: object) -> pd.DataFrame:
 
 
 def database_model(name: Any) -> Any:
-    """Return the name in the database of a model, where the table's own is known; a record as it is.
-
-    Parameters
-    ----------
-    name : str or Model
-        As the table has it.
-    """
+    """Return the name in the database of a model, where the table's own is known; a record as it is."""
     if isinstance(name, Model):
         return name
     text = str(name)

@@ -39,10 +39,6 @@ def read_wheel(skipped: list[str]) -> Iterator[Table] | None:
     ----------
     skipped : list of str
         Takes a message where the package is there but cannot be read.
-
-    Returns
-    -------
-    iterator of Table or None
     """
     try:
         listed = files(_PACKAGE) or []

@@ -16,18 +16,7 @@ _COLUMNS = (
 
 
 def workers(plan: DisaggregatedPlan) -> Markup:
-    """Return the pools of a plan, its mean times, and what moving the caches takes.
-
-    Parameters
-    ----------
-    plan : DisaggregatedPlan
-        What to show.
-
-    Returns
-    -------
-    Markup
-        Section.
-    """
+    """Return the pools of a plan, its mean times, and what moving the caches takes."""
     times = ", ".join(f"{n} {duration(getattr(plan, n))}" for n in TIMES)
     text = (
         f"Prefill and decode run on workers of their own: in the mean {times}. A request moves {plan.moved / 1e6:,.4g} MB of "

@@ -18,18 +18,6 @@ __all__ = ["written"]
 def written(found: Case, path: Path) -> Path:
     """Write the report of an estimate as one HTML file that needs no network.
 
-    Parameters
-    ----------
-    found : Case
-        What to report.
-    path : Path
-        File to write.
-
-    Returns
-    -------
-    Path
-        The file.
-
     Raises
     ------
     InputError

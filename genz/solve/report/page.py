@@ -121,13 +121,6 @@ def section(title: str, *parts: Markup) -> Markup:
 def saved(path: Path, text: str) -> Path:
     """Write a page, and return where it is.
 
-    Parameters
-    ----------
-    path : Path
-        File to write.
-    text : str
-        The page.
-
     Raises
     ------
     InputError

@@ -51,18 +51,6 @@ _SHOWN = 15
 def written(answer: Sizing, path: Path) -> Path:
     """Write the report of a sizing as one HTML file that needs no network.
 
-    Parameters
-    ----------
-    answer : Sizing
-        What to report.
-    path : Path
-        File to write.
-
-    Returns
-    -------
-    Path
-        The file.
-
     Raises
     ------
     InputError

@@ -226,15 +226,7 @@ def _value(platform: Platform, name: str) -> list[Any]:
 
 
 def speeds(platform: Platform, *, slow: bool) -> list[str]:
-    """Return the numbers that times may depend on; network dimensions are numbered from the inside.
-
-    Parameters
-    ----------
-    platform : Platform
-        Platform.
-    slow : bool
-        Whether something lives in the slow tier.
-    """
+    """Return the numbers that times may depend on; network dimensions are numbered from the inside."""
     names = ["flop_rate", "memory_bandwidth"]
     for index in range(len(platform.network)):
         names += [f"network[{index}].bandwidth", f"network[{index}].latency"]

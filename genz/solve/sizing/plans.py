@@ -48,13 +48,6 @@ def plans_of(solved: Solved, rank: str) -> list[Plan]:
 def numbers_of(solved: Solved, best: Best) -> dict[str, Any]:
     """Return the :data:`NUMBERS` of the best plans.
 
-    Parameters
-    ----------
-    solved : Solved
-        Candidates.
-    best : Best
-        Those that are meant.
-
     Returns
     -------
     dict

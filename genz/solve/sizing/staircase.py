@@ -36,13 +36,6 @@ _UNITS = {
 def staircase(answer: Sizing, plan: Plan) -> pd.DataFrame:
     r"""Return how the cost of a plan follows each input, platform, layout, precision and engine held.
 
-    Parameters
-    ----------
-    answer : Sizing
-        What the plan answers.
-    plan : Plan
-        One of its plans.
-
     Returns
     -------
     DataFrame

@@ -178,15 +178,6 @@ def validate(data: str | Path | None = None) -> pd.DataFrame:
 def compare(data: str | Path | None = None) -> Validation:
     """Return the comparisons behind :func:`validate`.
 
-    Parameters
-    ----------
-    data : str or Path, optional
-        As there.
-
-    Returns
-    -------
-    Validation
-
     Raises
     ------
     InputError

@@ -51,20 +51,7 @@ _POOLED = (
 
 
 def written(found: Validation, path: Path) -> Path:
-    """Write a validation as one HTML file that needs no network.
-
-    Parameters
-    ----------
-    found : Validation
-        What to show.
-    path : Path
-        File to write.
-
-    Returns
-    -------
-    Path
-        The file.
-    """
+    """Write a validation as one HTML file that needs no network."""
     frame = found.to_frame()
     kinds = list(dict.fromkeys(one.kind for one in found.compared))
     sections = [
