@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["estimate"]
 
 _CHANGES = ("memory_bandwidth", "memory_capacity", "link_bandwidth", "link_latency", "price")
-_ABOVE_ZERO = {"above": True}
 _EXAMPLES = """\b
 Examples:
   genz estimate llama3_70b --platform h100_sxm_8 --tensor 8 --batch 16 --prompt 2k --output 300
@@ -154,14 +153,9 @@ def _print(found: Case) -> None:
         f"{found.model.name} on {found.platform.name}, {found.parallel.label}, "
         f"{formats_in_words(found.model, found.precision)}, {found.engine.name}: {plural(found.batch, 'request')} of {found.prompt:,} tokens in, {found.output:,} out."
     )
-    for note in (
-        *beyond(found.model, found.prompt + found.output),
-        found.misfit,
-        _levers(found),
-        *found.guessed,
-    ):
-        if note:
-            say(note)
+    long = beyond(found.model, found.prompt + found.output)
+    for note in filter(None, (*long, found.misfit, _levers(found), *found.guessed)):
+        say(note)
     rows = [
         [name, duration(float(getattr(found.generation, name))), _ends(*ends)]
         for name, ends in found.interval.items()
@@ -180,23 +174,17 @@ def _ends(low: float, high: float) -> str:
 
 
 def _replica(found: Case) -> list[list[str]]:
-    data = found.to_dict()
-    currency = _currency(found)
+    from genz.db.table import currency
+
+    data, paid = found.to_dict(), currency(found.platform)
     return [
         ["throughput", figure(data["throughput"], 4), "output tokens/s"],
         ["decode bound by", data["bound"], ""],
         ["prefill bound by", data["bound_prefill"], ""],
-        ["cost per hour", money(data["cost_per_hour"]), currency],
-        ["cost per million output tokens", money(data["cost_per_million_token"]), currency],
+        ["cost per hour", money(data["cost_per_hour"]), paid],
+        ["cost per million output tokens", money(data["cost_per_million_token"]), paid],
         ["energy per output token", figure(data["energy_per_token"]), "J"],
     ]
-
-
-def _currency(found: Case) -> str:
-    from genz.db.table import offer
-
-    paid = offer(found.platform)
-    return paid.currency if paid else ""
 
 
 def _memory(found: Case) -> list[list[str]]:

@@ -24,10 +24,10 @@ from genz.cli.validate import validate
 from genz.cli.words import one_line
 from genz.core.errors import GenzError
 
-__all__ = ["INFEASIBLE", "main"]
+__all__ = ["main"]
 
-#: Exit status of an answer that says no, of bad input, of a fault in genz, of Ctrl-C, and of a pipe that nobody reads.
-INFEASIBLE, BAD_INPUT, FAULT, INTERRUPTED, CLOSED = 1, 2, 70, 130, 141
+#: Exit status of bad input, of a fault in genz, of Ctrl-C, and of a pipe that nobody reads; 1 is an answer that says no.
+BAD_INPUT, FAULT, INTERRUPTED, CLOSED = 2, 70, 130, 141
 
 _EPILOG = """\b
 Exit status: 0 answered; 1 the answer is no (infeasible, does not fit); 2 bad input.

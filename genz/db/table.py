@@ -25,7 +25,7 @@ from genz.spec.source import Source
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["KINDS", "layer_words", "offer", "sources", "table"]
+__all__ = ["KINDS", "currency", "layer_words", "offer", "sources", "table"]
 
 #: Kinds of entries.
 KINDS = tuple(registry.KINDS)
@@ -122,6 +122,12 @@ def source_rows(entry: Any) -> Iterator[dict[str, Any]]:
 def offer(platform: Platform) -> Price | None:
     """Return the offer that the price of a platform is; None without a price or a matching offer."""
     return next((p for p in platform.prices if p.price == platform.price), None)
+
+
+def currency(platform: Platform) -> str:
+    """Return the currency of a platform's price; empty without an offer."""
+    paid = offer(platform)
+    return paid.currency if paid else ""
 
 
 def _source_row(source: Source) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from genz.spec.precision import Precision
 __all__ = [
     "moved_bytes",
     "overlapped_time",
-    "replicas_for_cache",
     "replicas_for_decode",
     "replicas_for_prefill",
     "transfer_time",
@@ -198,32 +197,3 @@ def replicas_for_decode(
     return np.asarray(
         tokens * check.at_least("step", step, 0.0, "s") / check.positive("batch", batch)
     )
-
-
-def replicas_for_cache(
-    rate: FloatLike, output: FloatLike, step: FloatLike, context: FloatLike, room: FloatLike
-) -> FloatArray:
-    r"""Return the fewest decode replicas whose memory holds the cache: :math:`\lambda E[O] \tau E[c] / C` [1].
-
-    Parameters
-    ----------
-    rate, output, step
-        As in :func:`replicas_for_decode`. [1/s], [tokens], [s]
-    context : array_like, shape (...)
-        Mean tokens that a request has in the cache while it decodes. [tokens]
-    room : array_like, shape (...)
-        Tokens that the cache of a replica holds :math:`C`. [tokens]
-
-    Returns
-    -------
-    ndarray, shape (...)
-        Lower bound, not rounded. [1]
-
-    Raises
-    ------
-    InputError
-        If a number breaks its rule, or shapes do not broadcast.
-    """
-    held = check.at_least("context", context, 0.0, "tokens")
-    room = check.positive("room", room, "tokens")
-    return replicas_for_decode(rate, output, step, room) * held

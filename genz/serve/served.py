@@ -246,7 +246,7 @@ def _open_waits(loop: OpenLoop, point: Point) -> _Waits:
     slope = chord_slope(at, load, point)
     variation = batch_variation(point, slope)
     step = crowded(at, load, point, variation, loop.top.arrivals)
-    ttft, tpot, decode = _variances(at, load, point, slope, variation)
+    ttft, tpot, decode = _variances(load, point, slope, variation)
     ttft = np.maximum(ttft, breeding_variance(load, point)) + _slow(at, load, point)
     spread = door.variance + ttft, tpot, decode
     return _Waits(door.wait, np.zeros(()), step, *spread, late=door.share, late_wait=door.each)
@@ -258,7 +258,7 @@ def _closed_waits(
     """Return waits for room and in the first burst, the mean step, and variances, where clients circulate."""
     door = np.maximum(load.client - point.inside, 0.0) / point.rate
     spread = np.maximum(1.0 - point.batch / load.client, 0.0)
-    ttft, tpot, decode = _variances(at, load, point, chord_slope(at, load, point), spread)
+    ttft, tpot, decode = _variances(load, point, chord_slope(at, load, point), spread)
     ttft = ttft + _slow(at, load, point) + door**2 * load.output_variation
     if n_request is None:
         return _Waits(door, np.zeros(()), point.tau, ttft, tpot, decode)
@@ -270,7 +270,7 @@ def _closed_waits(
 
 
 def _variances(
-    at: Deployment, load: Traffic, point: Point, slope: FloatArray, spread: Num
+    load: Traffic, point: Point, slope: FloatArray, spread: Num
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Variances over requests of the wait inside the replica, of the mean step, and of the time to decode [s^2].
 

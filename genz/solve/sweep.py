@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -273,12 +273,19 @@ def _run(
             advance()
 
 
-def _bar(total: int, *, show: bool) -> Any:
+@contextmanager
+def _bar(total: int, *, show: bool) -> Iterator[Callable[[], None]]:
+    """Show a bar of so many blocks on standard error, in a terminal; yields what moves it on by one."""
     if not show:
-        return nullcontext(lambda: None)
-    from genz.solve.progress import progress_bar
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
 
-    return progress_bar(total)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("sweep", total=total)
+        yield lambda: bar.advance(task)
 
 
 def _frame(

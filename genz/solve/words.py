@@ -35,10 +35,7 @@ _MEANING = {
 
 #: Memory that may be too small, and where it is.
 _TIERS = {"memory": "", "slow_memory": " beside its own, for what is offloaded"}
-_BINDS = {
-    "memory": "The memory for the cache",
-    "rate": "The token budget of a step",
-}
+_BINDS = {"memory": "The memory for the cache", "rate": "The token budget of a step"}
 
 
 def number(value: Any) -> str:
@@ -354,15 +351,11 @@ def _conflict(answer: Sizing, why: Infeasible) -> str:
     for name in why.conflict:
         least = why.least[name]
         if name == "availability":
-            texts.append(
-                f"availability {least:.3g} times as large"
-                if least < inf
-                else "availability above 0"
-            )
+            many = f"{least:.3g} times as large" if least < inf else "above 0"
+            texts.append(f"availability {many}")
         elif name in TIMES:
-            texts.append(
-                f"{name} {duration(least)} (asked {duration(float(getattr(answer.objective, name)))})"
-            )
+            asked = duration(float(getattr(answer.objective, name)))
+            texts.append(f"{name} {duration(least)} (asked {asked})")
         else:
             asked = number(float(getattr(answer.objective, name)))
             known = cap_words(name, least) if least < inf else "unknown for want of a price"

@@ -11,7 +11,6 @@ from genz.core.unit import GIB
 from genz.serve.disaggregation import (
     moved_bytes,
     overlapped_time,
-    replicas_for_cache,
     replicas_for_decode,
     replicas_for_prefill,
     transfer_time,
@@ -81,7 +80,6 @@ def test_latency_counts_for_each_message():
 def test_fluid_bounds_by_hand():
     assert float(replicas_for_prefill(10.0, 0.25)) == 2.5
     assert float(replicas_for_decode(10.0, 100.0, 0.05, 25.0)) == 2.0
-    assert float(replicas_for_cache(10.0, 100.0, 0.05, 1000.0, 25_000.0)) == 2.0
     assert replicas_for_decode(np.array([1.0, 2.0]), 100.0, 0.05, 25.0).tolist() == [0.2, 0.4]
 
 
@@ -95,7 +93,6 @@ def test_fluid_bounds_by_hand():
         (lambda _: overlapped_time(1.0, 1.0, 1, 2.0), r"ready must be in \[0, 1\], got 2"),
         (lambda _: replicas_for_prefill(-1.0, 1.0), "rate must be >= 0 1/s, got -1"),
         (lambda _: replicas_for_decode(1.0, 1.0, 1.0, 0.0), "batch must be > 0, got 0"),
-        (lambda _: replicas_for_cache(1.0, 1.0, 1.0, 1.0, 0.0), "room must be > 0 tokens, got 0"),
     ],
 )
 def test_messages(zoo, call, text):

@@ -130,7 +130,7 @@ def refit(
     own = np.flatnonzero(part == "fit")
     values = problem.best(thinned(own, _MOST_ROWS))
     predicted = problem.time(values)
-    residual, shape = np.log(problem.measured / predicted), _shapes(chosen, kernel)
+    residual, shape = np.log(problem.measured / predicted), _shapes(chosen)
     whole = np.isin(kinds(chosen, platform), (kernel, f"{kernel}_wide"))
     errors = errors_of(problem.measured, predicted, part)
     if errors["fit"] > _WORST:
@@ -190,7 +190,7 @@ def _aside(
         return np.array([]), np.array([], dtype=np.int64)
     only = platform.accelerator.replace(kernel={kernel: {"bf16": constants}}, sources=())
     time = own["time"].to_numpy(dtype=np.float64)
-    return np.log(time / kernel_time(only, row_operator(own))), _shapes(own, kernel)
+    return np.log(time / kernel_time(only, row_operator(own))), _shapes(own)
 
 
 def _rows_of(operator: Operator, at: Any) -> Operator:
@@ -248,7 +248,7 @@ class _Problem:
         part, measured = _rows_of(self.operator, at), self.measured[at]
         choice = next(c for c in self.choices if all(start[n] == value for n, value in c.items()))
         one = replace(self.choosing(choice), operator=part, measured=measured)
-        shape = np.unique(_shapes(rows, self.kernel)[at], return_inverse=True)[1]
+        shape = np.unique(_shapes(rows)[at], return_inverse=True)[1]
 
         def fitted(chosen: IntArray) -> dict[str, float]:
             free, own = one.starts[0], measured[chosen]
@@ -257,7 +257,7 @@ class _Problem:
         return held_out_residuals(fitted, one.time, measured, shape, _FOLDS).residual, at
 
 
-def _shapes(rows: pd.DataFrame, kernel: str) -> IntArray:
+def _shapes(rows: pd.DataFrame) -> IntArray:
     """Return the number of the shape of each row: what the split keeps together."""
     columns = [c.split(":")[0] for c in shape_columns(rows)]
     return np.asarray(rows.groupby(columns, sort=False).ngroup(), dtype=np.int64)

@@ -285,22 +285,11 @@ def _decode(frame: pd.DataFrame) -> pd.DataFrame:
     return _rows("attention_decode", _MICRO * frame["latency_us"], shape)
 
 
-def _latent_prefill(frame: pd.DataFrame) -> pd.DataFrame:
-    shape = {"new": frame["isl"], "cached": frame["step"]}
-    return _latent(frame, "latent_prefill", shape)
-
-
-def _latent_decode(frame: pd.DataFrame) -> pd.DataFrame:
-    return _latent(frame, "latent_decode", {"context": frame["isl"] + frame["step"]})
-
-
-def _latent_layout(frame: pd.DataFrame) -> pd.DataFrame:
-    """Prompts have new tokens only, decoding one of them: no table has both."""
-    return _latent_decode(frame) if (frame["isl"] == 1.0).all() else _latent_prefill(frame)
-
-
-def _latent(frame: pd.DataFrame, kernel: str, token: dict[str, pd.Series]) -> pd.DataFrame:
-    """TensorRT-LLM on the widths of DeepSeek-V3."""
+def _latent(frame: pd.DataFrame) -> pd.DataFrame:
+    """TensorRT-LLM on the widths of DeepSeek-V3. Decoding has one new token, prompts have more: no table has both."""
+    kernel, token = "latent_prefill", {"new": frame["isl"], "cached": frame["step"]}
+    if (frame["isl"] == 1.0).all():
+        kernel, token = "latent_decode", {"context": frame["isl"] + frame["step"]}
     number = {"batch": frame["batch_size"], "n_head": frame["num_heads"], **token}
     shape: dict[str, object] = {c: v.to_numpy(dtype=np.float64) for c, v in number.items()}
     shape["format"] = _formats(frame["attn_dtype"]).to_numpy()
@@ -374,7 +363,7 @@ _LAYOUTS: tuple[tuple[tuple[str, ...], Convert], ...] = (
     (("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"), step_profile),
     (("file", "mfu", "kv_len", "kv_dtype", "latency_us"), infersim_profile),
     (("m", "n", "k", "dtype", "latency_us"), _gemm),
-    (("isl", "step", "num_heads", "batch_size", "attn_dtype", "latency_us"), _latent_layout),
+    (("isl", "step", "num_heads", "batch_size", "attn_dtype", "latency_us"), _latent),
     (("num_heads", "kv_heads", "seq_len", "attn_dtype", "latency_us"), _prefill),
     (("num_heads", "kv_heads", "kv_len", "attn_dtype", "latency_us"), _decode),
     (("num_tokens", "num_experts", "topk", "dtype", "latency_us"), _experts),

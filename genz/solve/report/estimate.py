@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from genz.core.words import plural
+from genz.db.table import currency
 from genz.solve.formats import formats_in_words
 from genz.solve.question import beyond
 from genz.solve.report import parts
@@ -48,7 +49,7 @@ def _tiles(found: Case) -> list[tuple[str, object]]:
         ("TPOT", duration(float(done.tpot))),
         ("latency", duration(float(done.latency))),
         ("output tokens per second", number(float(done.throughput))),
-        ("per million output tokens", parts.rent(million, parts.currency(found.platform))),
+        ("per million output tokens", parts.rent(million, currency(found.platform))),
         ("per output token", f"{float(done.energy_per_token):.3g} J"),
     ]
 

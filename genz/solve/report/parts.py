@@ -25,7 +25,6 @@ from genz.spec.hardware import Accelerator, Platform
 
 __all__ = [
     "assumptions",
-    "currency",
     "footer",
     "hardware",
     "kernels_row",
@@ -36,12 +35,6 @@ __all__ = [
     "sources",
     "times",
 ]
-
-
-def currency(platform: Platform) -> str:
-    """Return the currency of a platform's price."""
-    paid = offer(platform)
-    return paid.currency if paid else ""
 
 
 def rent(amount: float | None, unit: str) -> str:
@@ -62,12 +55,11 @@ def footer() -> str:
 def times(found: Case) -> Markup:
     """Return the times of both phases by operator."""
     parts = []
+    batch, prompts = plural(found.batch, "request"), plural(found.prompts, "prompt")
+    held, new = found.prompt + found.output / 2.0, found.prompt - found.cached
     for phase, what in (
-        (
-            "decode",
-            f"{plural(found.batch, 'request')}, {_context(found)} tokens in the cache of each",
-        ),
-        ("prefill", f"{_prompts(found)} of {found.prompt - found.cached:,.0f} new tokens"),
+        ("decode", f"{batch}, {held:,.0f} tokens in the cache of each"),
+        ("prefill", f"{prompts} of {new:,.0f} new tokens"),
     ):
         step = getattr(found, phase)
         low, high = step.interval(0.9)
@@ -82,14 +74,6 @@ def times(found: Case) -> Markup:
         figure = operator_bars(frames.operators(found, phase))
         parts.append(drawn(figure, f"{phase}_operators", text))
     return section("Where the time goes", *parts)
-
-
-def _context(found: Case) -> str:
-    return f"{found.prompt + found.output / 2.0:,.0f}"
-
-
-def _prompts(found: Case) -> str:
-    return plural(found.prompts, "prompt")
 
 
 def hardware(found: Case) -> Markup:

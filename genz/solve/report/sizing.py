@@ -9,6 +9,7 @@ import numpy as np
 
 from genz.core.unit import GB
 from genz.core.words import plural
+from genz.db.table import currency
 from genz.plot.report_figures import cost_bars, limit_bars
 from genz.serve.spread import TIMES, interval_of
 from genz.solve.disaggregate.answer import DisaggregatedPlan
@@ -62,7 +63,7 @@ def written(answer: Sizing, path: Path) -> Path:
 
 def _plans(answer: Sizing) -> str:
     best = answer.ranking[0]
-    unit = parts.currency(_platforms(answer, best)[0])
+    unit = currency(_platforms(answer, best)[0])
     words = paragraphs(f"{question(answer)}\n{answer.explain()}")
     return page(
         f"Sizing of {answer.model.name}",
@@ -246,8 +247,9 @@ def _inputs(answer: Sizing, best: Plan) -> Markup:
     rows: list[tuple[object, ...]] = []
     for row in answer.elasticity(best).to_dict("records"):
         shown = [_amount(row[n], row["unit"]) for n in ("value", "fewer", "more")]
-        rows.append((row["input"], *shown, _slope(row["elasticity"])))
-    least = parts.rent(proof.floor, parts.currency(answer.platforms[best.platform]))
+        slope = row["elasticity"]
+        rows.append((row["input"], *shown, DASH if slope != slope else f"{slope:.2g}"))
+    least = parts.rent(proof.floor, currency(answer.platforms[best.platform]))
     text = (
         "The cost goes in steps. If an input alone reaches the value under 'one less', the plan needs one machine less; beyond that "
         "under 'one more', one machine more. Platform and layout stay the same. The last column is the elasticity between steps. "
@@ -264,14 +266,10 @@ def _amount(value: float, unit: str) -> str:
     return duration(value) if unit == "s" else number(value)
 
 
-def _slope(value: float) -> str:
-    return DASH if value != value else f"{value:.2g}"
-
-
 def _cheaper(answer: Sizing, short: Shortfall | None) -> Markup:
     if short is None:
         return Markup("")
-    unit = parts.currency(answer.platforms[short.platform])
+    unit = currency(answer.platforms[short.platform])
     text = (
         f"{plural(short.n_accelerator, 'accelerator')} of {short.platform} as {short.n_replica} {BY} {short.parallel.label} in "
         f"{short.precision.label} would cost {parts.rent(short.cost_per_hour, unit)} per hour, but:"
@@ -300,10 +298,7 @@ def _given(answer: Sizing) -> list[tuple[str, object]]:
         size += f", {model.n_active_parameter / 1e9:,.3g} billion used per token"
     return [
         ("model", f"{model.name}: {size}"),
-        (
-            "traffic",
-            _traffic(answer),
-        ),
+        ("traffic", _traffic(answer)),
         ("limits", "; ".join(limits) or "none"),
         *_terms(answer),
         ("ranked by", goal.rank),
