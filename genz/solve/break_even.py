@@ -42,8 +42,8 @@ def break_even(
     platform : str or sequence of str, optional
         Platforms whose price is asked for; default all that have a plan.
     against : str or sequence of str, optional
-        Platforms to compare with; default the cheapest of all others, so that ``break_even`` is the price below which
-        a platform becomes the answer, or up to which the present answer remains it.
+        Platforms to compare with; default the cheapest of all others: ``break_even`` is then the price below which a
+        platform would be the answer or, for the present answer, up to which it remains so.
 
     Returns
     -------
@@ -64,9 +64,10 @@ def break_even(
 
     Notes
     -----
-    All layouts of a platform cost the same per accelerator, so its cheapest plan is that with the fewest accelerators
-    :math:`n` (in the mean over the periods, where machines are rented by the period), at any price. Hence :math:`p^*_x = n_y p_y / n_x` is exact: with a price just below it, :func:`genz.size` prefers
-    platform x to y. Of several precisions the one that takes fewest accelerators counts.
+    All layouts of a platform cost the same per accelerator, so at any price its cheapest plan is the one with the fewest
+    accelerators :math:`n` (averaged over the periods if machines are rented by the period). Hence
+    :math:`p^*_x = n_y p_y / n_x` is exact: with a price just below it, :func:`genz.size` prefers platform x to y. Among
+    several precisions, the one that needs the fewest accelerators counts.
 
     Examples
     --------

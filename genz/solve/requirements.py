@@ -50,9 +50,9 @@ _ELSEWHERE = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Requirements:
-    """Least numbers per accelerator; every field has the shape of the cases.
+    """Least hardware per accelerator that meets the limits; every field has the shape of the cases.
 
-    Where any number will do, as no limit hangs on it, it is the end of the range of the search, and its binding ``none``.
+    If no limit depends on a number, it is at the end of the search range, and its binding is ``none``.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Requirements:
     bandwidth : ndarray
         Memory bandwidth; infinite if none suffices. [B/s]
     capacity : ndarray
-        Memory: the least in which the engine has room for requests that start together; under a rate the least with which
+        Memory: without a rate, the least in which the requests that start together fit; with a rate, the least with which
         all limits hold; infinite if none suffices. [B]
     link_bandwidth : ndarray
         Bandwidth of the innermost links, one direction; infinite if none suffices, NaN for one accelerator. [B/s]
@@ -117,7 +117,7 @@ class Requirements:
         Parameters
         ----------
         first, second : {"flop_rate", "bandwidth", "link_bandwidth", "link_latency"}
-            Number that is set, and number that is asked for.
+            The number that is varied, and the number whose least value is asked for.
         points : int
             Points of the frontier.
         span : float
@@ -180,9 +180,9 @@ def requirements(
 ) -> Requirements:
     """Return the least compute, bandwidth, capacity and link speed that meet limits, one at a time.
 
-    Without a rate, requests start together on an idle replica (:func:`genz.generate`), and every limit is on the one time
-    of all of them; with a rate, they arrive at random at one replica (:func:`genz.served`), and limits are on the means,
-    percentiles or attainment that the objective says.
+    Without a rate, requests start together on an idle replica (:func:`genz.generate`) and all have the same times; with a
+    rate, they arrive at random at one replica (:func:`genz.served`), and limits are on the means, percentiles or attainment
+    that the objective names.
 
     Parameters
     ----------
@@ -194,7 +194,8 @@ def requirements(
         Limits on ttft, tpot and latency, with a rate also what they are on; arrays are cases, rates too. Default the
         workload's own.
     platform : Platform or str, optional
-        The rest; default unlimited, so that each number is what the limits demand of it alone.
+        Supplies all numbers but the one that is searched; default a platform without limits, so that each number is what
+        the limits demand of it alone.
     batch : array_like, shape (...), optional
         Requests that start together, without a rate; default 1. [1]
     parallel, precision, engine, **options
@@ -223,7 +224,8 @@ def requirements(
     >>> f"{need.bandwidth / 1e12:.2f} TB/s for {need.binding['bandwidth']}"
     '1.53 TB/s for tpot'
 
-    Of a replica that nine of ten requests see within 10 ms per token, at eight requests per second on an H100 otherwise:
+    The same for a replica on an H100 that gets eight requests per second, nine of ten of which must see at most 10 ms per
+    token:
 
     >>> goal = genz.Objective(rate=8.0, tpot=0.01)
     >>> need = genz.requirements("llama3_8b", genz.Workload.of(2000, 200), goal, platform="h100_sxm_1")

@@ -54,9 +54,9 @@ def sweep(
     Returns
     -------
     DataFrame
-        One row per combination, the last axis varying fastest: the axes, the results, ``feasible``: whether there is
-        a result, and the ``reason`` where there is none, or where a load has no stationary state. A result named as an
-        axis is left out; records of an axis that share a name are told apart by their place, ``name[0]``, ``name[1]``.
+        One row per combination, the last axis varying fastest. Columns: the axes, the results, ``feasible`` (whether
+        there is a result), and the ``reason`` where there is none, or where a load has no stationary state. A result with
+        the name of an axis is left out; records of one axis that share a name are numbered, ``name[0]``, ``name[1]``.
         Units are in ``frame.attrs["units"]``.
 
     Raises

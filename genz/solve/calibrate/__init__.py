@@ -51,25 +51,26 @@ def calibrate(
         Timings of operators or times of whole runs: a table, a CSV file, a JSON file that ``vllm bench serve``,
         ``vllm bench latency``, ``aiperf`` or ``genai-perf`` wrote, or a folder with such files. See Notes for the columns.
     platform : Platform or str, optional
-        Where they were measured; rows that name another device of the database are left aside, and runs that name
-        another engine than ``engine``. Without it, whole runs of one engine are each taken where their column ``device``
-        says, and the engine is fitted on all of them, overheads and stretches of kernels.
+        Where they were measured; rows that name another device of the database, and runs that name another engine than
+        ``engine``, are ignored. Without it, the column ``device`` says where each run was measured, and the overheads of
+        the engine, and by how much it stretches kernels, are fitted on the runs of all devices.
     kernel : str or sequence of str, optional
         Kernel classes to fit; default all that were measured.
     engine : Engine or str, optional
         Software that whole runs ran on; default the one that they name, else the newest calibrated one.
     prior : bool, default True
-        Whether the fit is pulled towards what was known before: the device's own constants, else the mean of its generation,
-        else those of unmeasured devices, each as firmly as its error says. Without it, few rows may give odd constants.
+        Whether the fit is pulled towards what was known before: the device's own constants, else the mean of its
+        generation, else those of unmeasured devices; the smaller their error, the stronger the pull. Without it, few rows
+        may give odd constants.
     target : {"device", "engine"}, optional
         What whole runs fit: one factor each on the shares of the peaks and on the fixed times of all kernels of the
         device, and on the share of its links; or the overheads of the engine. Default the device if it has no
         constants yet, else the engine.
     n_fold : int, default 5
         Folds for the error outside the fit; whole shapes, runs or, without a platform, deployments are held out. Of
-        collectives each size is by itself.
+        collectives, each size is a fold of its own.
     split : bool, default False
-        Without a platform: whether deployments that :func:`genz.validate` holds out are left aside.
+        Without a platform: whether to leave out the deployments that :func:`genz.validate` holds out.
     **fields
         What the file does not say: ``model``, ``tensor``, ``precision``, ``batch``, ``prompt``, ``output``,
         ``format``, or another column. ``model``, a name or a record, also stands in for names that the database does not

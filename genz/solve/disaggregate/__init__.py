@@ -57,11 +57,11 @@ def disaggregate(
     engine: Any = None,
     **options: Any,
 ) -> Disaggregation:
-    """Return the least set of prefill and decode workers that serves a rate within limits.
+    """Return the cheapest set of prefill and decode workers that serves a rate within limits.
 
-    Every layout on every platform gets the largest rate at which it meets the limits, as a worker that only passes
-    prompts (:func:`genz.serve.prefill_replica.prefill_replica`) and as one that only decodes
-    (:func:`genz.serve.decode_replica.decode_replica`); an integer programme picks the numbers.
+    For every layout on every platform the largest rate within the limits is found, once as a worker that only prefills
+    (:func:`genz.serve.prefill_replica.prefill_replica`) and once as one that only decodes
+    (:func:`genz.serve.decode_replica.decode_replica`). An integer programme then picks how many of each to rent.
 
     Parameters
     ----------
@@ -70,17 +70,18 @@ def disaggregate(
     workload : Workload or str
         Lengths of prompt and output, with their deviations if known, and the share of prefix hits.
     objective : Objective, optional
-        Rate, limits, what they are on, budget, power at the full rate of each worker, and what is minimised: cost,
-        accelerators or energy; default the workload's own. Percentiles from 0.5, and means; no attainment, no periods.
+        Rate, limits and what they are on, budget, power (with each worker at its full rate), and what is minimised: cost,
+        accelerators or energy; default the workload's own. Limits are on means or on percentiles of 0.5 and above;
+        attainment and a rate with periods are refused.
     prefill_platform, decode_platform : Platform or str, or a sequence of them
-        Candidates for each phase; for decode by default the same.
+        Candidates for each phase; by default decode has the same as prefill.
     prefill_parallel, decode_parallel : Parallel, or a sequence of them, optional
         Layouts; default all in which the model divides evenly.
     inside_node : bool, default False
         Whether no worker may have more accelerators than a node.
     link : Link or float, optional
-        What an accelerator has towards the other phase, or its bandwidth; default the slowest of the platforms'
-        outermost networks. [B/s]
+        Network between an accelerator and the workers of the other phase, or its bandwidth; default the slowest of the
+        platforms' outermost networks. [B/s]
     precision : Precision or str, optional
         Formats of both phases; default the checkpoint's own.
     engine : Engine or str, optional
@@ -93,7 +94,8 @@ def disaggregate(
     Returns
     -------
     Disaggregation
-        Plan, certificate, and the aggregated plan to compare with; or the smallest set of constraints in conflict.
+        The plan with its certificate, and the best plan without disaggregation to compare with; or the smallest set of
+        constraints that contradict each other.
 
     Raises
     ------
@@ -105,9 +107,9 @@ def disaggregate(
 
     Notes
     -----
-    Requests are dealt to workers at random, in proportion to their rates. The first token comes from the prefill
-    worker; the cache moves before the second, so what shows of the move, and the wait for room at the receiver,
-    count in the time per token.
+    Requests are sent to workers at random, in proportion to the workers' rates. The prefill worker makes the first token;
+    the cache moves before the second one. The part of the move that prefill does not hide, and the wait for room in the
+    decode worker's cache, therefore count in the time per token.
 
     References
     ----------

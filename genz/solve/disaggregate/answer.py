@@ -46,13 +46,13 @@ class Pool:
     rate, max_rate : float
         Requests per second of one worker, and the most within the limits. [1/s]
     time : float
-        Mean time to first token, or per further token. [s]
+        Mean time to first token (prefill), or per further token (decode). [s]
     percentile : float or None
-        The same, not exceeded by the share of the requests that was asked for. [s]
+        The percentile of that time that the limit is on; None where it is on the mean. [s]
     power : float
         Mean power of all of them. [W]
     limit : str
-        What forbids a larger rate.
+        What prevents a higher rate.
     log_error : float
         Standard deviation of the log of measured over predicted time. [1]
     """
@@ -114,11 +114,11 @@ class DisaggregatedPlan(Timed):
     n_accelerator, n_replica : int
         In all.
     rate, max_rate : float
-        Requests per second asked for, and the most that the tighter phase serves. [1/s]
+        Requests per second asked for, and the most that the tighter phase can serve. [1/s]
     ttft, tpot, latency : float
-        Means; the time per token holds what shows of the move. [s]
+        Means; the time per token includes the part of moving the cache that prefill does not hide. [s]
     gap : float
-        Time between the first token and readiness to decode that shows. [s]
+        That part: the delay between the first token and the start of decoding. [s]
     moved : float
         Bytes of cache that a request moves. [B]
     throughput : float
@@ -128,7 +128,7 @@ class DisaggregatedPlan(Timed):
     power, energy_per_token : float
         Mean power, and energy per output token. [W], [J]
     binding_limit : str
-        Phase with the least to spare and what limits it.
+        The phase with the least spare capacity, and what limits it.
     headroom : mapping
         Share of each limit that is left. [1]
     probability : mapping
@@ -253,7 +253,7 @@ class Disaggregation:
 
     @property
     def fluid_ratio(self) -> float:
-        """Prefill accelerators for each decode accelerator if workers could be cut at will [1]."""
+        """Prefill accelerators for each decode accelerator if fractions of workers could be rented [1]."""
         first, second = self.goodput["prefill"], self.goodput["decode"]
         return second / first if first > 0.0 else float("inf")
 
@@ -274,18 +274,17 @@ class Disaggregation:
         return None if mine is None or theirs is None else float(1.0 - mine / theirs)
 
     def against(self, *, ttft: Sequence[float], tpot: Sequence[float]) -> pd.DataFrame:
-        """Return for which limits it pays: the best plans with and without disaggregation, one row per pair of limits.
+        """Return for which limits disaggregation pays: the best plan with and without it for each pair of limits.
 
         Parameters
         ----------
         ttft, tpot : sequence of float
-            Limits that are crossed. [s]
+            Limits; every pair of them is tried. [s]
 
         Returns
         -------
         pandas.DataFrame
             Limits, both costs (or accelerators, or power), and the share saved; NaN where there is no plan.
-
         """
         from genz.solve.disaggregate.compare import against
 

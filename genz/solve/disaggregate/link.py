@@ -21,16 +21,17 @@ FULL = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What an accelerator has towards the replicas of the other phase.
+    """Network between an accelerator and the workers of the other phase.
 
     Attributes
     ----------
     bandwidth : float
-        Per accelerator and direction; a replica uses those of all its accelerators. [B/s]
+        Per accelerator and direction; a replica uses the links of all its accelerators. [B/s]
     latency : float
         Time of an empty message. [s]
     layered : bool
-        Each layer is sent as soon as it is computed, unless one message after prefill shows less; else only that.
+        Whether the cache of each layer is sent as soon as it is computed, unless one message after prefill is faster;
+        if not, there is only that message.
     """
 
     bandwidth: float
@@ -68,7 +69,7 @@ class Link:
         return transfer_time(size, self.bandwidth * np.asarray(n_accelerator), self.latency)
 
     def shown(self, size: Num, n_accelerator: Num, prefill: Num, n_piece: Num, ready: Num) -> Num:
-        """Return what of a move shows after prefill.
+        """Return how long a cache takes to arrive after the end of prefill.
 
         Parameters
         ----------

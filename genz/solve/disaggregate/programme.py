@@ -35,7 +35,7 @@ def split_workers(
     rank: str = "accelerators",
     **keeping: Unpack[Keeping],
 ) -> Split:
-    """Return the least set of prefill and decode workers that serves a rate, with a certificate.
+    """Return the cheapest set of prefill and decode workers that serves a rate, with a certificate.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def split_workers(
     Returns
     -------
     Split
-        Counts, value, bound and gap; or the smallest set of constraints in conflict.
+        Counts, value, bound and gap; or the smallest set of constraints that contradict each other.
 
     Raises
     ------

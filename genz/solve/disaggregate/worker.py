@@ -42,9 +42,9 @@ class Worker:
     power : float, optional
         Mean power of one at that rate. [W]
     platform : str
-        Platform, for the availability of it.
+        Platform, to which ``available`` refers.
     limit : str
-        What forbids a larger rate; ``measured`` if the rate was given.
+        What prevents a higher rate; ``measured`` if the rate was given.
     parallel : Parallel, optional
         Layout.
     """
@@ -87,7 +87,7 @@ class Split:
     certificate : Certificate
         Status, value, bound and gap.
     saved : mapping
-        Constraint -> what the objective would save without it; those that cost nothing are left out.
+        Constraint -> how much lower the objective would be without it; constraints that cost nothing are left out.
     conflict : tuple of str
         Smallest set of constraints that cannot all hold, if there is no plan; empty otherwise.
     least : mapping

@@ -59,16 +59,16 @@ def fleet(
     Parameters
     ----------
     load : Load or sequence of Load
-        Requests by size; several loads for several models, or limits that differ.
+        Requests by size; give several loads for several models or different limits.
     platforms : Platform or str, or a sequence of them, optional
-        Candidates; default all of the database with a price, or all that ``throughput`` names; ``"calibrated"`` stands
-        for those of the database with a price whose kernels have constants fitted to measurements.
+        Candidates; default every platform of the database with a price, or those that ``throughput`` names.
+        ``"calibrated"`` stands for those with a price whose kernel constants were fitted to measurements.
     throughput : array_like, shape (n_bucket, n_platform), or pandas.DataFrame, optional
         Measured requests per second of one replica, 0 where it cannot serve a bucket; platforms may then have any names. A
         frame has the columns ``prompt``, ``output`` and one per platform, or ``platform`` and ``throughput``;
         default the library's own :func:`genz.serve.capacity.capacity`. [1/s]
     model, objective
-        What is served, and limits on mean times, for the loads that name none; there must be some.
+        What is served, and limits on mean times, for loads that name none of their own.
     parallel : Parallel or sequence of Parallel, optional
         Layouts of a replica; default all in which the model divides evenly. With measured throughput, the layout that
         was measured: its size is the accelerators that a replica rents.
@@ -77,28 +77,28 @@ def fleet(
     engine : Engine or str, optional
         Serving software; default the newest calibrated one.
     tpot_from : {"first_token", "arrival"}, optional
-        Whether a limit on the time per token is on the time between tokens, the default, or on latency over tokens, as
-        in [1]_.
+        What a limit on the time per token is on: the time between tokens (the default), or the latency divided by the
+        tokens generated, as in [1]_.
     prices : mapping, optional
         Platform -> rent of an accelerator per hour; default the platform's own. [currency/h]
     cap : mapping, optional
-        Platform -> accelerators at most, all loads together.
+        Platform -> most accelerators, for all loads together.
     minimum : mapping, optional
-        Platform -> replicas at least.
+        Platform -> fewest replicas.
     budget : float, optional
-        Cost at most. [currency/h]
+        Highest cost. [currency/h]
     headroom : float, default 0
         Share of every replica's throughput that is kept free. [1]
     slice_factor : int, optional
-        Cut each bucket into so many equal parts, each served by one kind, as in [1]_; default any shares, which
-        never cost more.
+        Cut each bucket into this many equal parts, each served by one kind of replica, as in [1]_; by default a bucket may
+        be split in any proportion, which never costs more.
     duration : array_like, shape (n_period,), default 1
         Lengths of the periods, where rates change over time. [h]
     start_cost : float or mapping, optional
-        Cost of starting a replica, or platform -> cost: counts then change from period to period, the last one followed by
-        the first. Default: one count for all periods. [currency]
+        Cost of starting a replica, or platform -> cost. The number of replicas may then change from period to period (the
+        first one follows the last); by default it is the same in all periods. [currency]
     time_limit : float or None, default 8
-        Longest time of all searches together, those around the answer included; None: no limit. [s]
+        Longest time of all searches together, including those for the fleets of one platform; None: no limit. [s]
     gap : float, default 1e-6
         Relative gap at which the search ends. [1]
     **options
@@ -126,7 +126,7 @@ def fleet(
         \min \sum_j p_j n_j, \quad \sum_j y_{tij} = 1, \quad
         \sum_i y_{tij} r_{ti} / \mu_{ij} \le (1 - h) n_j, \quad n \in \mathbb{N} .
 
-    Replicas of one kind share its buckets, so capacity is pooled by kind, as in [1]_.
+    All replicas of one kind share the buckets assigned to it, so their capacity is pooled, as in [1]_.
 
     References
     ----------

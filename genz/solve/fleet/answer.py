@@ -52,7 +52,7 @@ class Shortage:
     Attributes
     ----------
     constraints : tuple of str
-        Constraints that cannot all hold; without any one of them the rest can.
+        Constraints that cannot all hold; if any one of them is dropped, the rest can.
     smallest : bool
         Whether it is proven that no smaller set conflicts.
     unserved : tuple of Unserved
@@ -79,9 +79,9 @@ class Fleet:
     plan : Plan
         Counts and shares; empty without a fleet.
     single : pandas.DataFrame
-        Cost of the fleet of each platform alone; infinite, with the reason, where there is none.
+        Cost of the best fleet of each platform alone; infinite, with the reason, where there is none.
     shadow : pandas.DataFrame
-        What one more unit of each cap, and one less of each minimum, would save.
+        Cost of the fleet if each cap were one replica larger, or each minimum one replica smaller.
     infeasible : Shortage or None
         Why there is no fleet.
     """

@@ -27,7 +27,7 @@ _NORMAL = NormalDist()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Load:
-    """Requests of one service, in buckets of equal size.
+    """Requests of one service, in buckets of requests of the same size.
 
     Attributes
     ----------
@@ -42,8 +42,8 @@ class Load:
     model : Model or None
         What is served; None: the model given to :func:`genz.fleet`.
     objective : Objective or None
-        Limits on mean times; None: those given to :func:`genz.fleet`. With measured throughput they are those that it was
-        measured within, and nothing more is done about them.
+        Limits on mean times; None: those given to :func:`genz.fleet`. With measured throughput they say within which limits
+        it was measured, and are not checked.
     cached_share : float
         Share of the prompts found in the prefix cache. [1]
     """
@@ -137,9 +137,9 @@ class Load:
         Parameters
         ----------
         workload : Workload or str
-            Statistics of prompt and output: the mean, with the standard deviation, the median or a percentile;
-            a length known by its mean alone makes one bucket. Its limits serve where ``objective`` is not given, not
-            its rates.
+            Statistics of prompt and output: the mean, with the standard deviation, the median or a percentile. A length of
+            which only the mean is known makes one bucket. The workload's limits hold if ``objective`` is not given; its
+            rates are not used.
         rate : float
             Requests per second. [1/s]
         n_prompt, n_output : int, default 10 and 6
@@ -239,7 +239,7 @@ class Load:
         ]
 
     def over(self, factor: FloatLike) -> Load:
-        """Return the load over time: in each period a multiple of the present rates.
+        """Return the same load over several periods, each with a multiple of the present rates.
 
         Parameters
         ----------

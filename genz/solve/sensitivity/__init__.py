@@ -49,8 +49,8 @@ def elasticity(
     Returns
     -------
     DataFrame
-        Columns ``case``, ``number``, and :math:`\partial\ln t / \partial\ln x` of each time of the result: -1 where
-        doubling the number halves the time, 0 where it buys nothing. [1]
+        Columns ``case``, ``number``, and :math:`\partial\ln t / \partial\ln x` of each time of the result: -1 if
+        doubling the number halves the time, 0 if it changes nothing. [1]
 
     Raises
     ------
@@ -59,8 +59,8 @@ def elasticity(
 
     Notes
     -----
-    Central differences of the logarithm, all numbers at once as one array. At a kink, where an operator is just
-    as much bound by memory as by arithmetic, the mean of the two sides.
+    Central differences of the logarithm, all numbers at once as one array. At a kink, where an operator is bound by memory
+    just as much as by arithmetic, this is the mean of the slopes on both sides.
 
     Examples
     --------
@@ -119,10 +119,10 @@ def sensitivity(
     quantity : str
         Field of its result, or of the best plan of a sizing; dots lead further.
     vary : mapping, sequence of str, or float
-        Input -> the share by which it goes down and up, or a pair of shares; names alone, and all that apply if there
-        are none, go by 20 %; a number alone is the share for all of them. [1]
+        Input -> the share by which it goes down and up, or a pair of shares. A list of names varies each by 20 %; a single
+        number varies every input that applies by that share. [1]
     resolution : float, optional
-        For an answer that moves in steps, find the next one to this share of the input; None: do not, which saves
+        For an answer that moves in steps: find the next step to within this share of the input. None: do not, which saves
         some ten calls of ``function`` for each input that moves the answer. [1]
     **arguments
         The rest of the arguments of ``function``; one case only.
@@ -130,7 +130,7 @@ def sensitivity(
     Returns
     -------
     Sensitivity
-        ``to_frame()`` has a row for each input, what moves the answer most first; ``draw()`` is the tornado chart.
+        ``to_frame()`` has a row for each input, the one that moves the answer most first; ``draw()`` is the tornado chart.
 
     Raises
     ------
@@ -147,16 +147,17 @@ def sensitivity(
     of an objective, the numbers among the arguments (counts remain whole, a confidence at most 0.99), and of each platform, all platforms alike,
     ``flop_rate``, ``memory_bandwidth``, ``memory_capacity``, ``network[0].bandwidth``, ``network[0].latency`` and so on
     outwards, ``slow_bandwidth`` or ``host_bandwidth`` where something is offloaded, ``power``, ``host_power`` and ``price``.
-    Everything else is decided anew each time: the plan, its platform and its layout.
+    Everything else is decided anew for each value: the plan, its platform and its layout.
 
-    The elasticity is that of the arc, :math:`\ln(y_1 / y_0) / \ln(x_1 / x_0)` between the two ends: numbers of
-    machines are whole, so that the slope at a point is zero or infinite. An end without an answer is
-    NaN, with the reason beside it, and counts as the largest swing. Of an answer that stays the same for a while,
-    the break is the nearest value at which it was found to differ; where another end has no answer, the nearest one
-    without. It is found by bisection: there may be a nearer one if the answer goes back and forth.
+    The elasticity is that of the arc between the two ends, :math:`\ln(y_1 / y_0) / \ln(x_1 / x_0)`, because numbers of
+    machines are whole and the slope at a point is zero or infinite. An end without an answer is NaN, with the reason
+    beside it, and counts as the largest swing. If the answer stays the same for a while, the break is the nearest value
+    at which it was found to differ; if an end has no answer, the nearest value without one. Breaks are found by
+    bisection: if the answer goes back and forth there may be a nearer one.
 
-    A sizing that is asked for a number of its best plan is not called anew: :func:`genz.solve.sensitivity.moved.best_moved` looks for
-    the best plans of all values at once, the same that as many calls find.
+    For a number of the best plan of a sizing, ``function`` is not called again and again:
+    :func:`genz.solve.sensitivity.moved.best_moved` finds the best plans of all values at once, the same that separate calls
+    would find.
 
     Examples
     --------

@@ -44,11 +44,11 @@ class Swing:
     input, unit : str
         Name and unit of the input.
     value, low_value, high_value : float
-        Input as it stands and at its ends; shares of its own where platforms or formats differ in it.
+        Input as it stands and at its ends; relative to its own value where platforms or formats differ in it.
     answer, low, high : float
         Answers there; NaN if there is none.
     low_break, high_break : float
-        Nearest value at which a constant answer was found to differ, or one to cease; NaN if there is none in reach.
+        Nearest value at which the answer was found to change, or to cease; NaN if there is none in reach.
     low_why, high_why : str
         The plan at the ends, or what binds, or why there is no answer.
     """

@@ -47,8 +47,8 @@ class Shortfall:
     cost_per_hour : float
         Rent. [currency/h]
     violates : mapping
-        Broken limit -> how many times too large the quantity is; ``rate``: over the greatest stable one; ``attainment``:
-        requests that miss a limit over those that may. [1]
+        Broken limit -> how many times too large the quantity is; ``rate``: the rate over the largest stable one;
+        ``attainment``: requests that miss a limit over requests that may. [1]
     """
 
     platform: str
@@ -68,18 +68,19 @@ class Infeasible:
     Attributes
     ----------
     limits : mapping
-        Limit that no candidate meets, however low the rate -> least value that any of them reaches; ``memory``: bytes
-        that an accelerator of the closest candidate needs for one request, ``slow_memory``: for what is offloaded.
+        Limit that no candidate meets, however low the rate -> lowest value that any of them reaches; ``memory``: bytes
+        that one request needs on an accelerator of the closest candidate, ``slow_memory``: bytes needed for what is
+        offloaded.
     closest : str
         Candidate that comes closest to meeting all limits at once.
     violates : mapping
-        What that candidate breaks -> how many times too large it is, as of a :class:`Shortfall`. [1]
+        What that candidate breaks -> how many times too large it is, as in a :class:`Shortfall`. [1]
     conflict : tuple of str
         Smallest set of limits that cannot all hold: ttft, tpot, latency, memory, slow_memory, budget, power,
         availability.
     least : mapping
-        Each of them -> least value that any candidate reaches within the others of the set; for the availability,
-        in multiples of it.
+        Each of them -> lowest value that any candidate reaches while it meets the others of the set; for the
+        availability, as a multiple of it.
     """
 
     limits: Mapping[str, float]
@@ -118,9 +119,9 @@ class Sizing:
     platforms, engines : mapping
         Records of the candidates by name.
     n_layout : int
-        Layouts that were looked at, those that do not fit into memory included.
+        Layouts that were looked at, including those that do not fit into memory.
     disaggregated : tuple of DisaggregatedPlan
-        The best plan of each platform with prefill and decode apart, best first, if asked for.
+        The best plan of each platform with prefill and decode on different machines, best first, if asked for.
     """
 
     model: Model

@@ -25,15 +25,15 @@ class Proof:
     Attributes
     ----------
     value : float
-        What the plan is ranked at: cost per hour, accelerators, power, or less the rate per accelerator.
+        What plans are ranked by: cost per hour, accelerators, power, or the negative of the rate per accelerator.
     bound : float
-        What no layout of the platform, in this precision and with this engine, is better than.
+        Lower bound: no layout of the platform, in this precision and with this engine, has a smaller value.
     n_layout : int
-        Layouts that fit into memory and were looked at; none was left out unless its bound was above the value.
+        Layouts that fit into memory and were looked at; a layout was left out only if its own bound was above the value.
     least_accelerators : float
-        Accelerators below which it is impossible: each at its arithmetic peak all the time, or too few for the memory.
+        Fewer accelerators than this cannot do it: even at their arithmetic peak all the time, or for lack of memory.
     floor : float or None
-        Rent of those, in the mean over the periods where machines are rented by the period. [currency/h]
+        Their rent; the mean over the periods if machines are rented by the period. [currency/h]
     """
 
     value: float
@@ -69,9 +69,9 @@ class Plan(Timed):
     precision : Precision
         Formats.
     batch : float
-        Requests that decode at once in a replica, in the mean. [1]
+        Requests that decode at once in a replica, on average. [1]
     max_batch : int
-        Requests in a replica, in the mean, at the greatest rate within the limits. [1]
+        Requests in a replica, on average, at the highest rate within the limits. [1]
     rate, max_rate : float
         Requests per second in the busiest period, and the most that the plan could serve. [1/s]
     ttft, tpot, latency : float
@@ -79,23 +79,23 @@ class Plan(Timed):
     percentiles : mapping
         Time -> ``p50``, ``p90``, ``p99`` over requests. [s]
     limited : mapping
-        Time -> the mean or the percentile that its limit is on. [s]
+        Time -> its mean or percentile, whichever the limit is on. [s]
     probability : mapping
         Limit -> probability that it holds as asked, given the error of the prediction. [1]
     attainment : mapping
-        Limit -> share of the requests that keep it; ``all``: at least this share keeps all of them. [1]
+        Limit -> share of the requests that keep it; ``all``: at least this share keeps every limit. [1]
     utilisation : float
-        Load of a replica over the greatest one that is stable. [1]
+        Load of a replica over the largest stable load. [1]
     throughput : float
         Output tokens per second of the plan. [tokens/s]
     cost_per_hour : float or None
-        Rent, in the mean over the periods; None without a price. [currency/h]
+        Rent, averaged over the periods; None without a price. [currency/h]
     cost_per_million_token : float or None
         Rent per million output tokens. [currency]
     schedule : tuple of int
         Replicas that each period needs. [1]
     elastic_cost_per_hour : float or None
-        Rent if machines came and went with the periods. [currency/h]
+        Rent if machines were rented by the period. [currency/h]
     energy_per_token : float
         Energy per output token. [J]
     power : float
@@ -105,7 +105,7 @@ class Plan(Timed):
     memory_capacity : float
         Bytes of it that a program sees. [B]
     bound : str
-        What most of a step goes into.
+        What takes most of the time of a step: compute, memory, network or overhead.
     binding_limit : str
         What forbids a higher rate: ttft, tpot, latency; memory or rate (tokens of a step) where no limit does.
     headroom : mapping

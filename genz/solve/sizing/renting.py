@@ -21,20 +21,20 @@ _GUARD = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Conditions of a plan beside its limits.
+    """How machines are rented; see :func:`genz.size`.
 
     Attributes
     ----------
     whole_node : bool
-        Nodes are rented, not accelerators.
+        Whole nodes are rented instead of single accelerators.
     inside_node : bool
-        No replica reaches across nodes.
+        No replica is spread over several nodes.
     spare : int
-        Machines that may fail at once: nodes where those are rented, else replicas.
+        Machines that may fail at once: nodes if whole nodes are rented, replicas otherwise.
     elastic : bool
-        Machines are rented by the period, as each needs them.
+        Machines are rented for each period, as many as it needs.
     available : mapping
-        Platform -> accelerators that can be had. [1]
+        Platform -> accelerators that are available. [1]
     """
 
     whole_node: bool = False

@@ -59,8 +59,8 @@ def size(
     objective : Objective, optional
         Rate, limits, what they are on, budget, and ranking; default the workload's own, if that has a rate.
     platforms : Platform or str, or a sequence of them, optional
-        Candidates; default all of the database with a price, or all real ones if plans are not ranked by cost;
-        ``"calibrated"`` stands for those of them whose kernels have constants fitted to measurements.
+        Candidates; default every platform of the database that has a price or, if plans are not ranked by cost, all but
+        concepts. ``"calibrated"`` stands for those whose kernel constants were fitted to measurements.
     precision : Precision or str, or a sequence of them, optional
         Candidates, such as ``["native", "w8a8"]``; default the checkpoint's own, and ``"fp16"`` in place of bf16 on
         devices without it.
@@ -71,21 +71,22 @@ def size(
     confidence : float, optional
         Probability with which each limit holds, given the error of the predictions; default their best estimate. [1]
     available : mapping, optional
-        Platform -> accelerators of it that can be had, spares included; default any number. [1]
+        Platform -> how many of its accelerators are available, spares included; default any number. [1]
     spare : int, default 0
-        Machines rented beyond those that the rate needs, so that so many may fail: nodes where those are rented,
-        else replicas.
+        Machines rented beyond those that the rate needs, so that this many may fail at once: nodes if whole nodes are
+        rented, replicas otherwise.
     whole_node : bool, default False
-        Nodes are rented, not accelerators; replicas fill them.
+        Rent whole nodes instead of single accelerators; a node holds as many replicas as fit.
     inside_node : bool, default False
-        No replica reaches across nodes.
+        Never spread a replica over several nodes.
     elastic : bool, default False
-        Where the rate has periods, machines are rented by the period, and plans ranked by what that costs.
+        If the rate has periods, rent machines for each period, as many as it needs, and rank plans by that cost.
     disaggregated : bool, default False
-        Also look for plans that pass prompts and decode on different machines of a platform
+        Also look for plans with prefill and decode on different machines of a platform
         (:func:`genz.disaggregate`); :attr:`Sizing.ranking` holds both kinds.
     link : Link or float, optional
-        With ``disaggregated``, over what caches move, or its bandwidth; default the platform's outermost network. [B/s]
+        With ``disaggregated``: the network that caches move over, or its bandwidth; default the platform's outermost
+        network. [B/s]
     **options
         ``efficiency``, ``routing``, ``adapter`` and ``offload`` of :class:`genz.serve.deployment.Options`.
 
@@ -103,15 +104,17 @@ def size(
 
     Notes
     -----
-    All times of a replica rise with its load, so the rates at which it keeps the limits are an interval from zero, and a
-    layout needs :math:`\lceil \lambda / \lambda_{max} \rceil` replicas. :func:`genz.solve.sizing.search.narrow` brackets the
-    prompts per step at which limits break, of all layouts at once, until no layout that could be the best of its platform
-    is open; steps grow with their load, so the rate between the ends of a bracket is bounded too. Of several
-    stationary states the least one counts, :func:`genz.serve.loops.at_rate`; a plan is evaluated at its own rate, and one
-    that breaks a limit there is searched anew in the rate. The proof rests on times that rise with the load. Where a step
-    jumps with its batch (waves of products on an A100) they may fall for a little: plans keep their limits all the same,
-    but a layout may carry a few per cent more than is found.
-    Power and energy are those of the fewest replicas that keep the limits on times.
+    All times of a replica rise with its load. It therefore keeps the limits at every rate up to some
+    :math:`\lambda_{max}`, and a layout needs :math:`\lceil \lambda / \lambda_{max} \rceil` replicas. For all layouts at once,
+    :func:`genz.solve.sizing.search.narrow` brackets the load (prompts per step) at which limits break. Steps take longer
+    under more load, so the ends of a bracket also bound the rate, and with it the cost; a bracket is narrowed until its
+    layout cannot be the best of its platform, or is known well enough. If a load has several stationary states, the
+    lightest one counts (:func:`genz.serve.loops.at_rate`). Every plan is evaluated at its own rate; if it breaks a limit
+    there, the search goes on in the rate itself.
+
+    The proof assumes that times rise with the load. If the time of a step jumps with its batch (matrix products in waves on
+    an A100), they may fall over a short stretch: plans still keep their limits, but a layout may carry a few per cent more
+    than was found. Power and energy are those of the fewest replicas that keep the limits on times.
 
     Examples
     --------
