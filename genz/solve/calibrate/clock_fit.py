@@ -35,16 +35,9 @@ _LEAST_ROWS, _FOLDS = 3, 5
 def refit_clocked(
     rows: pd.DataFrame, platform: Platform, kernel: str, variant: str, software: str
 ) -> Stated | None:
-    """Fit one class and variant of a device; None where too few rows are long, or none of the class is fitted so.
+    """Fit one class and variant of a device on all of its rows, each of which is a shape.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        All rows of it, in the own columns; each is a shape.
-    platform : Platform
-        Where they ran.
-    kernel, variant, software : str
-        Class, formats, and software.
+    None where too few rows are long, or none of the class is fitted so.
     """
     chosen = rows[kinds(rows, platform) == kernel + CLOCK].reset_index(drop=True)
     part = np.array([])

@@ -144,14 +144,7 @@ def move_protocols(
 ) -> Protocols:
     """Move known constants towards rows that are too few to tell protocols.
 
-    Parameters
-    ----------
-    rows, dimension, library
-        As of :func:`fit_collective`.
-    known : Collective
-        Constants before; each pulls as firmly as their error says.
-    prior : bool
-        Whether they pull at all where rows say something.
+    Each pulls as firmly as the error says that is ``known`` of it; without ``prior`` only where rows say nothing.
     """
     rows = rows.reset_index(drop=True)
     problem = _Problem(str(rows["kernel"].iloc[0]), dimension, library, rows, float(known.limit))

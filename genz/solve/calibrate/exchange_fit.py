@@ -94,23 +94,9 @@ def with_exchange(dimension: Network, kernels: str, kernel: str, constants: Exch
 def move_exchanges(
     rows: pd.DataFrame, platform: Platform, *, prior: bool
 ) -> tuple[Platform, list[Fitted]]:
-    """Move known constants towards timings of one's own.
+    """Move known constants towards timings of one's own; return the platform with them, and a fit per kernel and level.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Timings in the own columns, with ``library``.
-    platform : Platform
-        Where they were measured.
-    prior : bool
-        Whether the constants before, the links' own or those of other devices, pull as firmly as their error says.
-
-    Returns
-    -------
-    Platform
-        With the new constants.
-    list of Fitted
-        One for each kernel inside a node, and across.
+    With ``prior`` the constants before, the links' own or those of other devices, pull as firmly as their error says.
 
     Raises
     ------

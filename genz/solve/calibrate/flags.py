@@ -33,19 +33,12 @@ _OTHER_UNIT = (
 
 
 def check_seconds(time: FloatArray, predicted: FloatArray, what: str) -> None:
-    """Refuse times that are not in seconds.
-
-    Parameters
-    ----------
-    time, predicted : ndarray, shape (n_row,)
-        Measured time, and that before the fit. [s]
-    what : str
-        What was measured.
+    """Refuse times that are not in seconds: half of them more than a hundred times as long as predicted [s].
 
     Raises
     ------
     InputError
-        If half of the rows take more than a hundred times as long as predicted.
+        If so; ``what`` was measured is named.
     """
     ratio = float(np.median(time / predicted))
     if ratio > _OTHER_UNIT:
@@ -54,25 +47,10 @@ def check_seconds(time: FloatArray, predicted: FloatArray, what: str) -> None:
 
 
 def flags(rows: pd.DataFrame, kernel: str, ideal: FloatArray) -> Any:
-    """Return what is wrong with each row; empty where nothing is.
+    """Return what is wrong with each row of a class and format, empty where nothing is; ``ideal`` is the least time [s].
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Timings of one class and format.
-    kernel : str
-        Class.
-    ideal : ndarray, shape (n_row,)
-        Least possible time. [s]
-
-    Returns
-    -------
-    ndarray of str, shape (n_row,)
-
-    Notes
-    -----
-    Where products were launched from the host, so were narrow ones, for which it does more. Of rows timed by the clock all
-    were, and short ones tell little else.
+    Where products were launched from the host, so were narrow ones, for which it does more. Of rows timed by the clock all were,
+    and short ones tell little else.
     """
     time = rows["time"].to_numpy(dtype=np.float64)
     fixed = PRIOR[kernel].overhead if kernel in PRIOR else np.inf
@@ -109,12 +87,7 @@ def latest_first(rows: pd.DataFrame, alone: FloatArray, predicted: FloatArray) -
 
 
 def usable_runs(time: FloatArray, ideal: FloatArray, latest: FloatArray) -> tuple[Any, IntArray]:
-    """Return what is wrong with each time of whole runs, empty where nothing is, and the places of those in order.
-
-    Parameters
-    ----------
-    time, ideal, latest : ndarray, shape (n_row,)
-        Measured, least and greatest possible time. [s]
+    """Return what is wrong with each time of whole runs [s], empty where nothing is, and the places of those in order.
 
     Raises
     ------
@@ -130,21 +103,10 @@ def usable_runs(time: FloatArray, ideal: FloatArray, latest: FloatArray) -> tupl
 
 
 def plateau(time: FloatArray, ideal: FloatArray, fixed: float) -> BoolArray:
-    """Return the rows on a floor of time that no kernel of the class has.
+    """Return the rows on a floor of time that no kernel of the class has, whose ``fixed`` time is known [s].
 
     A benchmark that launches kernels one by one from the host measures the launch while the kernel is shorter: many rows
-    then share one time, though their work differs by multiples.
-
-    Parameters
-    ----------
-    time, ideal : ndarray, shape (n_row,)
-        Measured and least possible time. [s]
-    fixed : float
-        Fixed time of a kernel of the class. [s]
-
-    Returns
-    -------
-    ndarray of bool, shape (n_row,)
+    then share one time, though their work, which the ``ideal`` time tells [s], differs by multiples.
     """
     none = np.zeros(len(time), dtype=bool)
     if len(time) < 10:

@@ -107,17 +107,7 @@ _FAINT_SPREAD = 30.0
 def refit(
     rows: pd.DataFrame, platform: Platform, kernel: str, variant: str, software: str
 ) -> Stated | None:
-    """Fit one class, variant and library of a device; None where there are too few rows.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        All rows of it, in the own columns.
-    platform : Platform
-        Where they ran.
-    kernel, variant, software : str
-        Class, formats, and software with its version.
-    """
+    """Fit one class, variant and library of a device on all of its rows; None where there are too few."""
     try:
         format_on(platform.accelerator, str(rows["format"].iloc[0]))
     except GenzError:

@@ -81,24 +81,11 @@ class _Table:
 def fit_links(
     rows: pd.DataFrame, platform: Platform, *, prior: bool
 ) -> tuple[Platform, list[Fitted]]:
-    """Fit the constants of the innermost links by collective and library.
+    """Fit the constants of the innermost links by collective and library; ``library`` is nccl where rows do not name it.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Timings of collectives in the own columns; ``library`` is nccl where it is not given.
-    platform : Platform
-        Where they were measured.
-    prior : bool
-        Whether the constants before pull where rows are too few to tell protocols.
-
-    Returns
-    -------
-    Platform
-        With the new constants.
-    list of Fitted
-        One for each collective and library. Each size is held out once for their errors; those of few sizes share the
-        tail of their residuals.
+    Returns the platform with them, and one fit for each collective and library. Each size is held out once for their errors;
+    those of few sizes share the tail of their residuals. With ``prior`` the constants before pull where rows are too few to
+    tell protocols.
 
     Raises
     ------

@@ -109,18 +109,7 @@ def with_kernel(platform: Platform, kernel: str, number_format: str, constants: 
 
 
 def fit_class(rows: pd.DataFrame, platform: Platform, *, prior: bool, n_fold: int) -> Fitted:
-    """Fit the constants of one class and format.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Timings of one class and one format, in the own columns.
-    platform : Platform
-        Where they were measured.
-    prior : bool
-        Whether the constants before the fit pull.
-    n_fold : int
-        Folds of whole shapes for the error outside the fit.
+    """Fit the constants of one class and format; its error comes from ``n_fold`` folds of whole shapes.
 
     Raises
     ------
@@ -165,29 +154,12 @@ def fit_class(rows: pd.DataFrame, platform: Platform, *, prior: bool, n_fold: in
 def checked(
     rows: pd.DataFrame, platform: Platform, ideal: FloatArray, what: str, software: str = ""
 ) -> Any:
-    """Return what is wrong with each row, empty where nothing is.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Timings of one class and one format, in the own columns.
-    platform : Platform
-        Where they were measured.
-    ideal : ndarray, shape (n_row,)
-        Least possible time. [s]
-    what : str
-        What messages call them.
-    software : str
-        With which software.
-
-    Returns
-    -------
-    ndarray of str, shape (n_row,)
+    """Return what is wrong with each row of a class and format, empty where nothing is; ``ideal`` is the least time [s].
 
     Raises
     ------
     InputError
-        If no row is left, or times are not in seconds.
+        If no row is left, or times are not in seconds; the message names ``what`` was timed.
     """
     before = predicted_time(rows, platform, software)
     flag = flags(rows, str(rows["kernel"].iloc[0]), ideal)
@@ -203,14 +175,8 @@ def checked(
 def held_out_error(folds: Folds, inside: FloatArray, before: float) -> float:
     """Return the error of rows while they were held out [1].
 
-    Parameters
-    ----------
-    folds : Folds
-        Their residuals.
-    inside : ndarray, shape (n_row,)
-        Log of measured over predicted time in the fit. [1]
-    before : float
-        Error of the constants before the fit. [1]
+    Where none was, it is that of the constants ``before`` [1], or that ``inside`` the fit (logs of measured over predicted
+    time) if that is larger.
     """
     known = folds.residual[np.isfinite(folds.residual)]
     if len(known) == 0:  # nothing held out: no better than before, unless the fit itself is worse

@@ -92,16 +92,7 @@ def _write(one: FittedRuns, rows: pd.DataFrame, *, dry: bool) -> None:
 
 
 def with_constants(text: str, values: Mapping[str, float], note: Sequence[str]) -> str:
-    """Return the text of an entry with other constants, and with what its notes say of runs and errors.
-
-    Parameters
-    ----------
-    text : str
-        TOML of an engine.
-    values : mapping
-        Constants.
-    note : sequence of str
-        What it was fitted on, and what errors it has; each replaces the like in the notes.
+    """Return the text of an engine with other constants, and with what its notes say of the runs of the fit and of errors.
 
     Raises
     ------

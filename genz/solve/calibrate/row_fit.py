@@ -43,21 +43,9 @@ _OWN = (
 def refit_rows(
     tables: Mapping[str, pd.DataFrame], platform: Platform, software: str
 ) -> list[Stated]:
-    """Fit the kernels of rows of a device and a library; none where there are too few rows.
+    """Fit the kernels of rows of a device and a library, by variant such as ``bf16_norm``; none where there are too few rows.
 
-    Parameters
-    ----------
-    tables : mapping
-        Variant, such as ``bf16_norm``, -> rows in the own columns.
-    platform : Platform
-        Where they ran.
-    software : str
-        Software with its version.
-
-    Returns
-    -------
-    list of Stated
-        One for each variant with rows in the fit; they state one error, as one has too few shapes for its own.
+    All state one error, as one variant has too few shapes for its own.
     """
     chosen = {v: rows[fitted_on(rows, platform)] for v, rows in tables.items()}
     part = {v: parts(rows) for v, rows in chosen.items() if len(rows)}

@@ -91,22 +91,9 @@ def fit_runs(
     prior: bool,
     n_fold: int,
 ) -> FittedRuns:
-    """Fit a device, or an engine, on whole runs.
+    """Fit a device, or an engine, on whole runs; the constants of the other are taken as they are.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Runs in the own columns.
-    platform : Platform
-        Where they ran.
-    engine : Engine
-        Software that they ran on.
-    target : {"device", "engine"}
-        Whose constants are fitted; those of the other are taken as they are.
-    prior : bool
-        Whether the constants before the fit pull.
-    n_fold : int
-        Folds of whole runs.
+    The error comes from ``n_fold`` folds of whole runs.
 
     Raises
     ------
@@ -153,17 +140,7 @@ def fit_runs(
 
 
 def long_table(rows: pd.DataFrame, times: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
-    """Return one row per measured time of runs, all of one kind after another.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Runs in the own columns.
-    times : sequence of str
-        Kinds of time.
-    columns : sequence of str
-        Columns that are kept; ``run``, ``quantity`` and ``time`` [s] are added.
-    """
+    """Return one row per measured time of runs, all of one kind after another, with its run, quantity and time [s]."""
     kept, run = [c for c in columns if c in rows], np.arange(len(rows))
     parts = [rows[kept].assign(run=run, quantity=name, time=rows[name]) for name in times]
     return pd.concat(parts, ignore_index=True).dropna(subset=["time"]).reset_index(drop=True)

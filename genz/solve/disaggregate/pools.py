@@ -107,14 +107,8 @@ class PrefillPool(_Pool):
     def arrivals(self, ceiling: FloatArray) -> FloatArray:
         """Return the arrivals per pass at which a limit or the ceiling is reached; 0 where none is within them.
 
-        Parameters
-        ----------
-        ceiling : ndarray, shape (n_ceiling, 1, 1)
-            Part of the limit on latency that is left to the time to first token. [s]
-
-        Returns
-        -------
-        ndarray, shape (n_ceiling, n_together, n_case)
+        Shape (n_ceiling, n_together, n_case). The ceiling, shape (n_ceiling, 1, 1), is the part of the limit on latency that
+        is left to the time to first token [s].
         """
         replica = self.replica
         # just below the load at which the queue has no end

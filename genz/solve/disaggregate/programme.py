@@ -95,25 +95,9 @@ def split_workers(
 def least(
     sets: Sequence[Sequence[Worker]], rate: float, rank: str, rules: Rules, limits: Limits
 ) -> Split:
-    """Return the best plan whose workers all come from one of several sets.
+    """Return the best plan whose workers all come from one of several sets, such as those that share a link.
 
-    Parameters
-    ----------
-    sets : sequence of sequences of Worker
-        Alternatives, for example by the speed of the link that their members share.
-    rate : float
-        Requests per second. [1/s]
-    rank : str
-        Key of :data:`genz.solve.disaggregate.worker.RANKS`.
-    rules : Rules
-        What else holds.
-    limits : Limits
-        Time and gap.
-
-    Returns
-    -------
-    Split
-        Its bound holds for all sets together; sets that cannot beat the best plan are not solved.
+    Its bound holds for all sets together; sets that cannot beat the best plan are not solved.
     """
     end = limits.end
 

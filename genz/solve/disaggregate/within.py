@@ -58,16 +58,9 @@ class Question:
     def used(
         self, own: str, time: Callable[[float | None], FloatArray], left: Num
     ) -> dict[str, FloatArray]:
-        """Return the time of a phase over each of what limits it, its own limit and what the latency leaves [1].
+        """Return the time of a phase over each of what limits it, its ``own`` limit and what the latency leaves [1].
 
-        Parameters
-        ----------
-        own : {"ttft", "tpot"}
-            Limit of the phase.
-        time : callable
-            Takes the level of a limit and returns the time. [s]
-        left : array_like, shape (...)
-            Part of the limit on latency, where there is one. [s]
+        ``time`` takes the level of a limit and returns the time [s]; ``left`` is the part of the limit on latency, if any [s].
         """
         some: dict[str, Num] = {own: self.limit(own)} if self.limit(own) < np.inf else {}
         if self.sums:

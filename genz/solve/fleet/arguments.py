@@ -90,22 +90,9 @@ def columns_of(
     throughput: Any,
     given: Mapping[str, Any],
 ) -> tuple[Columns, dict[str, float | None]]:
-    """Return the kinds of replicas, and the price of an accelerator of each platform [currency/h].
+    """Return the kinds of replicas, and the price of an accelerator of each platform, None where it has none [currency/h].
 
-    Parameters
-    ----------
-    loads : tuple of Load
-        What is served.
-    platforms, throughput
-        See :func:`genz.fleet`.
-    given : mapping
-        Further keywords of :func:`genz.fleet` that say how throughput is predicted; those not given are absent.
-
-    Returns
-    -------
-    columns : Columns
-    price : dict
-        Platform -> price, None where it has none.
+    ``given`` are further keywords of :func:`genz.fleet` that say how throughput is predicted.
 
     Raises
     ------
@@ -165,19 +152,7 @@ def problem_of(
     price: Mapping[str, float | None],
     rules: Mapping[str, Any],
 ) -> Problem:
-    """Return the numbers of the programme.
-
-    Parameters
-    ----------
-    loads : tuple of Load
-        What is served.
-    columns : Columns
-        Kinds of replicas.
-    price : mapping
-        Platform -> price of an accelerator. [currency/h]
-    rules : mapping
-        ``prices``, ``cap``, ``minimum``, ``budget``, ``headroom``, ``slice_factor``, ``duration`` and ``start_cost`` of
-        :func:`genz.fleet`.
+    """Return the numbers of the programme; ``rules`` are the keywords of :func:`genz.fleet` on prices, counts, cost and time.
 
     Raises
     ------

@@ -30,23 +30,8 @@ def singles(
 ) -> pd.DataFrame:
     """Return the cost of the fleet of each platform alone, under its own cap and minimum.
 
-    Parameters
-    ----------
-    problem : Problem
-        Numbers.
-    columns : Columns
-        Kinds of replicas.
-    names : sequence of str
-        Platforms, in the order of their places.
-    time_limit : float or None
-        Longest time of all searches together. [s]
-    gap : float
-        Relative gap at which each ends. [1]
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``platform``, ``n_replica``, ``n_accelerator``, ``cost``, ``gap`` and ``reason``.
+    All searches together take at most ``time_limit`` [s], and each ends at a relative ``gap`` [1]. Columns ``platform``,
+    ``n_replica``, ``n_accelerator``, ``cost``, ``gap`` and ``reason``.
     """
     each = None if time_limit is None else time_limit / len(names)
     rows = []
@@ -101,24 +86,10 @@ def _no_choice(problem: Problem) -> bool:
 def shadows(
     problem: Problem | None, names: Sequence[str], *, time_limit: float | None, gap: float
 ) -> pd.DataFrame:
-    """Return what easing each cap and minimum by one replica would save, by solving again.
+    """Return what easing each cap and minimum by one replica would save, by solving again within limits as of :func:`singles`.
 
-    Parameters
-    ----------
-    problem : Problem or None
-        Numbers, None where there is no fleet.
-    names : sequence of str
-        Platforms, in the order of their places.
-    time_limit : float or None
-        Longest time of all searches together. [s]
-    gap : float
-        Relative gap at which each ends. [1]
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``constraint``, ``platform``, ``limit``, ``step`` (accelerators of the smallest replica for a cap, one
-        replica for a minimum), ``cost`` with the eased limit, and ``gap`` of that.
+    Columns ``constraint``, ``platform``, ``limit``, ``step`` (accelerators of the smallest replica for a cap, one replica for a
+    minimum), ``cost`` with the eased limit, and ``gap`` of that; no rows where there is no fleet.
     """
     rows = []
     if problem is not None:
@@ -151,21 +122,7 @@ def shortage(
     names: Sequence[str],
     time_limit: float | None,
 ) -> Shortage:
-    """Return the smallest set of constraints in conflict.
-
-    Parameters
-    ----------
-    problem : Problem
-        Numbers of a fleet that does not exist.
-    columns : Columns
-        Kinds of replicas.
-    loads : sequence of Load
-        What was asked.
-    names : sequence of str
-        Platforms, in the order of their places.
-    time_limit : float or None
-        Time after which a set that is perhaps not the smallest is returned. [s]
-    """
+    """Return the smallest set of constraints in conflict; perhaps not the smallest where the time is over [s]."""
     unserved = _unserved(problem, columns, loads)
     if unserved:
         first = unserved[0]

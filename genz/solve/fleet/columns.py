@@ -117,22 +117,9 @@ def predicted(
     tpot_from: str,
     options: Mapping[str, Any],
 ) -> Columns:
-    """Return all kinds of replicas with the library's own throughput.
+    """Return all kinds of replicas with the library's own throughput, for loads that have a model.
 
-    Parameters
-    ----------
-    loads : sequence of Load
-        Each with model and limits.
-    platforms : sequence of Platform
-        With scalar fields.
-    precision : Precision or str, or a sequence of them, or None
-        Formats; None: as :func:`genz.solve.formats.formats_tried` has it.
-    parallel : Parallel, sequence of Parallel or None
-        Layouts; None: all in which a model divides evenly.
-    tpot_from : str
-        See :func:`genz.serve.capacity.capacity`.
-    options : mapping
-        Further keywords of :class:`genz.serve.deployment.Options`.
+    Formats are those of :func:`genz.solve.formats.formats_tried`, layouts all in which a model divides evenly if none is given.
     """
     kinds: list[Option] = []
     rates: list[FloatArray] = []

@@ -131,21 +131,9 @@ class Plan:
 
 
 def solved(problem: Problem, *, time_limit: float | None, gap: float) -> Plan:
-    """Return the best counts and shares that the solver found.
+    """Return the best counts and shares that the solver found, empty arrays where it found none; every bucket has a kind.
 
-    Parameters
-    ----------
-    problem : Problem
-        Numbers; every bucket must be served by some kind.
-    time_limit : float or None
-        Longest time of writing the programme and of the search, which has a moment at least. [s]
-    gap : float
-        Relative gap at which it ends. [1]
-
-    Returns
-    -------
-    Plan
-        Empty arrays where the certificate has found nothing.
+    Writing the programme counts in the ``time_limit`` [s]; the search has a moment at least, and ends at a relative ``gap`` [1].
     """
     clock = Clock(time_limit)
     programme = _Programme(problem)

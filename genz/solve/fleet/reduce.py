@@ -25,22 +25,10 @@ _BOUNDING = 0.6
 
 
 def optimum(problem: Problem, *, time_limit: float | None, gap: float) -> Plan:
-    """Return the best plan of a problem whose buckets are all served by some kind.
+    """Return the best plan of a problem whose buckets are all served by some kind, empty where nothing was found.
 
-    Parameters
-    ----------
-    problem : Problem
-        Numbers.
-    time_limit : float or None
-        Longest time of the search. [s]
-    gap : float
-        Relative gap at which it ends. [1]
-
-    Returns
-    -------
-    Plan
-        Empty where nothing was found. Where the solver is missing or runs out of time, the best of its plan, a greedy
-        one, and that of the kinds that a strong relaxation uses.
+    The search takes at most ``time_limit`` [s] and ends at a relative ``gap`` [1]. Where the solver is missing or runs out of
+    time, the best of its plan, a greedy one, and that of the kinds that a strong relaxation uses.
     """
     clock = Clock(time_limit)
     kept = ~dominated(problem)
@@ -116,17 +104,7 @@ def _better(
 def merged(problem: Problem) -> tuple[Problem, IntArray]:
     """Return the problem with one bucket for all that differ by a factor alone, and the place of each bucket in it.
 
-    Parameters
-    ----------
-    problem : Problem
-        Numbers; with slices nothing is merged.
-
-    Returns
-    -------
-    small : Problem
-        Its buckets' largest rates are 1: what is asked counts in replicas of the fastest kind.
-    inverse : ndarray of int, shape (n_row,)
-        Place of each bucket.
+    The largest rates of its buckets are 1: what is asked counts in replicas of the fastest kind. With slices nothing is merged.
     """
     if problem.slices is not None:
         return problem, np.arange(len(problem.rate))

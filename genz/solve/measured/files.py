@@ -86,12 +86,7 @@ def platform_name(device: str) -> str:
 
 
 def read_table(path: Path) -> Table | None:
-    """Return one file, or None where its layout is none of those known.
-
-    Parameters
-    ----------
-    path : Path
-        CSV, packed or not.
+    """Return one CSV file, packed or not, or None where its layout is none of those known.
 
     Raises
     ------
@@ -143,14 +138,7 @@ def _about(stem: str) -> tuple[str, str]:
 
 
 def read_folder(folder: str | Path, unread: list[str] | None = None) -> Iterator[Table]:
-    """Yield the files of a folder whose layout is known, each read once.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Folder with CSV files.
-    unread : list of str, optional
-        Takes a line for each of the other files.
+    """Yield the files of a folder whose layout is known, each read once; ``unread`` takes a line for each of the others.
 
     Raises
     ------

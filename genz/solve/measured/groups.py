@@ -34,20 +34,7 @@ _DEGREES = {"tensor": "TP", "pipeline": "PP", "data": "DP", "expert": "EP"}
 
 
 def sizes(rows: pd.DataFrame, kernel: str) -> Any:
-    """Return the name of the size of each row: the columns that grow most, by powers of eight.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Rows of one kernel class, in the own columns.
-    kernel : str
-        Class.
-
-    Returns
-    -------
-    ndarray of object, shape (n_row,)
-        Texts such as ``"m 512 to 4,095"``.
-    """
+    """Return the name of the size of each row: the columns that grow most, by powers of eight, such as ``"m 512 to 4,095"``."""
     growing = [c for c in _GROWING.get(kernel, ("size",)) if c in rows]
     exact = [c for c in _EXACT if c in rows and c in SHAPES.get(kernel, _EXACT)]
     codes = {c: _power(rows[c]) for c in growing} | {c: rows[c].fillna(1.0) for c in exact}
@@ -64,13 +51,7 @@ def sizes(rows: pd.DataFrame, kernel: str) -> Any:
 
 
 def deployments(rows: pd.DataFrame) -> Any:
-    """Return the name of the deployment of each run: model and degrees above one.
-
-    Returns
-    -------
-    ndarray of object, shape (n_row,)
-        Texts such as ``"llama3_1_70b TP4"``.
-    """
+    """Return the name of the deployment of each run: model and degrees above one, such as ``"llama3_1_70b TP4"``."""
     columns = [c for c in ("model", *_DEGREES) if c in rows]
 
     def text(name: str, value: Any) -> str:

@@ -59,25 +59,9 @@ def log_error(
     cache: str = "",
     rows: pd.DataFrame | None = None,
 ) -> FloatArray:
-    """Return the standard deviation of the log error that a class states, NaN if it states none.
+    """Return the standard deviation of the log error that a class states, of each row if there are any; NaN: none [1].
 
-    Parameters
-    ----------
-    platform : Platform
-        Where it ran.
-    kernel, number_format : str
-        Class, and format of products.
-    software : str
-        Software, a version may follow.
-    cache : str
-        Format of the cache; empty where it is the same.
-    rows : DataFrame, optional
-        Rows in the own columns, whose shapes may be apart from those fitted on; default none is.
-
-    Returns
-    -------
-    ndarray, shape () or (n_row,)
-        Error. [1]
+    Shapes of rows may be apart from those fitted on. ``cache`` is the format of the cache, empty where it is that of products.
     """
     if kernel in COLLECTIVES:
         known = platform.network[0].kernel.get(kernel, {}) if platform.network else {}
@@ -121,21 +105,9 @@ def _link_library(kernel: str, platform: Platform, software: str) -> str:
 
 
 def predicted_time(rows: pd.DataFrame, platform: Platform, software: str = "") -> FloatArray:
-    """Return the predicted time of operators.
+    """Return the predicted time of operators of one kernel class and one format [s]; NaN where no model describes the row.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Own columns, one kernel class and one format.
-    platform : Platform
-        Where they ran.
-    software : str, optional
-        With which software, for collectives: its name, a version may follow.
-
-    Returns
-    -------
-    ndarray, shape (n_row,)
-        Time [s]; NaN where the models do not describe the row.
+    A version may follow the name of the ``software`` that ran them.
     """
     kernel, number_format = str(rows["kernel"].iloc[0]), str(rows["format"].iloc[0])
     library = library_of(software)
@@ -170,13 +142,6 @@ _KERNELS = ("deepep_normal", "deepep_low_latency")
 
 def exchange_kernels(kernel: str, software: str) -> str:
     """Return the kernels that exchange tokens, as constants name them, such as normal for deepep_normal1.0.
-
-    Parameters
-    ----------
-    kernel : str
-        What they do.
-    software : str
-        Their name in tables, a version may follow.
 
     Raises
     ------
@@ -223,19 +188,9 @@ def _exchange_error(
 
 
 def ideal_time(rows: pd.DataFrame, platform: Platform) -> FloatArray:
-    """Return the least time of operators: arithmetic at the dense peak or compulsory traffic at full bandwidth.
+    """Return the least time of operators [s]: arithmetic at the dense peak or compulsory traffic at full bandwidth.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Own columns, one kernel class and one format.
-    platform : Platform
-        Where they ran.
-
-    Returns
-    -------
-    ndarray, shape (n_row,)
-        Time [s].
+    Rows are of one kernel class and one format.
     """
     kernel, number_format = str(rows["kernel"].iloc[0]), str(rows["format"].iloc[0])
     shape = shape_of(rows)

@@ -61,18 +61,7 @@ class RunTimes:
 def run_times(
     rows: pd.DataFrame, platform: Platform, engine: Engine | str, *, strict: bool = False
 ) -> RunTimes:
-    """Return the predicted times of whole runs.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Runs in the own columns; ``skew``, where there is any, is that of the routing.
-    platform : Platform
-        Where they ran.
-    engine : Engine or str
-        Software.
-    strict : bool, default False
-        Whether a run that cannot be predicted is an error.
+    """Return the predicted times of whole runs; ``strict``: a run that cannot be predicted is an error.
 
     Raises
     ------

@@ -111,17 +111,9 @@ def routing(skew: float) -> Routing:
 
 
 def row_operator(rows: pd.DataFrame) -> Operator:
-    """Return the work of measured operators.
+    """Return the work of measured operators of one kernel class and one variant, amounts of shape (n_row,).
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Own columns, one kernel class and one variant.
-
-    Returns
-    -------
-    Operator
-        With amounts of shape (n_row,). Of attention in mixed steps it is that of the requests that generate.
+    Of attention in mixed steps it is that of the requests that generate.
     """
     kernel = str(rows["kernel"].iloc[0])
     return _BUILD[kernel](canonical(str(rows["format"].iloc[0])), shape_of(rows))

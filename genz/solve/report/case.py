@@ -46,22 +46,7 @@ def case(
     prompts: float | None = None,
     **options: Any,
 ) -> Case:
-    """Return a batch of equal requests on one replica, with everything resolved.
-
-    Parameters
-    ----------
-    model : Model or str
-        Model.
-    platform : Platform or str
-        Platform.
-    batch : float
-        Requests. [1]
-    prompt, output, cached : float
-        Tokens in and out of each request, and tokens of the prompt already in the cache. [tokens]
-    prompts : float, optional
-        Prompts that pass in a step; default all of the batch. [1]
-    **options
-        See :class:`genz.serve.deployment.Options`.
+    """Return a batch of equal requests on one replica, with everything resolved; ``prompts`` of them, by default all, pass in a step.
 
     Raises
     ------

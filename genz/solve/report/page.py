@@ -67,18 +67,9 @@ def tiles(pairs: Iterable[tuple[str, object]]) -> Markup:
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, mark: int = -1, tight: bool = False
 ) -> Markup:
-    """Return a table that scrolls sideways on narrow screens.
+    """Return a table that scrolls sideways on narrow screens, the row ``mark`` stressed, its cells on one line each if ``tight``.
 
-    Parameters
-    ----------
-    columns : sequence of str
-        Headings; one that starts with ``>`` is aligned to the right.
-    rows : iterable of sequences
-        Cells.
-    mark : int
-        Row to stress.
-    tight : bool
-        Cells stay on one line.
+    A heading that starts with ``>`` is aligned to the right.
     """
     right = [column.startswith(">") for column in columns]
     head = "".join(
@@ -135,21 +126,7 @@ def saved(path: Path, text: str) -> Path:
 
 
 def page(kind: str, title: str, lead: Markup, sections: Iterable[Markup], footer: str) -> str:
-    """Return a whole page: one file, no network.
-
-    Parameters
-    ----------
-    kind : str
-        What it is, in small print over the title.
-    title : str
-        Headline.
-    lead : Markup
-        What stands right under it.
-    sections : iterable of Markup
-        The rest.
-    footer : str
-        Last line.
-    """
+    """Return a whole page, one file that needs no network: its kind over the title, a lead, sections and a last line."""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>

@@ -226,7 +226,7 @@ def _value(platform: Platform, name: str) -> list[Any]:
 
 
 def speeds(platform: Platform, *, slow: bool) -> list[str]:
-    """Return the numbers that times may depend on; network dimensions are numbered from the inside."""
+    """Return the numbers that times may depend on, with ``slow`` those of the slow tier; dimensions count from the inside."""
     names = ["flop_rate", "memory_bandwidth"]
     for index in range(len(platform.network)):
         names += [f"network[{index}].bandwidth", f"network[{index}].latency"]
@@ -240,14 +240,7 @@ def speeds(platform: Platform, *, slow: bool) -> list[str]:
 def scaled(platform: Platform, number: str, factor: Num) -> Platform:
     """Return a platform with one number times a factor; what goes with it keeps its ratio.
 
-    Parameters
-    ----------
-    platform : Platform
-        Platform.
-    number : str
-        One of :func:`speeds`, or memory_capacity, power, host_power or price.
-    factor : array_like, shape (...)
-        Factor. [1]
+    The number is one of :func:`speeds`, or memory_capacity, power, host_power or price.
     """
     chip: Accelerator = platform.accelerator
     if number == "flop_rate":
