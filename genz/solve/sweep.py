@@ -19,7 +19,7 @@ from genz.core.schema import Record
 from genz.core.typing import BoolArray, IntArray
 from genz.db import registry
 from genz.serve.deployment import check_extras, formats_of, layout_rules
-from genz.serve.frame import unit_of
+from genz.serve.frame import result_columns, unit_of
 from genz.serve.step import BOUNDS
 from genz.spec.deployment import Parallel
 
@@ -248,17 +248,14 @@ def _feasible(given: Mapping[str, Any], size: int) -> tuple[BoolArray, Any]:
 
 def _columns(result: Any) -> dict[str, Any]:
     """Arrays of a result: its fields and what derives from them."""
-    names = [n for n in _DERIVED if hasattr(result, n)]
-    names += [f for f in result.__dataclass_fields__ if not f.startswith("_") and f not in names]
-    if hasattr(result, "bound_index") and "bound_index" not in names:
-        names.append("bound_index")
-    values = {n: getattr(result, n) for n in names}
+    derived = [n for n in (*_DERIVED, "bound_index") if hasattr(result, n)]
+    values = result_columns(result, derived)
     if any(isinstance(v, Mapping) for v in values.values()):
         msg = f"function must be a prediction such as genz.decode, got one that returns {type(result).__name__}"
         raise InputError(msg)
     if hasattr(result, "stable"):
         values["reason"] = np.where(result.stable, "", result.reason)
-    return {n: v for n, v in values.items() if v is not None}
+    return values
 
 
 def _run(

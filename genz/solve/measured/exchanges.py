@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from genz.solve.measured.profiles import numbers
+
 __all__ = ["SKEWED", "collective_profile", "low_latency_exchange", "normal_exchange"]
 
 _MICRO = 1e-6
@@ -82,18 +84,18 @@ def collective_profile(frame: pd.DataFrame) -> pd.DataFrame:
 
     Several nodes, and nodes that the database does not have, keep a name that it does not know.
     """
-    worker = frame["num_workers"].to_numpy(dtype=np.float64)
+    worker = numbers(frame, "num_workers")
     node = frame["node"].astype(str)
     across = np.where(worker > frame["devices_per_node"], " over several nodes", "")
     rows = pd.DataFrame(
         {
             "kernel": frame["op"].map(_OPERATIONS).to_numpy(),
             "format": "fp16",
-            "size": frame["bytes"].to_numpy(dtype=np.float64),
+            "size": numbers(frame, "bytes"),
             "n_rank": worker,
             "library": f"nccl{SKEWED}",
             "device": (node.where(across != "", node.replace(_PROFILED)) + across).to_numpy(),
-            "time": _MICRO * frame["median_us"].to_numpy(dtype=np.float64),
+            "time": _MICRO * numbers(frame, "median_us"),
         }
     )
     return rows[rows["kernel"].notna()]

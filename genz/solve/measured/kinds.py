@@ -20,7 +20,7 @@ from genz.solve.measured.eager import CLOCKED, VARLEN
 from genz.solve.measured.exchanges import SKEWED
 from genz.solve.measured.operators import COLLECTIVES
 from genz.solve.measured.predict import cache_bytes, ideal_time
-from genz.solve.measured.profiles import INFERSIM
+from genz.solve.measured.profiles import INFERSIM, numbers
 from genz.solve.split import part_of
 from genz.spec.hardware import Platform
 
@@ -154,7 +154,7 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
     if kernel in EXCHANGES:
         kind[_congested(rows)] = f"{kernel}_congested"
     if kernel not in COLLECTIVES:
-        fast = rows["time"].to_numpy(dtype=np.float64) < ideal_time(rows, platform)
+        fast = numbers(rows, "time") < ideal_time(rows, platform)
         kind[fast & (kind == kernel)] = f"{kernel}_{BEYOND}"
     if kernel == "attention_decode" and _of_software(rows, INFERSIM).any():
         kind[_uncut(rows, platform)] = f"{kernel}_uncut"
@@ -163,7 +163,7 @@ def kinds(rows: pd.DataFrame, platform: Platform) -> Any:
 
 def _uncut(rows: pd.DataFrame, platform: Platform) -> BoolArray:
     """Whether InferSim ran the heads with a kernel that leaves a long cache to one core, as no engine does."""
-    time, least = rows["time"].to_numpy(dtype=np.float64), ideal_time(rows, platform)
+    time, least = numbers(rows, "time"), ideal_time(rows, platform)
     slow = pd.Series((time > _LONG * least) & (least > _LONG * _VISIBLE), rows.index)
     whole = slow.groupby([rows[c] for c in _HEADS]).transform("any").to_numpy(dtype=bool)
     return np.asarray(_of_software(rows, INFERSIM) & whole)
@@ -184,7 +184,7 @@ def _of_software(rows: pd.DataFrame, name: str) -> BoolArray:
 
 def short_by_clock(rows: pd.DataFrame) -> BoolArray:
     """Return which rows timed by the clock hold a launch of more than a tenth of their time."""
-    time, own = rows["time"].to_numpy(dtype=np.float64), _of_software(rows, CLOCKED)
+    time, own = numbers(rows, "time"), _of_software(rows, CLOCKED)
     return np.asarray(own & (time < _LONG * np.min(time, initial=np.inf, where=own)))
 
 
@@ -197,7 +197,7 @@ def fitted_on(rows: pd.DataFrame, platform: Platform) -> BoolArray:
     chosen = kind == kernel
     if kernel in COLLECTIVES:
         return np.asarray(chosen)
-    fair = rows["time"].to_numpy(dtype=np.float64) >= ideal_time(rows, platform)
+    fair = numbers(rows, "time") >= ideal_time(rows, platform)
     if kernel == "experts":
         chosen |= (rows["skew"].fillna(0.0) == 0.0).to_numpy() & fair & (kind != UNSERVED)
     if kernel.startswith("attention") and wide_heads(rows).all():
@@ -229,7 +229,7 @@ def _congested(rows: pd.DataFrame) -> BoolArray:
 
 def _launched(rows: pd.DataFrame, least: int) -> BoolArray:
     """Whether the launch from the host may be what was measured: the floor of so many rows at least is that of no kernel."""
-    time = rows["time"].to_numpy(dtype=np.float64)
+    time = numbers(rows, "time")
     floor = float(np.quantile(time, _LOWEST))
     return np.asarray(
         (time < _NEAR * floor) & (floor > _SLOW * PRIOR["gemm"].overhead) & (len(time) >= least)
@@ -238,7 +238,7 @@ def _launched(rows: pd.DataFrame, least: int) -> BoolArray:
 
 def _on_chip(rows: pd.DataFrame, platform: Platform, among: BoolArray) -> BoolArray:
     """Whether the last level may serve activations, where many ``among`` the rows are faster than the memory allows."""
-    time, least = rows["time"].to_numpy(dtype=np.float64), ideal_time(rows, platform)
+    time, least = numbers(rows, "time"), ideal_time(rows, platform)
     held = platform.accelerator.on_chip_capacity
     if held is None or np.sum(among & (time < least)) < max(_LOWEST * np.sum(among), 1.0):
         return np.zeros(len(rows), dtype=bool)

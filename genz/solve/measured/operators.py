@@ -26,6 +26,7 @@ from genz.solve.measured.profiles import (
     expert_profile,
     infersim_profile,
     layer_profile,
+    numbers,
     step_profile,
 )
 
@@ -245,43 +246,43 @@ def _column(frame: pd.DataFrame, name: str, default: object) -> object:
 
 
 def _gemm(frame: pd.DataFrame) -> pd.DataFrame:
-    shape: dict[str, object] = {c: frame[c].to_numpy(dtype=np.float64) for c in ("m", "n", "k")}
+    shape: dict[str, object] = {c: numbers(frame, c) for c in ("m", "n", "k")}
     shape["format"] = _formats(frame["dtype"]).to_numpy() if "dtype" in frame else "bf16"
     return _rows("gemm", _MICRO * frame["latency_us"], shape)
 
 
 def _gemm_profile(frame: pd.DataFrame) -> pd.DataFrame:
     """Vidur: medians of the kernels of a layer; the same shapes occur in several models."""
-    shape: dict[str, object] = {c: frame[c].to_numpy(dtype=np.float64) for c in ("m", "n", "k")}
+    shape: dict[str, object] = {c: numbers(frame, c) for c in ("m", "n", "k")}
     extra = {c: frame[c].to_numpy() for c in ("device", "model", "tp", "op")}
     return _rows("gemm", _MICRO * frame["median_us"], {"format": "fp16", **shape, **extra})
 
 
 def _heads(frame: pd.DataFrame) -> dict[str, object]:
     attention, cache = _formats(frame["attn_dtype"]), _formats(frame["kv_cache_dtype"])
-    heads = frame["num_heads"].to_numpy(dtype=np.float64)
-    kept = frame["kv_heads"].to_numpy(dtype=np.float64)
+    heads = numbers(frame, "num_heads")
+    kept = numbers(frame, "kv_heads")
     return {
         "format": attention.to_numpy(),
         "cache_format": cache.to_numpy(),
-        "batch": frame["batch_size"].to_numpy(dtype=np.float64),
+        "batch": numbers(frame, "batch_size"),
         "n_head": heads,
         "n_kv_head": np.where(kept > 0.0, kept, heads),
-        "head_dim": frame["head_dim"].to_numpy(dtype=np.float64),
+        "head_dim": numbers(frame, "head_dim"),
         "window": np.asarray(_column(frame, "window_size", 0.0), dtype=np.float64),
     }
 
 
 def _prefill(frame: pd.DataFrame) -> pd.DataFrame:
     shape = _heads(frame) | {
-        "new": frame["seq_len"].to_numpy(dtype=np.float64),
+        "new": numbers(frame, "seq_len"),
         "cached": np.asarray(_column(frame, "past_kv_len", 0.0), dtype=np.float64),
     }
     return _rows("attention_prefill", _MICRO * frame["latency_us"], shape)
 
 
 def _decode(frame: pd.DataFrame) -> pd.DataFrame:
-    shape = _heads(frame) | {"context": frame["kv_len"].to_numpy(dtype=np.float64)}
+    shape = _heads(frame) | {"context": numbers(frame, "kv_len")}
     return _rows("attention_decode", _MICRO * frame["latency_us"], shape)
 
 
@@ -307,7 +308,7 @@ def _experts(frame: pd.DataFrame) -> pd.DataFrame:
         "tensor": "moe_tp_size",
         "expert": "moe_ep_size",
     }
-    shape: dict[str, object] = {o: frame[c].to_numpy(dtype=np.float64) for o, c in names.items()}
+    shape: dict[str, object] = {o: numbers(frame, c) for o, c in names.items()}
     law = frame["distribution"].astype(str).str.extract(r"power_law_([\d.]+)")[0]
     shape["skew"] = law.astype(np.float64).replace(_SKEW).fillna(0.0).to_numpy()
     plain = frame["kernel"].astype(str).str.contains("nongated")
@@ -329,8 +330,8 @@ def _messages(frame: pd.DataFrame) -> pd.DataFrame:
     width = np.where(number_format.isin(["int8", "fp8"]), 1.0, 2.0)
     shape: dict[str, object] = {
         "format": number_format.to_numpy(),
-        "size": width * frame["message_elems"].to_numpy(dtype=np.float64),
-        "n_rank": frame["num_gpus"].to_numpy(dtype=np.float64),
+        "size": width * numbers(frame, "message_elems"),
+        "n_rank": numbers(frame, "num_gpus"),
         "library": _library(frame),
     }
     name = (

@@ -21,6 +21,7 @@ from genz.perf.exchange import EXCHANGES, exchange_constants, exchange_time
 from genz.perf.latent_kernels import DEEPSEEK
 from genz.perf.launch import kernel_time
 from genz.solve.measured.operators import COLLECTIVES
+from genz.solve.measured.profiles import numbers
 from genz.solve.measured.work import (
     Shape,
     by,
@@ -180,7 +181,7 @@ def _exchange_error(
     levels = [one.error for one in known]
     if rows is None:
         return np.asarray(levels[0])
-    far = (rows["n_rank"].to_numpy(dtype=np.float64) > network[0].size).astype(int)
+    far = (numbers(rows, "n_rank") > network[0].size).astype(int)
     return np.asarray(np.take(levels, far))
 
 

@@ -15,6 +15,7 @@ from genz.serve.generate import generate
 from genz.serve.replay import replay
 from genz.serve.served import served
 from genz.serve.spread import TIMES
+from genz.solve.measured.profiles import numbers
 from genz.spec.deployment import Engine, Lengths, Parallel, Routing, Workload
 from genz.spec.hardware import Platform
 from genz.spec.model import Model
@@ -108,9 +109,7 @@ def bound_times(rows: pd.DataFrame, platform: Platform) -> dict[str, FloatArray]
     requests as decode in the mean, by Little's law of the measured times; of one where they do not tell.
     """
     whole = (rows["load"] == "static").to_numpy()
-    ttft, tpot, batch, output = (
-        rows[n].to_numpy(dtype=np.float64) for n in ("ttft", "tpot", "batch", "output")
-    )
+    ttft, tpot, batch, output = (numbers(rows, n) for n in ("ttft", "tpot", "batch", "output"))
     decoding = (output - 1.0) * tpot
     with np.errstate(invalid="ignore"):
         met = np.maximum(np.floor(np.nan_to_num(batch * decoding / (ttft + decoding))), 1.0)
@@ -183,14 +182,14 @@ def _times(
         "engine": _with_options(engine, rows),
         "routing": Routing(skew=float(case["skew"])),
     }
-    load = {n: rows[n].to_numpy(dtype=np.float64) for n in ("batch", "prompt", "output")}
+    load = {n: numbers(rows, n) for n in ("batch", "prompt", "output")}
     if case["load"] == "static":
         whole: dict[str, Any] = {n: np.round(v) for n, v in load.items()}
         done = generate(model, platform, **whole, **options)
         return {n: getattr(done, n) for n in _NAMES}
     if case["load"] == "open":
         return _open(model, platform, rows, options)
-    wanted = rows["n_request"].to_numpy(dtype=np.float64) if "n_request" in rows else np.nan
+    wanted = numbers(rows, "n_request") if "n_request" in rows else np.nan
     load["n_request"] = np.broadcast_to(wanted, len(rows))
     return _closed(model, platform, load, options)
 

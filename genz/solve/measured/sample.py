@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from genz.core.typing import BoolArray, FloatArray
+from genz.solve.measured.profiles import numbers
 from genz.solve.split import deployments_held_out
 
 __all__ = ["MODELS", "sample_rows"]
@@ -115,7 +116,7 @@ def _layout(rows: pd.DataFrame) -> tuple[FloatArray, FloatArray, FloatArray]:
     (InferenceX, ``minimaxm2.5_fp8_h200.sh``: ``[ "$EP_SIZE" -ge 1 ]``), so they were dealt.
     """
     names = ("tp", "attn_dp", "moe_tp", "moe_ep")
-    tensor, data, split, expert = (rows[n].to_numpy(dtype=np.float64) for n in names)
+    tensor, data, split, expert = (numbers(rows, n) for n in names)
     split, expert = np.nan_to_num(split, nan=1.0), np.nan_to_num(expert, nan=1.0)
     data = np.where(np.isnan(data), np.maximum(split * expert / tensor, 1.0), data)
     twice = (tensor == data) & (expert == tensor * data) & (data > 1.0)

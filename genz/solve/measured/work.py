@@ -16,6 +16,7 @@ from genz.ops import single
 from genz.ops.work import Operator
 from genz.perf.latent_kernels import DEEPSEEK
 from genz.solve.measured.operators import OPTIONAL, SHAPES
+from genz.solve.measured.profiles import numbers
 from genz.spec.deployment import Routing
 from genz.spec.hardware import Accelerator
 
@@ -101,7 +102,7 @@ def _values(rows: pd.DataFrame, column: str) -> Any:
         return own.where(own != "", default).to_numpy()
     if column not in rows:
         return np.full(len(rows), float(OPTIONAL[column]))
-    value = rows[column].to_numpy(dtype=np.float64)
+    value = numbers(rows, column)
     return np.where(np.isnan(value), OPTIONAL[column], value) if column in OPTIONAL else value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,11 @@ class Shortfall:
     precision: Precision
     cost_per_hour: float
     violates: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan with names in place of records, for JSON."""
+        row = {f.name: getattr(self, f.name) for f in fields(self)}
+        return row | {"parallel": self.parallel.label, "precision": self.precision.label}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,31 +206,11 @@ class Sizing:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as JSON takes it, in SI units."""
-        why = self.infeasible
-        short = self.shortfall
+        why, short = self.infeasible, self.shortfall
         return {
             "plans": [plan.to_dict() | self._beside(plan) for plan in self.plans],
-            "next_cheaper": None
-            if short is None
-            else {
-                "platform": short.platform,
-                "engine": short.engine,
-                "n_accelerator": short.n_accelerator,
-                "n_replica": short.n_replica,
-                "parallel": short.parallel.label,
-                "precision": short.precision.label,
-                "cost_per_hour": short.cost_per_hour,
-                "violates": dict(short.violates),
-            },
-            "infeasible": None
-            if why is None
-            else {
-                "limits": dict(why.limits),
-                "closest": why.closest,
-                "violates": dict(why.violates),
-                "conflict": list(why.conflict),
-                "least": dict(why.least),
-            },
+            "next_cheaper": None if short is None else short.to_dict(),
+            "infeasible": None if why is None else asdict(why) | {"conflict": list(why.conflict)},
             "skipped": dict(self.skipped),
             "n_layout": self.n_layout,
             "disaggregated": [plan.to_dict() | self._beside(plan) for plan in self.disaggregated],
