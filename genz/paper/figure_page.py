@@ -19,21 +19,7 @@ _LEAST = 960
 
 
 def written(figure: Figure, frame: pd.DataFrame, path: Path) -> Path:
-    """Write a figure as one HTML file that needs no network.
-
-    Parameters
-    ----------
-    figure : Figure
-        What to show.
-    frame : pandas.DataFrame
-        Its data.
-    path : Path
-        File to write.
-
-    Returns
-    -------
-    Path
-        The file.
+    """Write a figure, drawn from its data, as one HTML file that needs no network.
 
     Raises
     ------

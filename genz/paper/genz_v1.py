@@ -104,25 +104,11 @@ class Serving:
 
 
 def all_reduce_time(size: Number, system: System, n: int) -> FloatArray:
-    r"""Return the time of a ring all-reduce.
+    r"""Return the time of a ring all-reduce of ``size`` bytes on each of ``n`` accelerators; one has nothing to do [s].
 
-    Parameters
-    ----------
-    size : float or ndarray, shape (...)
-        Bytes that each accelerator holds. [B]
-    system : System
-        Gives bandwidth :math:`\beta` and latency :math:`\lambda` of the link.
-    n : int
-        Accelerators; one has nothing to do. [1]
-
-    Returns
-    -------
-    ndarray, shape (...)
-        Time. [s]
-
-    Notes
-    -----
     .. math:: t = 5\,\mu s + 2 (n - 1) \lambda + \frac{2 (n - 1)}{n} \frac{M}{\beta}
+
+    with the bandwidth :math:`\beta` and the latency :math:`\lambda` of the link.
     """
     steps = 2.0 * (n - 1)
     link = system.link_bandwidth
@@ -131,22 +117,8 @@ def all_reduce_time(size: Number, system: System, n: int) -> FloatArray:
 
 
 def message_time(size: Number, system: System) -> FloatArray:
-    r"""Return the time of a message to the next pipeline stage.
+    r"""Return the time of a message of ``size`` bytes to the next pipeline stage [s].
 
-    Parameters
-    ----------
-    size : float or ndarray, shape (...)
-        Bytes. [B]
-    system : System
-        Gives bandwidth :math:`\beta` and latency :math:`\lambda` of the link.
-
-    Returns
-    -------
-    ndarray, shape (...)
-        Time. [s]
-
-    Notes
-    -----
     .. math:: t = 4.2\,\mu s + \lambda + \frac{M}{\beta}
     """
     return np.asarray(MESSAGE_OVERHEAD + system.link_latency + size / system.link_bandwidth)
@@ -160,28 +132,7 @@ def prefill(
     layout: Layout = _SINGLE,
     byte_width: float = 1.0,
 ) -> StepTime:
-    """Return the time of the prefill of a batch, which is the time to the first token.
-
-    Parameters
-    ----------
-    shape : Shape
-        The model.
-    system : System
-        The accelerator; its fields broadcast with ``batch``.
-    batch : array_like, shape (...)
-        Requests, that pass the pipeline together. [1]
-    request : Request
-        Tokens of each.
-    layout : Layout, optional
-        Accelerators that share the model; by default one.
-    byte_width : float, default 1
-        Bytes of a value; the arithmetic peak is that of bf16 times 2 / byte_width. [B]
-
-    Returns
-    -------
-    StepTime
-        Fields have the shape that ``batch`` and the system broadcast to.
-    """
+    """Return the time of the prefill of a batch that passes the pipeline together, which is the time to the first token."""
     rows = count("batch", batch)
     work = prefill_work(shape, rows, float(request.prompt), layout.tensor)
     message = rows * (request.prompt * shape.width * byte_width)
@@ -197,30 +148,7 @@ def decode(
     layout: Layout = _SINGLE,
     byte_width: float = 1.0,
 ) -> StepTime:
-    """Return the time of one token of a batch.
-
-    Parameters
-    ----------
-    shape : Shape
-        The model.
-    system : System
-        The accelerator; its fields broadcast with ``batch``.
-    batch : array_like, shape (...)
-        Requests. [1]
-    request : Request
-        Tokens and beams of each.
-    generated : int
-        Tokens generated before this one. [1]
-    layout : Layout, optional
-        Accelerators that share the model; by default one.
-    byte_width : float, default 1
-        Bytes of a value. [B]
-
-    Returns
-    -------
-    StepTime
-        Fields have the shape that ``batch`` and the system broadcast to.
-    """
+    """Return the time of one token of a batch, so many ``generated`` before it."""
     rows = count("batch", batch)
     work = decode_work(shape, rows, request, generated, layout.tensor)
     message = rows * (request.beams * shape.width * byte_width)
@@ -260,23 +188,7 @@ def tpot(
     layout: Layout = _SINGLE,
     byte_width: float = 1.0,
 ) -> FloatArray:
-    """Return the mean of the times of the first and the last token [s].
-
-    Parameters
-    ----------
-    shape : Shape
-        The model.
-    system : System
-        The accelerator; its fields broadcast with ``batch``.
-    batch : array_like, shape (...)
-        Requests. [1]
-    request : Request
-        Tokens and beams of each.
-    layout : Layout, optional
-        Accelerators that share the model; by default one.
-    byte_width : float, default 1
-        Bytes of a value. [B]
-    """
+    """Return the mean of the times of the first and the last token [s]."""
     first = decode(shape, system, batch, request, 0, layout, byte_width).total
     last = decode(shape, system, batch, request, request.output, layout, byte_width).total
     return (first + last) / 2.0
@@ -290,23 +202,7 @@ def serving(
     layout: Layout = _SINGLE,
     byte_width: float = 1.0,
 ) -> Serving:
-    """Return what the users of a batch see.
-
-    Parameters
-    ----------
-    shape : Shape
-        The model.
-    system : System
-        The accelerator; its fields broadcast with ``batch``.
-    batch : array_like, shape (...)
-        Requests. [1]
-    request : Request
-        Tokens and beams of each.
-    layout : Layout, optional
-        Accelerators that share the model; by default one.
-    byte_width : float, default 1
-        Bytes of a value. [B]
-    """
+    """Return what the users of a batch see."""
     rows = count("batch", batch)
     return Serving(
         batch=rows,

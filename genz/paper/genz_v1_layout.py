@@ -27,21 +27,7 @@ __all__ = [
 def prefill_throughput(
     shape: Shape, system: System, micro_batch: FloatLike, request: Request, layout: Layout
 ) -> FloatArray:
-    """Return the prompts per second of a full pipeline, one byte per value [1/s].
-
-    Parameters
-    ----------
-    shape : Shape
-        The model.
-    system : System
-        The accelerator.
-    micro_batch : array_like, shape (...)
-        Requests in each stage; the batch is ``layout.pipeline`` times that. [1]
-    request : Request
-        Tokens of each.
-    layout : Layout
-        Accelerators that share the model.
-    """
+    """Return the prompts per second of a full pipeline with a ``micro_batch`` in each stage, one byte per value [1/s]."""
     rows = count("micro_batch", micro_batch)
     time = prefill(shape, system, rows, request, Layout(layout.tensor)).total
     return _pipelined(rows, time, rows * (request.prompt * shape.width), system, layout)
@@ -50,21 +36,7 @@ def prefill_throughput(
 def decode_throughput(
     shape: Shape, system: System, micro_batch: FloatLike, request: Request, layout: Layout
 ) -> FloatArray:
-    """Return the tokens per second of a full pipeline, one byte per value [1/s].
-
-    Parameters
-    ----------
-    shape : Shape
-        The model.
-    system : System
-        The accelerator.
-    micro_batch : array_like, shape (...)
-        Requests in each stage; the batch is ``layout.pipeline`` times that. [1]
-    request : Request
-        Tokens and beams of each.
-    layout : Layout
-        Accelerators that share the model.
-    """
+    """Return the tokens per second of a full pipeline with a ``micro_batch`` in each stage, one byte per value [1/s]."""
     rows = count("micro_batch", micro_batch)
     time = tpot(shape, system, rows, request, Layout(layout.tensor))
     return _pipelined(rows, time, rows * (request.beams * shape.width), system, layout)
@@ -81,19 +53,7 @@ def _pipelined(
 def footprint(
     shape: Shape, batch: FloatLike, request: Request, byte_width: float = 1.0
 ) -> FloatArray:
-    """Return the bytes of weights and cache at the last token [B].
-
-    Parameters
-    ----------
-    shape : Shape
-        The model.
-    batch : array_like, shape (...)
-        Requests held. [1]
-    request : Request
-        Tokens and beams of each.
-    byte_width : float, default 1
-        Bytes of a value. [B]
-    """
+    """Return the bytes of weights and cache of a batch at the last token [B]."""
     cache = cache_footprint(shape, request.prompt, request.output, request.beams, byte_width)
     return weight_footprint(shape, byte_width) + count("batch", batch) * cache
 
@@ -106,53 +66,22 @@ def fits(
     n: int = 1,
     byte_width: float = 1.0,
 ) -> BoolArray:
-    """Return whether weights and cache fit into the memory of ``n`` accelerators.
-
-    Parameters
-    ----------
-    shape : Shape
-        The model.
-    system : System
-        The accelerator.
-    batch : array_like, shape (...)
-        Requests held. [1]
-    request : Request
-        Tokens and beams of each.
-    n : int, default 1
-        Accelerators. [1]
-    byte_width : float, default 1
-        Bytes of a value. [B]
-    """
+    """Return whether weights and cache of a batch fit into the memory of ``n`` accelerators."""
     return np.asarray(footprint(shape, batch, request, byte_width) <= n * system.capacity)
 
 
 def best_layout(shape: Shape, system: System, batch: int, request: Request) -> Layout:
-    """Return the layout of highest decode throughput among those with about the least size.
+    """Return the layout of highest decode throughput among those with about the least size, one byte per value.
 
     With n the next power of two of the accelerators that the footprint needs, the sizes n to 2n - 1
     are tried, then 2n to 4n - 1, and so on; tensor divides the heads, pipeline divides the layers and
-    is at most the batch.
-
-    Parameters
-    ----------
-    shape : Shape
-        The model, one byte per value.
-    system : System
-        The accelerator.
-    batch : int
-        Requests. [1]
-    request : Request
-        Tokens and beams of each.
+    is at most the batch. The paper does not print the rule. All 30 published layouts of sections 6.A to 6.C
+    follow from it on the fastest system of each section.
 
     Raises
     ------
     InfeasibleError
         If no layout holds the model.
-
-    Notes
-    -----
-    The paper does not print the rule. All 30 published layouts of sections 6.A to 6.C follow from it
-    on the fastest system of each section.
     """
     need = float(footprint(shape, batch, request)) / system.capacity
     layouts = [
@@ -177,27 +106,10 @@ def best_layout(shape: Shape, system: System, batch: int, request: Request) -> L
 
 
 def offload_bandwidth(size: FloatLike, system: System, n: int) -> FloatArray:
-    r"""Return the bandwidth at which data spread over memory and offload link is read.
+    r"""Return the bandwidth at which ``size`` bytes spread over memory and offload link of ``n`` accelerators are read [B/s].
 
-    Each accelerator holds what fits and reads the rest over its link, both at once.
-
-    Parameters
-    ----------
-    size : array_like, shape (...)
-        Bytes on all accelerators. [B]
-    system : System
-        The accelerator.
-    n : int
-        Accelerators. [1]
-
-    Returns
-    -------
-    ndarray, shape (...)
-        Bandwidth; that of the memory where all fits. [B/s]
-
-    Notes
-    -----
-    With :math:`S` bytes per accelerator, memory :math:`C, \beta` and link :math:`\beta_o`,
+    Each accelerator holds what fits and reads the rest over its link, both at once. With :math:`S` bytes per
+    accelerator, memory :math:`C, \beta` and link :math:`\beta_o`,
 
     .. math:: S / \max\left(\frac{\min(S, C)}{\beta}, \frac{\max(S - C, 0)}{\beta_o}\right).
 

@@ -15,49 +15,20 @@ __all__ = ["required_bandwidth", "required_capacity", "required_flop_rate"]
 
 
 def required_flop_rate(shape: Shape, prompt: Number, ttft: float) -> FloatArray:
-    """Return the arithmetic rate that prefills a prompt in time [flop/s].
-
-    Parameters
-    ----------
-    shape : Shape
-        The model.
-    prompt : float or ndarray, shape (...)
-        Tokens of the prompt. [1]
-    ttft : float
-        Limit of the time to first token. [s]
-    """
+    """Return the arithmetic rate that prefills a prompt within ``ttft`` [flop/s]."""
     return prefill_flop(shape, prompt) / ttft
 
 
 def required_bandwidth(shape: Shape, prompt: Number, request: Request, tpot: float) -> FloatArray:
-    """Return the bandwidth that reads active weights and cache once per token [B/s].
+    """Return the bandwidth that reads active weights and cache once per token within ``tpot`` [B/s].
 
-    Parameters
-    ----------
-    shape : Shape
-        The model.
-    prompt : float or ndarray, shape (...)
-        Tokens of the prompt, in place of the request's. [1]
-    request : Request
-        Gives the tokens generated and the beams.
-    tpot : float
-        Limit of the time per output token. [s]
+    ``prompt`` stands in place of the request's, which gives the tokens generated and the beams.
     """
     cache = cache_footprint(shape, prompt, request.output, request.beams)
     return np.asarray((weight_footprint(shape, active=True) + cache) / tpot)
 
 
 def required_capacity(shape: Shape, prompt: Number, request: Request) -> FloatArray:
-    """Return the bytes of all weights and the cache [B].
-
-    Parameters
-    ----------
-    shape : Shape
-        The model.
-    prompt : float or ndarray, shape (...)
-        Tokens of the prompt, in place of the request's. [1]
-    request : Request
-        Gives the tokens generated and the beams.
-    """
+    """Return the bytes of all weights and the cache [B]; ``prompt`` stands in place of the request's."""
     cache = cache_footprint(shape, prompt, request.output, request.beams)
     return np.asarray(weight_footprint(shape) + cache)

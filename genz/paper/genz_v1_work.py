@@ -9,6 +9,10 @@ They differ on purpose from the rest of the library, and are used for the paper'
 * beams share the cache of the prompt in multi-head models, and never in grouped-query models;
 * the scores of attention stay on the chip and are charged at its own bandwidth.
 
+Arguments of the functions here and in the modules beside it: ``batch``, requests [1]; ``prompt``, ``query``, ``context`` and
+other tokens [1]; ``tensor`` and ``n``, accelerators [1]; ``byte_width``, bytes of a value [B], for which the peak is that of
+bf16 times 2 / byte_width; limits ``ttft`` and ``tpot`` [s]. Numbers of a system broadcast with them.
+
 Source: sections 5 to 8 of arXiv 2406.01698 v1 and the authors' figure notebooks (repository
 abhibambhaniya/GenZ-LLM-Analyzer, MIT, commit a90f48a).
 """
@@ -103,11 +107,6 @@ class Operator(NamedTuple):
 def shape_of(model: str | Model) -> Shape:
     """Return the shape of a model whose layers are all equal.
 
-    Parameters
-    ----------
-    model : str or Model
-        Record, or its name in the database.
-
     Raises
     ------
     InputError
@@ -142,25 +141,9 @@ def shape_of(model: str | Model) -> Shape:
 def projections(
     shape: Shape, token: Number, expert_token: Number, n_expert: int, tensor: int = 1
 ) -> list[Operator]:
-    """Return the work of the matrix products with weights.
+    """Return the matrix products with weights, query-key-value, out, up and down, of each of ``tensor`` accelerators.
 
-    Parameters
-    ----------
-    shape : Shape
-        The model.
-    token : float or ndarray, shape (...)
-        Tokens of the attention projections. [1]
-    expert_token : float or ndarray, shape (...)
-        Tokens of each expert. [1]
-    n_expert : int
-        Experts that run; they are one product of ``n_expert`` times the inner width.
-    tensor : int, default 1
-        Accelerators that share each matrix.
-
-    Returns
-    -------
-    list of Operator
-        Query-key-value, out, up and down.
+    The experts that run are one product of ``n_expert`` times the inner width, on ``expert_token`` tokens each.
     """
     width = shape.width
     share = _ceil(width, tensor)
@@ -185,25 +168,9 @@ def projections(
 def attention(
     shape: Shape, sequence: Number, query: Number, context: Number, tensor: int = 1
 ) -> list[Operator]:
-    """Return the work of the products of queries with keys, and of scores with values.
+    """Return the products of queries with keys, and of scores, which stay on the chip, with values.
 
-    Parameters
-    ----------
-    shape : Shape
-        The model.
-    sequence : float or ndarray, shape (...)
-        Sequences that each read their own cache. [1]
-    query : float or ndarray, shape (...)
-        Tokens per sequence that ask. [1]
-    context : float or ndarray, shape (...)
-        Tokens per sequence that are read; an empty context is no work. [1]
-    tensor : int, default 1
-        Accelerators that share the heads.
-
-    Returns
-    -------
-    list of Operator
-        Logit and attend. The scores stay on the chip.
+    ``sequence`` sequences each read their own cache of ``context`` tokens, an empty one being no work, for ``query`` tokens.
     """
     head = _ceil(shape.n_head, tensor)
     kv_head = max(_ceil(shape.n_kv_head, tensor), 1)
@@ -214,17 +181,7 @@ def attention(
 
 
 def weight_footprint(shape: Shape, byte_width: float = 1.0, *, active: bool = False) -> float:
-    """Return the bytes of all weights, or of those that one token uses [B].
-
-    Parameters
-    ----------
-    shape : Shape
-        The model.
-    byte_width : float, default 1
-        Bytes of one value. [B]
-    active : bool, default False
-        Count the experts of one token alone.
-    """
+    """Return the bytes of all weights, or of those that one token uses [B]."""
     n_expert = shape.n_active if active else shape.n_expert
     return byte_width * shape.n_layer * shape.layer_weights(n_expert)
 
@@ -235,17 +192,6 @@ def cache_footprint(
     """Return the bytes of the cache of one request after its last token [B].
 
     Beams of a multi-head model hold the prompt once.
-
-    Parameters
-    ----------
-    shape : Shape
-        The model.
-    prompt, output : float or ndarray, shape (...)
-        Tokens of the request. [1]
-    beams : int
-        Beams of the search.
-    byte_width : float, default 1
-        Bytes of one value. [B]
     """
     copies = 1 if shape.shares_prompt else beams
     token = copies * prompt + beams * output
@@ -269,19 +215,7 @@ def prefill_flop(shape: Shape, prompt: Number) -> FloatArray:
 def prefill_work(
     shape: Shape, batch: Number, prompt: Number, tensor: int = 1
 ) -> tuple[list[Operator], list[Operator]]:
-    """Return the work of one layer's projections and attention over whole prompts.
-
-    Parameters
-    ----------
-    shape : Shape
-        The model.
-    batch : float or ndarray, shape (...)
-        Prompts. [1]
-    prompt : float or ndarray, shape (...)
-        Tokens of each. [1]
-    tensor : int, default 1
-        Accelerators that share a layer.
-    """
+    """Return the work of one layer's projections and attention over whole prompts."""
     expert_token = batch * np.floor(prompt * shape.n_active / shape.n_expert)
     weights = projections(shape, batch * prompt, expert_token, shape.n_expert, tensor)
     return weights, attention(shape, batch, prompt, prompt, tensor)
@@ -290,21 +224,7 @@ def prefill_work(
 def decode_work(
     shape: Shape, batch: Number, request: Request, generated: int, tensor: int = 1
 ) -> tuple[list[Operator], list[Operator]]:
-    """Return the work of one layer's projections and attention for one token per beam.
-
-    Parameters
-    ----------
-    shape : Shape
-        The model.
-    batch : float or ndarray, shape (...)
-        Requests. [1]
-    request : Request
-        Tokens and beams of each.
-    generated : int
-        Tokens generated before this one. [1]
-    tensor : int, default 1
-        Accelerators that share a layer.
-    """
+    """Return the work of one layer's projections and attention for one token per beam, so many ``generated`` before it."""
     beam = batch * request.beams
     readers = batch if shape.shares_prompt else beam
     prefix = attention(shape, readers, 1.0, float(request.prompt), tensor)

@@ -16,21 +16,9 @@ _HEIGHT = 420
 _MANY = 200
 
 
-def parity_figure(frame: pd.DataFrame, *, title: str = "") -> go.Figure:
-    """Return predicted against measured times, with the diagonal and a band of 10 % around it.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        Columns ``device``, ``measured`` and ``predicted`` [ms].
-    title : str
-        Heading.
-
-    Returns
-    -------
-    plotly.graph_objects.Figure
-    """
-    figure = go.Figure(layout={"template": HOUSE, "height": _HEIGHT, "title": {"text": title}})
+def parity_figure(frame: pd.DataFrame) -> go.Figure:
+    """Return predicted against measured times of devices [ms], with the diagonal and a band of 10 % around it."""
+    figure = go.Figure(layout={"template": HOUSE, "height": _HEIGHT})
     low, high = frame["measured"].min(), frame["measured"].max()
     ends = np.array([low, high])
     for factor, dash in ((1.0, "solid"), (1.0 + _BAND, "dot"), (1.0 / (1.0 + _BAND), "dot")):

@@ -195,7 +195,7 @@ def test_search_equals_brute_force(seed, rank):
     idle = cases.served(np.arange(cases.n_case), LIGHT * cases.stable)
     bracket = Bracket.of(idle, criterion.ratio(idle), cases.stable)
     rivals = Rivals.alone(cases.index)
-    solved = Solved(cases, criterion, renting, cases, idle, bracket, cases.n_case, rivals)
+    solved = Solved(cases, criterion, renting, cases, idle, bracket, rivals)
     best = solved.best(rank)
     key, bound = best.key, best.bound
     assert sorted(key) == pytest.approx(sorted(tried(cases, goal, terms, rank).values()), rel=2e-6)

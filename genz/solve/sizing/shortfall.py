@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,6 +12,9 @@ from genz.solve.sizing.answer import Plan, Shortfall
 from genz.solve.sizing.solved import Solved
 
 __all__ = ["next_cheaper"]
+
+#: Relative difference of costs that are the same. [1]
+_TIE = 1e-12
 
 
 def next_cheaper(solved: Sequence[Solved], best: Plan) -> Shortfall | None:
@@ -31,11 +33,8 @@ def next_cheaper(solved: Sequence[Solved], best: Plan) -> Shortfall | None:
         for one, (cost, machines) in zip(solved, costs, strict=True)
         if (tied := np.flatnonzero(cost >= most * (1.0 - _TIE))).size
     ]
-    return min(closest, key=lambda one: one.over).broken(most)
-
-
-#: Relative difference of costs that are the same. [1]
-_TIE = 1e-12
+    _, one, case, machine, load = min(closest, key=lambda found: found[0])
+    return _broken(one, case, machine, load, most)
 
 
 def _costs(solved: Solved, below: float) -> tuple[FloatArray, FloatArray]:
@@ -46,8 +45,13 @@ def _costs(solved: Solved, below: float) -> tuple[FloatArray, FloatArray]:
     return np.where((machines >= 1.0) & ~np.isnan(cost), cost, -np.inf), machines
 
 
-def _closest(solved: Solved, chosen: IntArray, machines: FloatArray) -> _Cheaper:
-    """Return which of some cases misses by least when so many machines serve the rate."""
+def _closest(
+    solved: Solved, chosen: IntArray, machines: FloatArray
+) -> tuple[float, Solved, int, float, Served]:
+    """Return which of some cases misses by least when so many machines serve the rate: case, machines and a replica.
+
+    Before them, what grows with how far it misses: limits, and beyond 1 the stable rate.
+    """
     renting = solved.renting.take(chosen)
     rate = renting.peak / (machines * renting.replica)
     load = solved.served(chosen, rate)
@@ -55,67 +59,27 @@ def _closest(solved: Solved, chosen: IntArray, machines: FloatArray) -> _Cheaper
     over = np.where(load.stable, 1.0 - 1.0 / (1.0 + ratio), 1.0 + rate / load.stable_rate)
     least = int(np.argmin(over))
     one = load.some(chosen.shape, np.array([least]))
-    return _Cheaper(
-        solved,
-        int(chosen[least]),
-        float(machines[least]),
-        float(rate[least]),
-        one,
-        float(over[least]),
-    )
+    return float(over[least]), solved, int(chosen[least]), float(machines[least]), one
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Cheaper:
-    """A case that too few machines serve the rate with.
-
-    Attributes
-    ----------
-    solved : Solved
-        What it is one of.
-    case : int
-        Which.
-    machine, rate : float
-        Machines, and the rate of a replica. [1], [1/s]
-    load : Served
-        The replica; arrays of shape (1,).
-    over : float
-        What grows with how far it misses: limits, and beyond 1 the stable rate. [1]
-    """
-
-    solved: Solved
-    case: int
-    machine: float
-    rate: float
-    load: Served
-    over: float
-
-    def broken(self, cost: float) -> Shortfall:
-        """Return what it breaks, at what it costs."""
-        cases, load = self.solved.cases, self.load
-        some = self.solved.renting.take(np.array([self.case]))
-        n_replica = self.machine * float(some.replica[0])
-        violates: dict[str, float] = {}
-        if not load.stable[0]:
-            violates["rate"] = float(self.rate / load.stable_rate[0])
-        else:
-            violates = self.solved.criterion.broken(load, 0)
-        n_accelerator = float((self.machine + some.spare) * some.machine[0])
-        have = float(some.most[0])
-        if n_accelerator > have:
-            violates["availability"] = n_accelerator / have if have > 0.0 else float("inf")
-        most = float(self.solved.criterion.objective.power)
-        chosen, machines = np.array([self.case]), np.array([[self.machine]])
-        power = float(self.solved.power_of(chosen, load, machines)[0])
-        if load.stable[0] and power > most:
-            violates["power"] = power / most
-        return Shortfall(
-            platform=cases.platform(self.case).name,
-            engine=cases.engine.name,
-            n_accelerator=int(n_accelerator),
-            n_replica=int(n_replica),
-            parallel=cases.layout(self.case),
-            precision=cases.precision,
-            cost_per_hour=cost,
-            violates=violates,
-        )
+def _broken(solved: Solved, case: int, machine: float, load: Served, cost: float) -> Shortfall:
+    """Return what so many machines of a case break, a replica of which carries a load, and what they cost."""
+    cases, criterion, chosen = solved.cases, solved.criterion, np.array([case])
+    some = solved.renting.take(chosen)
+    n_replica = machine * float(some.replica[0])
+    n_accelerator, have = float((machine + some.spare) * some.machine[0]), float(some.most[0])
+    if load.stable[0]:
+        violates = criterion.broken(load, 0)
+    else:
+        rate = some.peak[0] / (machine * some.replica[0])
+        violates = {"rate": float(rate / load.stable_rate[0])}
+    if n_accelerator > have:
+        violates["availability"] = n_accelerator / have if have > 0.0 else float("inf")
+    power = float(solved.power_of(chosen, load, np.array([[machine]]))[0])
+    if load.stable[0] and power > float(criterion.objective.power):
+        violates["power"] = power / float(criterion.objective.power)
+    return Shortfall(
+        platform=cases.platform(case).name, engine=cases.engine.name, n_accelerator=int(n_accelerator),
+        n_replica=int(n_replica), parallel=cases.layout(case), precision=cases.precision,
+        cost_per_hour=cost, violates=violates,
+    )  # fmt: skip

@@ -45,8 +45,6 @@ class Solved:
         The same at the share :data:`genz.solve.sizing.search.LIGHT` of its full load.
     bracket : Bracket
         Prompts per step of a replica between which its limits break.
-    n_layout : int
-        Cases before those that do not fit into memory were left out.
     rivals : Rivals
         Which cases compete: only the best of each group is found.
     """
@@ -57,7 +55,6 @@ class Solved:
     loop: OpenLoop
     idle: Served
     bracket: Bracket
-    n_layout: int
     rivals: Rivals
 
     @classmethod
@@ -70,8 +67,8 @@ class Solved:
     ) -> Solved | None:
         """Return what idle replicas tell, or None if none fits into memory; cases of a platform compete unless told."""
         rivals = rivals or Rivals.alone(cases.index)
-        n_layout = cases.n_case
-        room = np.broadcast_to(cases.memory(np.arange(n_layout)).max_batch, (n_layout,))
+        every = np.arange(cases.n_case)
+        room = np.broadcast_to(cases.memory(every).max_batch, every.shape)
         fits = np.flatnonzero(room >= 1.0)
         if not fits.size:
             return None
@@ -80,7 +77,7 @@ class Solved:
         loop = cases.loop(np.arange(cases.n_case))
         idle = loop.at_arrivals(LIGHT * loop.top.arrivals)
         bracket = Bracket.of(idle, criterion.ratio(idle), loop.top.arrivals)
-        return cls(cases, criterion, renting, loop, idle, bracket, n_layout, rivals)
+        return cls(cases, criterion, renting, loop, idle, bracket, rivals)
 
     def served(self, chosen: IntArray, rate: FloatArray) -> Served:
         """Return the load of replicas of some cases at a rate."""
