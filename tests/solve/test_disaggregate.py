@@ -330,6 +330,22 @@ class TestAgainst:
         word = "saves" if found.saving >= 0.0 else "costs"
         assert f"disaggregation {word} {100 * abs(found.saving):.3g} %" in found.explain()
 
+    def test_headroom_rents_more_machines_for_the_same_traffic(self):
+        found = solved(LIMITS.replace(rank="energy"), headroom=0.5)
+        rented = genz.size(
+            MODEL, CHAT, LIMITS.replace(rate=40, rank="energy"), platforms=["h100_sxm_8"],
+            precision="bf16", parallel=found.aggregated.parallel,
+        ).best  # fmt: skip
+        assert found.aggregated.n_accelerator == rented.n_accelerator
+        assert found.aggregated.max_rate == pytest.approx(rented.max_rate)
+        served = genz.served(
+            MODEL, "h100_sxm_8", CHAT, rate=20.0 / rented.n_replica, parallel=rented.parallel
+        )
+        assert found.aggregated.throughput == 20 * CHAT.output.mean
+        assert found.aggregated.ttft == pytest.approx(float(served.ttft))
+        assert found.aggregated.power == pytest.approx(float(served.power) * rented.n_replica)
+        assert found.saving == pytest.approx(1.0 - found.plan.power / found.aggregated.power)
+
     def test_as_dear_as_together_costs_the_same(self):
         work = genz.Workload.of(4000, 500)
         found = genz.disaggregate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from genz.solve.disaggregate.worker import RANKS
-from genz.solve.sizing.size import size
+from genz.solve.sizing.posed import Posed
+from genz.solve.sizing.size import sized
 
 if TYPE_CHECKING:
     from genz.solve.disaggregate.answer import DisaggregatedPlan, Disaggregation
@@ -22,16 +24,16 @@ _UNITS = {"cost": "currency/h", "accelerators": "1", "energy": "W"}
 
 
 def aggregated_plan(answer: Disaggregation) -> Plan | None:
-    """Return the best plan of :func:`genz.size` with the headroom, within the accelerators that there are."""
+    """Return the best plan of :func:`genz.size` at the rate, with the headroom and within the accelerators that there are."""
     rules = answer.split.rules
-    rate = float(answer.objective.check_rate()) / (1.0 - rules.headroom)
-    found = size(
-        answer.model, answer.workload, answer.objective.replace(rate=rate),
+    posed = Posed.of(
+        answer.model, answer.workload, answer.objective,
         platforms=answer.platforms, precision=[answer.settings["precision"]],
         engine=answer.settings["engine"], available=rules.available or None,
         inside_node=answer.settings["inside_node"],
         **answer.settings["options"],
     )  # fmt: skip
+    found = sized(replace(posed, terms=replace(posed.terms, headroom=rules.headroom)))
     return found.plans[0] if found.plans else None
 
 

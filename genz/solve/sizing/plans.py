@@ -149,7 +149,7 @@ class _Made:
         some = self.solved.renting.take(np.array([case]))
         replica = float(some.replica[0])
         rates, weights = periods(self.criterion.objective)
-        schedule = np.ceil(rates / (self.most[i] * replica) * (1.0 - 1e-9))
+        schedule = np.ceil(rates / (some.usable * self.most[i] * replica) * (1.0 - 1e-9))
         percentiles = {n: named.pop(f"{n}_percentiles") for n in LIMITS}
         machines = float(schedule @ weights) + some.spare
         numbers["elastic_cost_per_hour"] = machines * float(some.machine[0]) * float(some.price[0])

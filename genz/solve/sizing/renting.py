@@ -35,6 +35,8 @@ class Terms:
         Machines are rented for each period, as many as it needs.
     available : mapping
         Platform -> accelerators that are available. [1]
+    headroom : float
+        Share of what replicas could serve within the limits that stays free. [1]
     """
 
     whole_node: bool = False
@@ -42,6 +44,7 @@ class Terms:
     spare: int = 0
     elastic: bool = False
     available: Mapping[str, float] = field(default_factory=dict)
+    headroom: float = 0.0
 
     def check(self, names: set[str]) -> None:
         """Refuse what cannot be.
@@ -91,6 +94,8 @@ class Renting:
         Machines beyond those.
     budget : float
         Most that a plan may cost. [currency/h]
+    usable : float
+        Share of what replicas could serve within the limits that is planned. [1]
     """
 
     machine: FloatArray
@@ -102,6 +107,7 @@ class Renting:
     mean: FloatArray
     spare: int
     budget: float
+    usable: float = 1.0
 
     @classmethod
     def of(
@@ -128,7 +134,7 @@ class Renting:
         return cls(
             machine, replica, np.array(price)[index], np.array(most)[index],
             np.repeat(rates[:, None], len(index), axis=1), weights[:, None], mean,
-            int(terms.spare), float(objective.budget),
+            int(terms.spare), float(objective.budget), 1.0 - terms.headroom,
         )  # fmt: skip
 
     @property
@@ -146,12 +152,12 @@ class Renting:
     def at(self, rate: FloatArray) -> FloatArray:
         """Return the machines of each period where a replica takes ``rate``; (n_period, n_case) [1]."""
         with np.errstate(divide="ignore"):
-            return np.ceil(self.rates / (rate * self.replica) * (1.0 - _GUARD))
+            return np.ceil(self.rates / (self.usable * rate * self.replica) * (1.0 - _GUARD))
 
     def above(self, rate: FloatArray) -> FloatArray:
         """Return the machines of each period where a replica takes less than ``rate`` [1]."""
         with np.errstate(divide="ignore"):
-            return np.floor(self.rates / (rate * self.replica) * (1.0 + _GUARD)) + 1.0
+            return np.floor(self.rates / (self.usable * rate * self.replica) * (1.0 + _GUARD)) + 1.0
 
     def accelerators(self, machines: FloatArray) -> FloatArray:
         """Return the accelerators rented in the busiest period [1]."""
