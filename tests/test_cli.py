@@ -238,6 +238,18 @@ class TestSize:
         result = genz(*command, "--platform", "h100_sxm_1")
         assert "300 tokens in, 30 out" in result.stdout
 
+    def test_failed_requests_of_burstgpt_are_left_out_and_counted(self, tmp_path):
+        """Its documentation: failures are the lines whose response tokens are 0."""
+        head = "Timestamp,Model,Request tokens , Response tokens"
+        (tmp_path / "trace.csv").write_text(
+            f"{head}\n5,GPT-4,150,20\n7,GPT-4,0,0\n9,GPT-4,450,40\n"
+        )
+        command = ["size", "llama3_8b", "--rate", "2", "--trace", tmp_path / "trace.csv"]
+        result = genz(*command, "--platform", "h100_sxm_1")
+        assert "2 requests/s of 300 tokens in, 30 out" in result.stdout
+        assert "left out 1 request of" in result.stderr
+        assert "trace.csv that failed, without response tokens" in result.stderr
+
     def test_traces_are_read(self, tmp_path):
         (tmp_path / "trace.csv").write_text("prompt,output\n100,10\n300,50\n")
         command = ["size", "llama3_8b", "--rate", "2", "--trace", tmp_path / "trace.csv"]

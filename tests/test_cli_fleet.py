@@ -170,6 +170,7 @@ def test_files_that_exclude_options(files, tmp_path):
         ((*files, "--trace", "x.csv"), "--buckets and --trace exclude each other"),
         (("llama2_7b", *files), "--throughput and MODEL exclude each other"),
         ((*files, "--tpot", "50ms"), "--throughput and --tpot exclude each other"),
+        ((*files, "--cached-share", "50%"), "--throughput and --cached-share exclude each other"),
         ((*files, "--skew", "1", *PRICES), "--skew needs a model with experts, got none"),
         ((*files, "--engine", "ideal", *PRICES), "genz: --engine is for predicted throughput"),
     ):

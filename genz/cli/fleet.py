@@ -175,7 +175,7 @@ def _refuse(model: Model | None, given: Mapping[str, Any]) -> None:
     typed = ["MODEL"] if model is not None else []
     typed += [
         f"--{n.replace('_', '-')}"
-        for n in ("ttft", "tpot", "latency", "tpot_from")
+        for n in ("ttft", "tpot", "latency", "tpot_from", "cached_share")
         if given[n] is not None
     ]
     if typed:

@@ -206,12 +206,18 @@ _TRACED = {
     "ContextTokens": "prompt", "GeneratedTokens": "output",
     "Request tokens": "prompt", "Response tokens": "output",
 }  # fmt: skip
+#: Column of those in which 0 is a request that failed, as BurstGPT's documentation has it.
+_FAILED = "Response tokens"
 
 
 def requests_of(text: str) -> dict[str, list[float]]:
-    """Return the lengths of recorded requests from a CSV file: columns ``prompt`` and ``output``, or those of public traces."""
+    """Return the lengths of recorded requests from a CSV file: columns ``prompt`` and ``output``, or those of public traces.
+
+    Requests that failed, as far as a public trace says so, are left out, and counted on standard error.
+    """
     kinds = {"prompt": LENGTH, "output": LENGTH}
-    return columns("--trace", _readable("--trace", Path(text), "CSV file"), kinds, known_as=_TRACED)
+    path = _readable("--trace", Path(text), "CSV file")
+    return columns("--trace", path, kinds, known_as=_TRACED, failed=_FAILED)
 
 
 def rates_of(text: str) -> dict[str, list[float]]:
@@ -241,8 +247,11 @@ def columns(
     needed: Mapping[str, Number],
     optional: Mapping[str, Number] = MappingProxyType({}),
     known_as: Mapping[str, str] = MappingProxyType({}),
+    failed: str = "",
 ) -> dict[str, list[float]]:
     """Return columns of numbers of a CSV file, some ``known_as`` other names; lines that start with ``#`` are left out.
+
+    So are lines in which the column ``failed``, where there is one, holds 0; how many is said on standard error.
 
     Raises
     ------
@@ -250,7 +259,7 @@ def columns(
         If it is no such file, lacks a column or has it twice, has a line with more values than columns, or a number
         breaks its rule: the message names column and line.
     """
-    head, rows = _lines(option, path, known_as)
+    head, rows = _lines(option, path, known_as, failed)
     kinds = {n: k for n, k in {**needed, **optional}.items() if n in head}
     missing = [n for n in needed if n not in kinds]
     if missing:
@@ -278,7 +287,7 @@ def columns(
 
 
 def _lines(
-    option: str, path: Path, known_as: Mapping[str, str]
+    option: str, path: Path, known_as: Mapping[str, str], failed: str
 ) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]]]:
     """Return the names of the columns, and the rows of a CSV file with the number of their line."""
     import csv
@@ -294,11 +303,22 @@ def _lines(
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(lines(file), skipinitialspace=True)
-            table.fieldnames = [known_as.get(n, n) for n in table.fieldnames or ()]
-            return table.fieldnames, [(kept[-1], row) for row in table]
+            names = [n.strip() for n in table.fieldnames or ()]
+            table.fieldnames = [known_as.get(n, n) for n in names]
+            rows = [(kept[-1], row) for row in table]
     except (UnicodeDecodeError, csv.Error) as error:
         msg = f"{option} must be a CSV file, {str(path)!r:.200} is not: {error}"
         raise InputError(msg) from None
+    if failed in names:
+        column = known_as[failed]
+        done = [(line, row) for line, row in rows if (row[column] or "").strip() != "0"]
+        if len(done) < len(rows):
+            lost = plural(len(rows) - len(done), "request")
+            click.echo(
+                f"genz: left out {lost} of {path} that failed, without {failed.lower()}", err=True
+            )
+        rows = done
+    return table.fieldnames, rows
 
 
 def objective_of(given: Mapping[str, Any], workload: Workload, **further: Any) -> Objective:

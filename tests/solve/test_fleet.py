@@ -503,6 +503,26 @@ class TestErrors:
         with pytest.raises(InputError, match="throughput must have a column 'load'"):
             genz.fleet([sizes(1, name="x"), sizes(1, name="y")], ["a"], throughput=frame, **given)
 
+    @pytest.mark.parametrize(
+        ("rows", "message"),
+        [
+            ({"a": [1.0, np.inf]}, r"throughput must be >= 0 1/s, got inf at index \(1, 0\)"),
+            ({"a": [1.0, "many"]}, "throughput must hold numbers in a: .*'many'"),
+            ({"prompt": [1.0, 1.0]}, "throughput must have one row for each bucket, got two for prompt 1.0, output 10"),
+            ({"platform": "a", "throughput": 1.0, "prompt": 2.0}, "got two for prompt 2.0, output 10.0, platform a"),
+        ],
+    )  # fmt: skip
+    def test_tables_that_say_nothing_or_two_things_of_a_bucket(self, rows, message):
+        frame = pd.DataFrame({"prompt": [1.0, 2.0], "output": [10.0, 10.0], "a": 1.0} | rows)
+        with pytest.raises(InputError, match=message):
+            genz.fleet(sizes(2), ["a"], throughput=frame, prices={"a": 1.0})
+
+    def test_of_a_table_of_several_loads_the_own_rows_count(self):
+        frame = pd.DataFrame({"load": ["x", "y"], "prompt": 1.0, "output": 10.0, "a": [1.0, 5.0]})
+        given = {"throughput": frame, "prices": {"a": 1.0}}
+        found = [genz.fleet(sizes(1, 4.9, name=name), **given).counts["a"] for name in "xy"]
+        assert found == [5, 1]
+
     def test_loads(self):
         with pytest.raises(InputError, match="load must be a Load or a sequence of them, got 3"):
             genz.fleet([3], ["a"])

@@ -53,6 +53,26 @@ class TestLoad:
         load = genz.Load.of_workload(workload({"mean": 700.0}, {"mean": 80.0, "median": 90.0}), 2.0)
         assert (load.prompt.tolist(), load.output.tolist()) == ([700.0], [80.0])
 
+    def test_beams_come_from_the_workload_and_take_room(self):
+        wide = genz.Workload.of(500, 200, beams=4)
+        load = genz.Load.of_workload(wide, 1.0)
+        assert load.beams == 4
+        rate = [
+            genz.fleet(one, ["h100_sxm_1"], model="llama3_8b", objective=LIMITS).columns.rate.item()
+            for one in (load, genz.Load.of_workload(wide.replace(beams=1), 1.0))
+        ]
+        assert rate[0] < 0.7 * rate[1]
+        most = genz.serve.capacity.capacity(
+            genz.model("llama3_8b"), genz.platform("h100_sxm_1"), wide, LIMITS, engine=genz.engine("vllm_0_24")
+        )  # fmt: skip
+        assert rate[0] == pytest.approx(float(most.rate))
+
+    def test_arrays_of_lengths_are_no_load(self):
+        with pytest.raises(
+            InputError, match=r"mean must be one number for a load, got shape \(2,\)"
+        ):
+            genz.Load.of_workload(genz.Workload.of([100, 200], 10), 1.0)
+
     def test_names_and_limits_come_from_the_workload(self):
         load = genz.Load.of_workload("genz_chat", 1.0)
         assert load.name == "genz_chat"

@@ -231,6 +231,9 @@ def _hours(duration: FloatLike, n_period: int) -> FloatArray:
 
 def _usable(headroom: float) -> float:
     share = check.number("headroom", headroom)
+    if share.ndim:
+        msg = f"headroom must be one number, got shape {share.shape}"
+        raise InputError(msg)
     ok = np.asarray((share >= 0.0) & (share < 1.0))
     return 1.0 - float(check.require(ok, share, "headroom", "must be in [0, 1)"))
 

@@ -175,6 +175,7 @@ def _served(cases: Candidates, load: Load, tpot_from: str) -> tuple[FloatArray, 
             prompt=Lengths(mean=load.prompt[part, None]),
             output=Lengths(mean=load.output[part, None]),
             cached_share=load.cached_share,
+            beams=load.beams,
         )
         found = capacity(
             cases.model, platform, workload, load.objective or Objective(), tpot_from=tpot_from,

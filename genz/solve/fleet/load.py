@@ -46,6 +46,8 @@ class Load:
         it was measured, and are not checked.
     cached_share : float
         Share of the prompts found in the prefix cache. [1]
+    beams : float
+        Beams of the search. [1]
     """
 
     prompt: FloatArray
@@ -56,6 +58,7 @@ class Load:
     model: Model | None = None
     objective: Objective | None = None
     cached_share: float = 0.0
+    beams: float = 1.0
 
     @classmethod
     def of(
@@ -69,6 +72,7 @@ class Load:
         model: Model | str | None = None,
         objective: Objective | None = None,
         cached_share: float = 0.0,
+        beams: float = 1.0,
     ) -> Load:
         """Return a load from sizes and rates that broadcast; buckets without requests are left out.
 
@@ -86,6 +90,8 @@ class Load:
             Limits.
         cached_share : float, default 0
             Share of the prompts found in the prefix cache. [1]
+        beams : float, default 1
+            Beams of the search. [1]
 
         Returns
         -------
@@ -116,7 +122,7 @@ class Load:
         return cls(
             into[used], out[used], asked[used][None, :], name, pool or name,
             None if model is None else registry.model(model), objective,
-            float(check.fraction("cached_share", cached_share)),
+            float(check.fraction("cached_share", cached_share)), float(check.count("beams", beams)),
         )  # fmt: skip
 
     @classmethod
@@ -150,7 +156,7 @@ class Load:
         Returns
         -------
         Load
-            Its mean lengths are those of the workload.
+            Its mean lengths are those of the workload, save for shares of less than one token, which count as one.
 
         Raises
         ------
@@ -160,6 +166,9 @@ class Load:
             If there is no such workload.
         """
         found = registry.workload(workload)
+        for field, value in found.varying().items():
+            msg = f"{field} must be one number for a load, got shape {np.shape(value)}"
+            raise InputError(msg)
         into = np.maximum(_parts(found.prompt, int(check.count("n_prompt", n_prompt))), 1.0)
         out = np.maximum(_parts(found.output, int(check.count("n_output", n_output))), 1.0)
         each = float(check.positive("rate", rate, "1/s")) / (into.size * out.size)
@@ -167,7 +176,7 @@ class Load:
             objective = found.objective.replace(rate=None, duration=None)
         return cls.of(
             into[:, None], out, each, name=name or found.name, pool=pool, model=model,
-            objective=objective, cached_share=float(found.cached_share),
+            objective=objective, cached_share=float(found.cached_share), beams=float(found.beams),
         )  # fmt: skip
 
     @classmethod

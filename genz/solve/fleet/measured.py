@@ -89,13 +89,18 @@ def _looked_up(
     own = frame
     if n_load > 1:
         _require(frame, ["load"])
+    if n_load > 1 or ("load" in frame and load.name in set(frame["load"])):
         own = frame[frame["load"] == load.name]
     if "platform" in own:
         _require(own, [*_KEYS, "throughput"])
+        _once(own, [*_KEYS, "platform"])
+        own = own.assign(throughput=_numbers(own, ["throughput"]))
         own = own.pivot_table(index=_KEYS, columns="platform", values="throughput").reset_index()
     _require(own, [*_KEYS, *platforms])
-    near = np.isclose(own["prompt"].to_numpy(dtype=float), load.prompt[:, None], rtol=_CLOSE)
-    near &= np.isclose(own["output"].to_numpy(dtype=float), load.output[:, None], rtol=_CLOSE)
+    _once(own, _KEYS)
+    prompt, output = _numbers(own, _KEYS).T
+    near = np.isclose(prompt, load.prompt[:, None], rtol=_CLOSE)
+    near &= np.isclose(output, load.output[:, None], rtol=_CLOSE)
     if not near.any(axis=1).all():
         place = int(np.argmin(near.any(axis=1)))
         msg = (
@@ -103,8 +108,27 @@ def _looked_up(
             f"{load.prompt[place]:g} and output {load.output[place]:g} of {load.name}"
         )
         raise InputError(msg)
-    values = own[list(platforms)].to_numpy(dtype=float)[np.argmax(near, axis=1)]
-    return np.asarray(np.nan_to_num(values, nan=0.0))
+    values = _numbers(own, list(platforms))[np.argmax(near, axis=1)]
+    return np.where(np.isnan(values), 0.0, values)
+
+
+def _numbers(frame: pd.DataFrame, columns: Sequence[str]) -> FloatArray:
+    """Return columns as numbers, NaN where a cell is empty."""
+    try:
+        return frame[list(columns)].to_numpy(dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        msg = f"throughput must hold numbers in {', '.join(columns)}: {error}"
+        raise InputError(msg) from None
+
+
+def _once(frame: pd.DataFrame, keys: Sequence[str]) -> None:
+    """Refuse two rows of one bucket: which of them holds is not said."""
+    _require(frame, keys)
+    again = frame[frame.duplicated(list(keys))]
+    if len(again):
+        where = ", ".join(f"{key} {again[key].iloc[0]}" for key in keys)
+        msg = f"throughput must have one row for each bucket, got two for {where}"
+        raise InputError(msg)
 
 
 def _require(frame: pd.DataFrame, columns: Sequence[str]) -> None:

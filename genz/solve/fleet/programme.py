@@ -177,6 +177,7 @@ class _Programme:
         parts = numbers.slices or 1
         for place, variable in self.shares.items():
             found[place] = max(variable.varValue or 0.0, 0.0) / parts
+        found[found < _TINY] = 0.0  # what the solver's tolerance leaves over
         total = found.sum(axis=2, keepdims=True)
         return np.asarray(found / np.where(total > 0.0, total, 1.0))
 
