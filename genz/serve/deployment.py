@@ -34,6 +34,7 @@ __all__ = [
     "Options",
     "case_shape",
     "check_extras",
+    "check_software",
     "formats_of",
     "layout_rules",
 ]
@@ -111,12 +112,11 @@ class Deployment:
                 raise InputError(msg)
         parallel = _typed(options, "parallel", Parallel, _SINGLE)
         engine = _typed(options, "engine", Engine, IDEAL)
-        engine.check_vendor(platform.accelerator)
         engine = engine.on(platform.accelerator)
         efficiency = options.get("efficiency") or engine.efficiency
         check_choice("efficiency", efficiency, ("ideal", "calibrated"))
         precision = formats_of(model, options.get("precision", "bf16"))
-        _check_formats(engine, precision)
+        check_software(engine, platform, precision)
         _check_fit(model, platform, parallel, precision, engine)
         return cls(
             model=model,
@@ -216,8 +216,17 @@ def _adapter(model: Model, adapter: Adapter | None) -> Adapter | None:
     return adapter
 
 
-def _check_formats(engine: Engine, precision: Precision) -> None:
-    """Refuse activations that no serving software multiplies, such as those of ``"int4"``, which names all three formats."""
+def check_software(engine: Engine, platform: Platform, precision: Precision) -> None:
+    """Refuse software on a device of another maker, and activations that no serving software multiplies.
+
+    The latter are such as those of ``"int4"``, which names all three formats.
+
+    Raises
+    ------
+    InputError
+        If either is asked for.
+    """
+    engine.check_vendor(platform.accelerator)
     if engine.calibrated and precision.activation in _TOO_NARROW:
         msg = (
             f"precision must have activations of 8 bits or a 4-bit float under {engine.name}, got {precision.activation}: "

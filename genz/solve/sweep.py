@@ -18,7 +18,7 @@ from genz.core.errors import InputError, UnsupportedFormatError
 from genz.core.schema import Record
 from genz.core.typing import BoolArray, IntArray
 from genz.db import registry
-from genz.serve.deployment import check_extras, formats_of, layout_rules
+from genz.serve.deployment import check_extras, check_software, formats_of, layout_rules
 from genz.serve.frame import result_columns, unit_of
 from genz.serve.step import BOUNDS
 from genz.spec.deployment import Parallel
@@ -231,11 +231,12 @@ def _feasible(given: Mapping[str, Any], size: int) -> tuple[BoolArray, Any]:
     reason: Any = np.full(size, "", dtype=object)
     engine = engine_of(given.get("engine"))
     model, platform = given["model"], given["platform"]
+    precision = formats_of(model, given.get("precision", "bf16"))
     try:
         check_extras(model, platform, given)
+        check_software(engine, platform, precision)
     except InputError as error:
         return ~ok, np.full(size, str(error), dtype=object)
-    precision = formats_of(model, given.get("precision", "bf16"))
     rules = layout_rules(model, platform, parallel, precision, engine)
     for rule, name, value, text in rules:
         broken = ok & ~np.broadcast_to(rule, ok.shape)

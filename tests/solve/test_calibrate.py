@@ -13,6 +13,7 @@ from genz.solve.calibrate import calibrate
 from genz.solve.calibrate.fit import fold_of
 from genz.solve.calibrate.flags import FASTER, LAUNCH, plateau
 from genz.solve.calibrate.operators import start_kernel, with_kernel
+from genz.solve.calibrate.toml import record_toml
 from genz.solve.measured import PUBLISHED, predicted_time, read_table, run_rows
 from genz.solve.measured.run_times import bound_times, run_times
 
@@ -245,6 +246,26 @@ def test_records_survive_toml(gemms, unknown, h100, tmp_path):
     assert same(genz.load(soft.write(tmp_path / "engine.toml")), soft.engine)
 
 
+def test_rows_without_a_format_are_in_bf16(gemms, h100):
+    """As tables without that column are."""
+    assert set(gemms["format"]) == {"bf16"}
+    some = gemms.assign(format=gemms["format"].where(gemms.index % 2 == 0, None))
+    done = calibrate(some, h100)
+    assert len(done.rows) == len(gemms)
+    assert done.to_toml() == calibrate(gemms, h100).to_toml()
+
+
+@pytest.mark.parametrize("name", ["nvidia_h100_sxm", "amd_mi300x", "google_tpu_v6e"])
+def test_devices_are_written_without_what_they_lack(name, tmp_path):
+    """As in the database: an absent constant is none; what is written reads as the same record."""
+    device = genz.accelerator(name)
+    path = tmp_path / "device.toml"
+    path.write_text(record_toml(device), encoding="utf-8")
+    assert genz.load(path) == device
+    zeros = re.findall(r"^(\w+) = (?:0\.0|false|\"\")$", path.read_text(), re.MULTILINE)
+    assert set(zeros) <= {"overhead"}
+
+
 def figures(path):
     """Most significant figures of the numbers of a file that belong to constants, and how many there are."""
     own, found = False, []
@@ -332,6 +353,15 @@ SENT = {
     "n_rank": 8.0,
     "time": 1e-5,
 }
+DECODE = {
+    "kernel": "attention_decode",
+    "batch": 1,
+    "context": 10.5,
+    "n_head": 32,
+    "n_kv_head": 8,
+    "head_dim": 128,
+    "time": 1e-5,
+}
 TOLD = SENT | {"library": "deepep_normal"}
 RUN = {"model": "llama3_8b", "batch": 1, "prompt": 10, "output": 10, "ttft": 1.0}
 
@@ -355,11 +385,16 @@ RUN = {"model": "llama3_8b", "batch": 1, "prompt": 10, "output": 10, "ttft": 1.0
         ({"x": 1.0}, r"1 fault: no known column, separated by commas, but 'x'$"),
         ({k: v for k, v in GEMM.items() if k != "kernel"}, r"1 fault: missing column 'kernel', which says what was timed$"),
         (GEMM | {"time": None}, r"time must be > 0, got none in row 0$"),
+        (GEMM | {"m": 8.5}, r"1 fault: m must be a whole number, got 8.5 in row 0$"),
+        (DECODE | {"n_kv_head": 64}, r"1 fault: n_kv_head must be <= n_head = 32, got 64 in row 0$"),
+        (TOLD | {"n_rank": 2.5}, r"1 fault: n_rank must be a whole number, got 2.5 in row 0$"),
+        (RUN | {"output": 1, "tpot": 1e-2}, r"1 fault: tpot must be left out where the output is one token, got one in row 0$"),
         (SENT, r"1 fault: missing column 'library', which is deepep_normal or deepep_low_latency for dispatch$"),
         (SENT | {"library": None}, r"library must be deepep_normal or deepep_low_latency for dispatch, got none in row 0$"),
     ],
 )  # fmt: skip
 def test_bad_columns(row, message, h100):
+    """Contexts may be means, which need not be whole."""
     with pytest.raises(genz.SchemaError, match=message):
         calibrate(pd.DataFrame([row]), h100)
 

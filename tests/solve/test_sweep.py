@@ -135,6 +135,26 @@ def test_what_a_model_or_a_platform_lacks_is_a_reason():
     assert "mamba2_130m has none" in frame["reason"][4]
 
 
+def test_software_that_does_not_run_somewhere_is_a_reason():
+    axes = {"platform": ["h100_sxm_8", "mi300x_8"], "precision": ["bf16", "int4"]}
+    frame = genz.sweep(
+        genz.decode, model="llama3_8b", **axes, engine=["ideal", "tensorrt_llm"], batch=8, context=100
+    )  # fmt: skip
+    by = frame.set_index(["platform", "precision", "engine"])
+    assert frame["feasible"].sum() == by["time"].notna().sum() == 3
+    assert by.reason["mi300x_8", "bf16", "tensorrt_llm"].startswith(
+        "engine must be one that runs on amd_mi300x of AMD, got tensorrt_llm, for NVIDIA alone"
+    )
+    assert by.reason["h100_sxm_8", "int4", "tensorrt_llm"].startswith(
+        "precision must have activations of 8 bits or a 4-bit float under tensorrt_llm, got int4"
+    )
+    for (platform, formats, engine), time in by["time"].dropna().items():
+        one = genz.decode(
+            "llama3_8b", platform, batch=8, context=100, precision=formats, engine=engine
+        )
+        assert one.time == time
+
+
 def test_records_of_one_name_are_told_apart():
     h100 = genz.platform("h100_sxm_1")
     frame = genz.sweep(

@@ -19,13 +19,18 @@ def record_toml(record: Record) -> str:
 
 
 def _plain(record: Record) -> dict[str, Any]:
-    """Fields that differ from none, records as tables."""
+    """Fields that differ from none, and from what an absent one stands for if that is nothing; records as tables."""
     found: dict[str, Any] = {}
     for f in fields(record):  # type: ignore[arg-type]
         value = _value(getattr(record, f.name))
-        if value is not None and value not in ({}, []):
+        nothing = not f.default and value == f.default and f.name not in _SHOWN
+        if value is not None and value not in ({}, []) and not nothing:
             found[f.name] = value
     return found
+
+
+#: Fields that stand in a file though they are zero: a fit may have found so.
+_SHOWN = ("overhead", "start")
 
 
 def _value(value: Any) -> Any:

@@ -69,6 +69,16 @@ SHAPES: dict[str, tuple[str, ...]] = {
     EXCHANGES, ("token", "width", "n_active", "n_expert", "n_rank", "core", "most_node")
 )  # fmt: skip
 
+#: Columns that count something; lengths may be means over requests, sizes and work anything.
+_WHOLE = frozenset(
+    {
+        "m", "n", "k", "batch", "new", "n_head", "n_kv_head", "head_dim", "token", "width", "inner", "n_expert",
+        "n_active", "tensor", "expert", "n_rank", "core", "most_node",
+    }
+)  # fmt: skip
+#: Column -> column that it is at most: heads that share keys, and experts chosen or dealt to ranks.
+_AT_MOST = {"n_kv_head": "n_head", "n_active": "n_expert", "expert": "n_expert"}
+
 #: Column -> what stands in for it; window 0 is full attention, skew 0 uniform routing, width 0 no rows, quantised 1 a product
 #: alone: activations are narrow before it, and neither that pass nor the routing of tokens is part of the time;
 #: flop_per_state that of a selective scan, core 0 as many as usual, most_node 0 any.
@@ -153,8 +163,7 @@ def _finished(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _checked(frame: pd.DataFrame, place: object) -> pd.DataFrame:
     rows = frame.copy()
-    if "format" not in rows:
-        rows["format"] = "bf16"
+    rows["format"] = rows["format"].fillna("bf16") if "format" in rows else "bf16"
     faults = [] if "time" in rows else ["missing column 'time'"]
     for kernel in dict.fromkeys(rows["kernel"].astype(str)):
         if kernel not in SHAPES:
@@ -168,7 +177,8 @@ def _checked(frame: pd.DataFrame, place: object) -> pd.DataFrame:
         ]
         numeric = [c for c in ("time", *SHAPES[kernel]) if c in rows and c != "cache_format"]
         faults += [f for c in numeric for f in _bad(rows, own, c, free=_free(kernel, c))]
-        faults += _bad_routing(rows, own) if {"n_active", "n_expert"} <= {*numeric} else []
+        for less, more in _AT_MOST.items():
+            faults += _bad_order(rows, own, less, more) if {less, more} <= {*numeric} else []
         faults += _bad_library(rows, own, kernel) if kernel in EXCHANGES else []
     if faults:
         raise SchemaError(place, list(dict.fromkeys(faults)))
@@ -188,15 +198,15 @@ def _free(kernel: str, column: str) -> bool:
     return column in OPTIONAL and (column != "width" or kernel == "elementwise")
 
 
-def _bad_routing(rows: pd.DataFrame, own: pd.Series) -> list[str]:
-    """Faults of tokens that choose more experts than there are."""
-    chosen, held = (pd.to_numeric(rows[c], errors="coerce") for c in ("n_active", "n_expert"))
-    wrong = np.flatnonzero(own & (chosen > held))
+def _bad_order(rows: pd.DataFrame, own: pd.Series, less: str, more: str) -> list[str]:
+    """Faults of parts that are more than what they are parts of."""
+    part, whole = (pd.to_numeric(rows[c], errors="coerce") for c in (less, more))
+    wrong = np.flatnonzero(own & (part > whole))
     if not len(wrong):
         return []
     row = int(wrong[0])
     return [
-        f"n_active must be <= n_expert = {held.iloc[row]:g}, got {chosen.iloc[row]:g} in {row_of(rows, row)}"
+        f"{less} must be <= {more} = {whole.iloc[row]:g}, got {part.iloc[row]:g} in {row_of(rows, row)}"
     ]
 
 
@@ -212,16 +222,18 @@ def _bad_library(rows: pd.DataFrame, own: pd.Series, kernel: str) -> list[str]:
 
 
 def _bad(rows: pd.DataFrame, own: pd.Series, column: str, *, free: bool) -> list[str]:
-    """Faults of the numbers in a column: missing where needed, or too small: no message goes to one rank alone."""
+    """Faults of the numbers in a column: missing where needed, too small (no message goes to one rank alone), or cut."""
     value = pd.to_numeric(rows[column], errors="coerce")
     least = 1.0 if column == "n_rank" else 0.0
-    wrong = own & (~np.isfinite(value) | (value < 0.0 if free else value <= least))
+    wrong = ~np.isfinite(value) | (value < 0.0 if free else value <= least)
+    cut = ~wrong & (value % 1.0 != 0.0) & (column in _WHOLE)
+    wrong = own & (wrong | cut)
     if free:
         wrong &= rows[column].notna()
     if not wrong.any():
         return []
     row = int(np.flatnonzero(wrong)[0])
-    rule = ">= 0" if free else f"> {least:g}"
+    rule = "a whole number" if cut.iloc[row] else ">= 0" if free else f"> {least:g}"
     return [
         f"{column} must be {rule}, got {_shown(rows[column].tolist()[row])} in {row_of(rows, row)}"
     ]

@@ -102,6 +102,10 @@ def _checked(rows: pd.DataFrame, place: object) -> pd.DataFrame:
             got = rows[name].tolist()[row]
             faults.append(f"{name} must be {rule}, got {got!r:.40} in {row_of(rows, row)}")
         rows[name] = value
+    single = rows["tpot"].notna() & (rows["output"] <= 1.0)
+    if single.any():
+        where = row_of(rows, int(np.flatnonzero(single)[0]))
+        faults.append(f"tpot must be left out where the output is one token, got one in {where}")
     empty = rows[list(TIMES)].isna().all(axis=1)
     if empty.any():
         faults.append(f"no time in {row_of(rows, int(np.flatnonzero(empty)[0]))}")
