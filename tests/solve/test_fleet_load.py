@@ -156,6 +156,9 @@ class TestPredicted:
         }
         price = genz.platform("h100_sxm_8").price
         assert found.problem.price.tolist() == pytest.approx([price, 2 * price] * 2)
+        table = found.to_frame()
+        assert table.price.unique().tolist() == [price]
+        assert table.cost.tolist() == pytest.approx((table.n_accelerator * price).tolist())
 
     def test_all_layouts_by_default_and_caps_count_accelerators(self):
         load = genz.Load.of(1000, 200, 1.0)

@@ -153,7 +153,7 @@ class Fleet:
         return " ".join(part for part in parts if part)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per period and kind that is rented: replicas, cost, and share of their time in use."""
+        """Return one row per period and kind that is rented: replicas, price of an accelerator, cost, and share of their time in use."""
         rows = []
         for t, busy in enumerate(self.problem.used(self.plan.share) * self.problem.usable):
             count = self.count[t % len(self.count)]
@@ -162,7 +162,7 @@ class Fleet:
                 rows.append({
                     "period": t, "platform": option.platform, "layout": option.layout,
                     "precision": option.precision, "origin": option.origin, "pool": option.pool, "n_replica": n,
-                    "n_accelerator": n * option.n_accelerator, "price": float(self.problem.price[j]),
+                    "n_accelerator": n * option.n_accelerator, "price": float(self.problem.price[j]) / option.n_accelerator,
                     "cost": n * float(self.problem.price[j]), "used": float(busy[j] / n),
                     "calibrated": option.calibrated,
                 })  # fmt: skip
