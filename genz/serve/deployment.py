@@ -162,6 +162,23 @@ class Deployment:
             **{n: _part(r, shape, index) for n, r in records.items() if r is not None and r.shapes},
         )
 
+    def through(self, ndim: int = 0) -> Deployment:
+        """Return the deployment with one micro-batch, which passes all stages; itself where there are no others.
+
+        Parameters
+        ----------
+        ndim : int, default 0
+            If any, axes of the arrays of three steps, the first of them: one micro-batch in the second step alone.
+        """
+        micro = np.asarray(self.parallel.micro_batch)
+        if not np.any(micro > 1):
+            return self
+        parts = np.ones_like(micro)
+        if ndim:
+            parts = np.stack([micro, parts, micro])
+            parts = parts.reshape(3, *(1,) * (ndim - 1 - micro.ndim), *micro.shape)
+        return replace(self, parallel=self.parallel.replace(micro_batch=parts))
+
     def degree(self, name: str) -> FloatArray:
         """Return a degree of the layout, 1 where it has none, or its size, as an array of at least one axis."""
         value: Any = getattr(self.parallel, name)

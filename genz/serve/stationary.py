@@ -219,6 +219,8 @@ def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
     prompts find before them is the same queue counted in steps, :math:`\rho = (a L u / C) (N-1)/N`; and no step is in
     progress, unless the engine takes its time first and one of the other clients decodes. A prompt's own chunks take
     :math:`n T(b, L u (1 + a) / n)`; all of their kernels are stretched as what prompts add where nobody decodes beside them.
+    In a pipeline a chunk is in one of the :math:`m` micro-batches and passes all stages with it, beside :math:`b / m` requests;
+    the next one follows in the micro-batch behind it, :math:`1 / m` of that time later, at most as many as there are stages.
 
     References
     ----------
@@ -227,12 +229,22 @@ def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
     mix = _Mix.of(load, arrivals)
     decoding = load.output > 1.0
     n_chunk = np.ceil(load.new / load.budget)
-    own_tokens = np.minimum(load.new / n_chunk * (1.0 + arrivals * load.others), load.budget)
+    micro = np.asarray(at.parallel.micro_batch, dtype=np.float64)
+    own_tokens = np.minimum(
+        load.new / n_chunk * (1.0 + arrivals / micro * load.others), load.budget
+    )
+    n_chunk = 1.0 + (n_chunk - 1.0) / np.minimum(micro, at.parallel.pipeline)
     idle = decode_step(at, load, mix.active)
     tokens = np.stack(np.broadcast_arrays(mix.passing, own_tokens, load.budget))
-    steps = _prompt_step(at, load, mix.active, tokens)
+    way = at.through(tokens.ndim)
+    active, kernels = mix.active, kernel_time(idle)
+    if way is not at:
+        active = np.stack(np.broadcast_arrays(active, active / micro, active))
+        alone = kernel_time(decode_step(at.through(), load, active[1]))
+        kernels = np.stack(np.broadcast_arrays(kernels, alone, kernels))
+    steps = _prompt_step(way, load, active, tokens)
     base = np.where(decoding, idle.time, 0.0)
-    busy, own, full = _beside(at, load, idle, steps)
+    busy, own, full = _beside(at, load, kernels, steps)
     share, step, tau = mix.share, *_steps(load, mix, idle, busy)
     rate = arrivals / step
     batch = rate * load.further * tau
@@ -242,7 +254,7 @@ def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
     several = np.where(closed, load.others, np.maximum(1.0 - load.new / load.budget, 0.0))
     seen = np.minimum(share * busy / step, 1.0)
     running = _running(load, batch)
-    own = own + (1.0 - running) * _unstretched(at, load, idle, steps)[1]
+    own = own + (1.0 - running) * _unstretched(at, load, kernels, steps)[1]
     residual = running * base / 2.0 + seen * several * np.maximum(busy - base, 0.0) / 2.0
     engine = first_token_time(at, load.new, 0.0 * tau)
     wait = running * (first_token_time(at, load.new, tau) - engine)
@@ -274,7 +286,7 @@ def mean_step(at: Deployment, load: Traffic, arrivals: FloatArray) -> FloatArray
     """Return ``tau`` of :func:`point_at` alone, at less than half the work [s]."""
     mix = _Mix.of(load, arrivals)
     idle = decode_step(at, load, mix.active)
-    busy = _beside(at, load, idle, _prompt_step(at, load, mix.active, mix.passing))
+    busy = _beside(at, load, kernel_time(idle), _prompt_step(at, load, mix.active, mix.passing))
     return _steps(load, mix, idle, busy)[1]
 
 
@@ -289,7 +301,8 @@ def burst_step(at: Deployment, load: Traffic, point: Point) -> FloatArray:
     """Return the step that passes as many prompt tokens as it may beside half of those that decode [s]."""
     active = _Mix.of(load, point.arrivals).active
     idle = decode_step(at, load, active)
-    return _beside(at, load, idle, _prompt_step(at, load, active / 2.0, load.budget))
+    step = _prompt_step(at, load, active / 2.0, load.budget)
+    return _beside(at, load, kernel_time(idle), step)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -357,12 +370,12 @@ def kernel_time(step: Step) -> FloatArray:
     return step.compute_time + step.memory_time + step.network_time
 
 
-def _beside(at: Deployment, load: Traffic, idle: Step, step: Step) -> FloatArray:
-    """Return the time of a step with prompts, where ``idle`` is the step without them [s]."""
-    return stretched_time(at, step, np.where(load.output > 1.0, kernel_time(idle), 0.0))
+def _beside(at: Deployment, load: Traffic, idle: FloatArray, step: Step) -> FloatArray:
+    """Return the time of a step with prompts, where the kernels of the step without them take ``idle`` [s]."""
+    return stretched_time(at, step, np.where(load.output > 1.0, idle, 0.0))
 
 
-def _unstretched(at: Deployment, load: Traffic, idle: Step, step: Step) -> FloatArray:
+def _unstretched(at: Deployment, load: Traffic, idle: FloatArray, step: Step) -> FloatArray:
     """Return what :func:`_beside` leaves out of the stretch where nobody decodes beside the prompts [s]."""
     return stretched_time(at, step, 0.0) - _beside(at, load, idle, step)
 

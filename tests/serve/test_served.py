@@ -478,3 +478,26 @@ def test_less_is_said_of_devices_that_were_not_measured():
     both = stack_platforms([fitted, plain])
     together = served(model, both, engine=engine, **case).tpot_error
     assert together.tolist() == [known.tpot_error, bare.tpot_error]
+
+
+@pytest.mark.parametrize("stages", [2, 4])
+@pytest.mark.parametrize("prompt", [1000, 4000])
+def test_a_lone_prompt_passes_all_stages_of_a_pipeline(stages, prompt):
+    """No chunk is in two stages at once; those of a long prompt follow one another, as in a replica that only passes prompts."""
+    model, platform = registry.model("llama3_8b"), registry.platform("h100_sxm_8")
+    layout = Parallel(pipeline=stages, micro_batch=stages)
+    engine = Engine(name="ideal", efficiency="ideal", max_token=1000)
+    found = served(model, platform, load(prompt, 2), rate=1e-6, parallel=layout, engine=engine)
+    chunks = prompt // 1000
+    passes = [
+        mixed(
+            model, platform, prefill_tokens=1000, prefill_cached=done, decode_batch=1e-9, decode_context=1,
+            parallel=layout.replace(micro_batch=1), engine=engine,
+        ).time
+        for done in range(0, prompt, 1000)
+    ]  # fmt: skip
+    assert float(found.ttft) == pytest.approx(
+        np.mean(passes) * (1.0 + (chunks - 1.0) / stages), rel=0.03
+    )
+    apart = prefill_replica(model, platform, prompt=prompt, parallel=layout, engine=engine)
+    assert float(found.ttft) == pytest.approx(float(apart.ttft(1e-9)), rel=0.03)
