@@ -50,7 +50,7 @@ QUESTIONS = {
         ("llama3_8b", WORKLOAD, GOAL),
         {"platforms": [FREE.replace(name="free"), "a100_sxm_8"], "parallel": TWO},
     ),
-    "hopeless": (("llama3_8b", WORKLOAD, GOAL.replace(ttft=0.07)), {"parallel": TWO}),
+    "hopeless": (("llama3_8b", WORKLOAD, GOAL.replace(ttft=0.03)), {"parallel": TWO}),
 }
 
 
@@ -105,7 +105,7 @@ def test_a_sensitivity_of_sizings_is_that_of_any_function(name):
     options = {"platforms": NAMES[:2], "quantity": "cost_per_hour", "resolution": 0.1} | options
     options["vary"] = ["rate", "tpot"]
     if name == "hopeless":
-        given = (*given[:2], given[2].replace(ttft=0.3))
+        given = (*given[:2], given[2].replace(ttft=0.15))
         options["vary"] = {"ttft": 0.8, "flop_rate": 0.8}
 
     @functools.wraps(genz.size)
