@@ -26,9 +26,10 @@ from genz.serve.loops import (
     full,
     with_clients,
 )
+from genz.serve.run import FiniteRun
 from genz.serve.served_result import Served
 from genz.serve.spread import stated_error
-from genz.serve.stationary import Point, Traffic, burst_step, decode_step, point_at
+from genz.serve.stationary import Point, Traffic, point_at
 from genz.serve.traffic import room_of, traffic_of
 from genz.spec.deployment import Workload
 from genz.spec.hardware import Platform
@@ -91,9 +92,11 @@ def served(
     :class:`genz.serve.door.Door` has it. An open loop faster
     than a replica that is full, ``stable_rate``, has no stationary state: its times are infinite.
 
-    In a run of ``n_request`` requests the share ``n_client / n_request`` starts together. With :math:`K = C / (L u)`
-    prompts to a step their mean wait is :math:`(N + \min(K, N)) S / 2`, beside half the batch. The same share ends
-    while no prompts come any more: half of its tokens see a batch that shrinks evenly to nothing, 2/3 of it in the mean.
+    In a run of ``n_request`` requests those that are admitted at once, at most ``n_client``, start together. With :math:`K = C / (L u)`
+    prompts to a step their mean wait is :math:`(N + \min(K, N)) S / 2`, beside half the batch. As many end
+    while no prompts come any more: half of their tokens see a batch that shrinks evenly to nothing, 2/3 of it in the mean.
+    :class:`genz.serve.run.FiniteRun` has that, the line at the door, and the time of the run, which ``rate`` and all that is made
+    of it are of.
 
     In an open loop the number of requests that decode varies, and the mean request meets more of them than there are in the
     mean over time: :func:`genz.serve.loops.crowded`.
@@ -132,7 +135,10 @@ def served(
     # both loads at once: most of the time is overhead of calls
     both, ended = with_clients(at, load, np.stack([most, np.minimum(load.client, most)]))
     point = both.at(1)
-    waits = _closed_waits(at, load, point, most, given.get("n_request"))
+    run = FiniteRun(at, load, point, most, given["n_request"]) if "n_request" in given else None
+    waits = _closed_waits(at, load, point, run)
+    if run is not None:
+        point = replace(point, rate=run.rate)
     held = (room, lack)
     return _result(at, load, point, both.at(0).rate, waits, held, (room >= 1.0, ended[1]))
 
@@ -252,21 +258,18 @@ def _open_waits(loop: OpenLoop, point: Point) -> _Waits:
     return _Waits(door.wait, np.zeros(()), step, *spread, late=door.share, late_wait=door.each)
 
 
-def _closed_waits(
-    at: Deployment, load: Traffic, point: Point, most: FloatArray, n_request: FloatArray | None
-) -> _Waits:
+def _closed_waits(at: Deployment, load: Traffic, point: Point, run: FiniteRun | None) -> _Waits:
     """Return waits for room and in the first burst, the mean step, and variances, where clients circulate."""
     door = np.maximum(load.client - point.inside, 0.0) / point.rate
     spread = np.maximum(1.0 - point.batch / load.client, 0.0)
     ttft, tpot, decode = _variances(load, point, chord_slope(at, load, point), spread)
     ttft = ttft + _slow(at, load, point) + door**2 * load.output_variation
-    if n_request is None:
+    if run is None:
         return _Waits(door, np.zeros(()), point.tau, ttft, tpot, decode)
-    share, admitted = load.client / n_request, np.minimum(load.client, most)
-    burst = _burst(at, load, point, admitted)
-    step = point.tau - admitted / n_request / 2.0 * _drain(at, load, point)
-    first = burst**2 * (share * 4.0 / 3.0 - share**2)
-    return _Waits(door, share * burst, step, ttft + first, tpot, decode)
+    burst, share = run.burst, run.first
+    step = point.tau - share / 2.0 * run.drain
+    first = burst**2 * (share * 4.0 / 3.0 - share**2) + run.door_variance
+    return _Waits(run.door, share * burst, step, ttft + first, tpot, decode)
 
 
 def _variances(
@@ -317,20 +320,6 @@ def _least(at: Deployment, load: Traffic, point: Point) -> FloatArray:
     saved = (1.0 - shortest) * _lengthens(at, load, point)
     always = point.running ** (1.0 / _SHORTEST)
     return np.asarray(point.engine + always * point.wait + point.own - saved)
-
-
-def _burst(at: Deployment, load: Traffic, point: Point, clients: FloatArray) -> FloatArray:
-    """Mean time by which prompts that all arrive at once pass later than those of a stationary load [s]."""
-    together = np.minimum(load.most, clients)
-    service = burst_step(at, load, point) * load.new / load.budget
-    passed = (clients + np.maximum(together, 1.0)) / 2.0 * service
-    return np.asarray(np.maximum(passed - (point.residual + point.queue + point.own), 0.0))
-
-
-def _drain(at: Deployment, load: Traffic, point: Point) -> FloatArray:
-    """Return what a step without prompts and with 2/3 of the batch is shorter than the mean step [s]."""
-    alone = decode_step(at, load, np.maximum(2.0 / 3.0 * point.batch, 1.0)).time
-    return np.where(load.output > 1.0, np.maximum(point.tau - alone, 0.0), 0.0)
 
 
 def _result(
