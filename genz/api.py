@@ -153,6 +153,7 @@ _CHIP_FIELDS = (
     "host_bandwidth",
     "power",
     "idle_power",
+    "limited",
 )
 _PLATFORM_FIELDS = (
     "accelerators_per_node",

@@ -112,7 +112,7 @@ class Deployment:
                 raise InputError(msg)
         parallel = _typed(options, "parallel", Parallel, _SINGLE)
         engine = _typed(options, "engine", Engine, IDEAL)
-        engine = engine.on(platform.accelerator)
+        engine = engine.on(platform.accelerator).laid_out(platform.accelerator, parallel)
         efficiency = options.get("efficiency") or engine.efficiency
         check_choice("efficiency", efficiency, ("ideal", "calibrated"))
         precision = formats_of(model, options.get("precision", "bf16"))

@@ -12,6 +12,7 @@ from genz.core.check import require
 from genz.core.errors import InputError
 from genz.core.schema import Record
 from genz.core.typing import Num
+from genz.spec.server import sglang_fraction, sglang_tokens
 from genz.spec.source import Source
 from genz.spec.workload import Lengths, Objective, Workload
 
@@ -347,7 +348,7 @@ class Engine(Record):
     )
     small_device: Num = schema.quantity(
         "B",
-        "memory below which a device is small: servers on it start with the two limits that follow",
+        "memory below which a device is small, as limited ones are: servers on it start with the two limits that follow",
         high=1e13,
         default=0.0,
     )
@@ -359,6 +360,16 @@ class Engine(Record):
     )
     memory_fraction: Num = schema.quantity(
         "1", "share of device memory that memory_rule is about", low=0.01, high=1.0, default=1.0
+    )
+    fraction_rule: str = schema.choice(
+        ("given", "sglang"),
+        "memory_fraction as it stands; or as SGLang's servers work it out from device, layout and max_token",
+        default="given",
+    )
+    token_rule: str = schema.choice(
+        ("given", "sglang"),
+        "max_token as it stands; or as SGLang's servers choose it by device",
+        default="given",
     )
     memory_rule: str = schema.choice(
         ("device", "free", "static"),
@@ -401,10 +412,13 @@ class Engine(Record):
     )
 
     def replace(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed; a new max_sequence or max_token holds on small devices too."""
+        """Return a copy with some fields changed; what is asked for holds on small devices, and instead of a rule, too."""
         for name in _LIMITS:
             if name in changes:
                 changes.setdefault(f"small_{name}", None)
+        for name, rule in _RULES.items():
+            if name in changes:
+                changes.setdefault(rule, "given")
         return super().replace(**changes)
 
     def check_vendor(self, accelerator: Accelerator) -> None:
@@ -426,6 +440,7 @@ class Engine(Record):
     def on(self, accelerator: Accelerator) -> Engine:
         """Return the engine with the limits that its servers start with on a device, or on each of several."""
         small = np.less(accelerator.usable_memory, self.small_device)
+        small = small | np.greater(accelerator.limited, 0.0)
         known = {n: getattr(self, f"small_{n}") for n in _LIMITS}
         known = {n: v for n, v in known.items() if v is not None}
         if not known or not np.any(small):
@@ -434,8 +449,22 @@ class Engine(Record):
             **{n: np.where(small, v, getattr(self, n))[()] for n, v in known.items()}
         )
 
+    def laid_out(self, accelerator: Accelerator, parallel: Parallel) -> Engine:
+        """Return the engine with the token budget and the memory fraction that its servers start with in a layout."""
+        memory, found = accelerator.usable_memory, self
+        if self.token_rule == "sglang":
+            found = found.replace(max_token=sglang_tokens(memory)[()])
+        if self.fraction_rule == "sglang":
+            tokens = 0.0 if found.max_token is None else found.max_token
+            fraction = sglang_fraction(memory, tokens, parallel.size, parallel.data)
+            found = found.replace(memory_fraction=np.maximum(fraction, _LEAST_FRACTION)[()])
+        return found
+
 
 _LIMITS = ("max_sequence", "max_token")
+_RULES = {"memory_fraction": "fraction_rule", "max_token": "token_rule"}
+#: Least memory fraction, on devices that such servers would not start on. [1]
+_LEAST_FRACTION = 0.01
 
 
 def check_choice(name: str, value: str, options: tuple[str, ...]) -> str:

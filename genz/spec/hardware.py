@@ -88,6 +88,12 @@ class Accelerator(Record):
     idle_power: Num | None = schema.quantity(
         "W", "power when idle; none: 30 % of power", low=0.0, high=1e6, default=None
     )
+    limited: Num = schema.quantity(
+        "1",
+        "1 where servers count it among small devices whatever its memory, as vLLM does the A100",
+        high=1.0,
+        default=0.0,
+    )
     released: dt.date | None = schema.day("day of general availability", default=None)
     kernel: Mapping[str, Mapping[str, Kernel]] = schema.nested(
         Kernel,

@@ -21,7 +21,7 @@ PUBLISHED = Path(__file__).resolve().parents[1] / "published"
 FP8 = Precision(weight="fp8", activation="fp8", cache="bf16")
 
 # One H100 per rank (79.18 GiB), vLLM 0.11, memory fraction 0.9, GiB per rank; llm-d-planner,
-# docs/empirical-vllm-memory-results.md (Apache-2.0): weights, cache pool
+# docs/empirical-vllm-memory-results.md (Apache-2.0): weights, cache pool; their servers sampled without FlashInfer
 VLLM = [
     ("gpt_oss_20b", "native", 1, 13.47, 50.28),
     ("llama3_3_70b", FP8, 2, 33.88, 32.00),
@@ -40,7 +40,7 @@ def test_vllm_start_up_log(name, precision, tensor, weights, pool):
         context=16_000,
         precision=precision,
         parallel=Parallel(tensor=tensor),
-        engine=registry.engine("vllm_0_11"),
+        engine=registry.engine("vllm_0_11").replace(sampler_width=38.4),
     )
     assert found.weights / GIB == pytest.approx(weights, rel=0.01)
     assert found.pool / GIB == pytest.approx(pool, rel=0.03)
@@ -366,19 +366,51 @@ def test_no_host_holds_deepseek_beside_one_h100():
 
 
 def test_gpt_oss_120b_does_not_start_on_one_h100_without_options():
-    """Start-up logs of vLLM 0.10 and 0.14: 65.97 and 64.38 GiB of weights (Marlin, Triton), and -2.14 GiB for the cache.
+    """Start-up logs of vLLM 0.10 and 0.14 that sorts in PyTorch: 65.97 and 64.38 GiB of weights (Marlin, Triton), and -2.14 GiB for the cache.
 
     https://github.com/vllm-project/vllm/issues/23278 and 33155. The tolerance is a hundredth of the card in memory, two
     in the difference of what fills it.
     """
     model, card = registry.model("gpt_oss_120b"), registry.platform("h100_sxm_1")
-    for engine in ("vllm_0_11", "vllm_0_24"):
-        found = memory(
-            model, card, context=1000, precision=model.precision, engine=registry.engine(engine)
-        )
+    for name in ("vllm_0_11", "vllm_0_24"):
+        engine = registry.engine(name).replace(sampler_width=38.4)
+        found = memory(model, card, context=1000, precision=model.precision, engine=engine)
         assert not found.fits
         assert 64.38 - 0.8 <= found.weights / 2**30 <= 65.97 + 0.8
         assert found.pool / 2**30 == pytest.approx(-2.14, abs=1.6)
+
+
+#: Requests at once of vLLM 0.11 on one device, as it ran in GPUStack's performance lab (tests/published/gpustack.csv has the source):
+#: most tokens per second times the median time between tokens; each holds its prompt and half of its output.
+BESIDE = [
+    ("h100_sxm_1", 4100, 186 * 43.38e-3),
+    ("h100_sxm_1", 2050, 359 * 44.80e-3),
+    ("a100_sxm_1", 4100, 180 * 51.55e-3),
+    ("a100_sxm_1", 2050, 381 * 51.49e-3),
+    ("a100_sxm_1", 32050, 21 * 48.55e-3),
+]
+
+
+@pytest.mark.paper
+@pytest.mark.parametrize(("platform", "context", "beside"), BESIDE)
+def test_requests_of_qwen3_32b_beside_one_another(platform, context, beside):
+    """Its cache in what weights of 61 GiB leave of 80 GB, with FlashInfer's sampler: to about one request."""
+    found = memory(
+        registry.model("qwen3_32b"),
+        registry.platform(platform),
+        context=context,
+        engine=registry.engine("vllm_0_11"),
+    )
+    assert found.max_batch == pytest.approx(beside, abs=1.2)
+
+
+def test_gpt_oss_120b_starts_on_one_h100_with_the_sampler_of_flashinfer():
+    """GPUStack's performance lab: 0.10.2 with 32768 tokens of a request at most."""
+    model, card = registry.model("gpt_oss_120b"), registry.platform("h100_sxm_1")
+    found = memory(
+        model, card, context=32768, precision="native", engine=registry.engine("vllm_0_11")
+    )
+    assert 1 <= found.max_batch <= 8
 
 
 def test_adapters_take_room(zoo, cluster):

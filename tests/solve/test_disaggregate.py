@@ -132,6 +132,7 @@ def test_a_limit_that_a_step_jumps_over_is_named():
         genz.Objective(rate=20.0, ttft=1.0, tpot=0.05, percentile="mean"),
         prefill_platform="h100_sxm_8", decode_platform="a100_sxm_8",
         prefill_parallel=genz.Parallel(tensor=8), decode_parallel=genz.Parallel(tensor=8),
+        engine=genz.engine("vllm_0_24").replace(max_sequence=1024),
     )  # fmt: skip
     assert {p.limit for p in found.best.of("decode")} == {"tpot"}
 
