@@ -84,15 +84,15 @@ def told(rows, name="off_rate"):
 
 #: Throughput by engine and device: rows, median error and extremes [%], without the two pages and gpt-oss.
 RATES = {
-    ("vllm_0_11", "a100"): (36, -1, -23, 73),
-    ("vllm_0_11", "h100"): (19, -5, -20, 100),
-    ("vllm_0_11", "h200"): (12, 24, 0, 289),
-    ("sglang_0_5_6", "a100"): (9, -7, -29, 19),
-    ("sglang_0_5_6", "h100"): (11, 10, -11, 100),
-    ("sglang_0_5_6", "h200"): (10, 4, -10, 136),
-    ("tensorrt_llm_1_0", "a100"): (14, 7, -6, 13),
-    ("tensorrt_llm_1_0", "h100"): (1, 10, 10, 10),
-    ("tensorrt_llm_1_0", "h200"): (1, 153, 153, 153),
+    ("vllm_0_11", "a100"): (36, -1, -23, 74),
+    ("vllm_0_11", "h100"): (19, -4, -19, 101),
+    ("vllm_0_11", "h200"): (12, 24, 0, 290),
+    ("sglang_0_5_6", "a100"): (9, -5, -28, 14),
+    ("sglang_0_5_6", "h100"): (11, 19, -10, 128),
+    ("sglang_0_5_6", "h200"): (10, 5, -9, 140),
+    ("tensorrt_llm_1_0", "a100"): (14, 7, -7, 12),
+    ("tensorrt_llm_1_0", "h100"): (1, 9, 9, 9),
+    ("tensorrt_llm_1_0", "h200"): (1, 152, 152, 152),
 }
 
 
@@ -157,6 +157,9 @@ def test_first_tokens_of_few_clients(off):
     """The wait that was fitted for SGLang before 0.5.8 under load is not there with four clients."""
     few = off[off["n_client"] <= 8]
     sglang = few["engine"] == "sglang_0_5_6"
-    assert few[sglang]["off_ttft"].min() > 5.0
+    assert (few[sglang]["off_ttft"].min() > 1.0, few[sglang]["off_ttft"].max() < 3.2) == (
+        True,
+        True,
+    )
     assert few[~sglang]["off_ttft"].abs().max() < 0.75
     assert few[~sglang]["off_tpot"].abs().median() < 0.1

@@ -14,7 +14,7 @@ from genz.core.typing import FloatArray, IntArray
 from genz.db import registry
 from genz.solve.accuracy import conformal_errors
 from genz.solve.calibrate.fit import Parameter, fit, held_out_residuals, rounded
-from genz.solve.calibrate.flags import check_seconds, latest_first, usable_runs
+from genz.solve.calibrate.flags import LATE, check_seconds, latest_first, usable_runs
 from genz.solve.calibrate.runs import FittedRuns, in_order, long_table
 from genz.solve.measured.files import platform_name
 from genz.solve.measured.run_times import precision_of, run_times
@@ -166,11 +166,16 @@ def with_errors(fitted: Sequence[FittedRuns]) -> list[FittedRuns]:
 
 
 def _folds(one: FittedRuns, name: str) -> tuple[FloatArray, IntArray]:
-    """Log of measured over predicted time while its deployment was held out, and the number of the deployment."""
-    rows = one.rows[one.rows["flag"] == ""]
+    """Log of measured over predicted time while its deployment was held out, and the number of the deployment.
+
+    First tokens that came too late to be fitted count too: what held them up may do so again.
+    """
+    rows = one.rows[one.rows["flag"].isin(["", LATE])]
     own = (rows["quantity"] == name).to_numpy()
-    off = np.log(rows["time"].to_numpy() / rows["predicted"].to_numpy())
-    residual = np.where(np.isnan(one.folds.residual), off, one.folds.residual)
+    residual = np.log(rows["time"].to_numpy() / rows["predicted"].to_numpy())
+    seen = np.flatnonzero(rows["flag"] == "")
+    held_out = np.isfinite(one.folds.residual)
+    residual[seen[held_out]] = one.folds.residual[held_out]
     deployment = pd.MultiIndex.from_frame(rows.loc[own, list(DEPLOYMENT)])
     return residual[own], np.asarray(pd.factorize(deployment)[0])
 
