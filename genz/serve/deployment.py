@@ -162,6 +162,12 @@ class Deployment:
             **{n: _part(r, shape, index) for n, r in records.items() if r is not None and r.shapes},
         )
 
+    @property
+    def micro_batch(self) -> Num:
+        """Parts of a batch, 1 where the layout does not say [1]."""
+        given = self.parallel.micro_batch
+        return np.asarray(1 if given is None else given)
+
     def through(self, ndim: int = 0) -> Deployment:
         """Return the deployment with one micro-batch, which passes all stages; itself where there are no others.
 
@@ -170,7 +176,7 @@ class Deployment:
         ndim : int, default 0
             If any, axes of the arrays of three steps, the first of them: one micro-batch in the second step alone.
         """
-        micro = np.asarray(self.parallel.micro_batch)
+        micro = self.micro_batch
         if not np.any(micro > 1):
             return self
         parts = np.ones_like(micro)

@@ -229,7 +229,7 @@ def point_at(at: Deployment, load: Traffic, arrivals: FloatArray) -> Point:
     mix = _Mix.of(load, arrivals)
     decoding = load.output > 1.0
     n_chunk = np.ceil(load.new / load.budget)
-    micro = np.asarray(at.parallel.micro_batch, dtype=np.float64)
+    micro = at.micro_batch
     own_tokens = np.minimum(
         load.new / n_chunk * (1.0 + arrivals / micro * load.others), load.budget
     )

@@ -21,6 +21,8 @@ _ALWAYS, _PER_TOKEN, _PER_GRAPH, _PER_RANK = 512.0, 1.5, 2.0, 128.0
 #: [MiB], [1]
 _PER_GROUP, _PER_FEW, _MANY = 4.5, 3.0, 300
 _FEWEST_TOKENS = 2048.0
+#: Attention groups beyond which servers are told their share: on several nodes the rule would leave none of the memory. [1]
+_NODE = 8.0
 #: Memory beyond which at least so much is kept free. [GiB], [MiB]
 _LARGE, _LEAST = 60.0, 10240.0
 
@@ -88,7 +90,8 @@ def sglang_fraction(memory: Num, max_token: Num, rank: Num, group: Num) -> Float
     free = _ALWAYS + _PER_TOKEN * np.maximum(max_token, _FEWEST_TOKENS)
     free = free + _PER_GRAPH * graph + _PER_RANK * np.asarray(rank)
     each = np.where(graph > _MANY, _PER_GROUP, _PER_FEW) * graph
-    free = free + np.where(np.greater(group, 1.0), each * np.asarray(group), 0.0)
+    group = np.asarray(group)
+    free = free + np.where((group > 1.0) & (group <= _NODE), each * group, 0.0)
     free = np.where(mib / 1024.0 > _LARGE, np.maximum(free, _LEAST), free)
     return np.asarray(np.round((mib - free) / mib, 3))
 

@@ -108,7 +108,7 @@ def test_published_rates(row):
         step = prompts(engine, row.expert, row.token, row.length, **case)
     else:
         step = tokens(engine, row.token, row.expert, row.length, **case)
-    assert row.unit * row.token / float(step.time) == pytest.approx(row.rate, rel=0.2)
+    assert row.unit * row.token / float(step.time) == pytest.approx(row.rate, rel=0.25)
 
 
 def test_published_gain():
