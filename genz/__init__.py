@@ -17,6 +17,7 @@ _PUBLIC = {
     "Accelerator": "genz.spec.hardware",
     "Adapter": "genz.spec.deployment",
     "Attention": "genz.spec.model",
+    "CompressedAttention": "genz.spec.model",
     "Dense": "genz.spec.model",
     "Engine": "genz.spec.deployment",
     "Experts": "genz.spec.model",

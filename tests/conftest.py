@@ -7,6 +7,7 @@ from genz.spec.deployment import Engine
 from genz.spec.hardware import Accelerator, Network, Platform
 from genz.spec.model import (
     Attention,
+    CompressedAttention,
     Dense,
     Experts,
     LatentAttention,
@@ -37,6 +38,11 @@ INDEXED = LatentAttention(
     n_head=8, query_rank=24, kv_rank=20, nope_dim=12, rope_dim=4, value_dim=10,
     n_index_head=2, index_dim=6, index_top=7,
 )  # fmt: skip
+NEAR = CompressedAttention(
+    n_head=8, head_dim=16, rope_dim=4, query_rank=24, n_out_group=4, out_rank=12, window=5
+)
+POOLED = NEAR.replace(ratio=6)
+COMPRESSED = NEAR.replace(ratio=3, overlap=True, n_index_head=2, index_dim=6, index_top=2)
 MAMBA_1 = StateSpace(version=1, inner=128, state=4, convolution=4, step_rank=8)
 MAMBA_2 = StateSpace(version=2, inner=128, state=4, convolution=4, n_head=8, n_group=8)
 DELTA = LinearAttention(
@@ -78,6 +84,10 @@ def zoo():
         "chunk": build(CHUNK, GATED),
         "latent": build(LATENT, GATED),
         "indexed": build(INDEXED, GATED),
+        "near": build(NEAR, GATED),
+        "pooled": build(POOLED, GATED),
+        "compressed": build(COMPRESSED, GATED),
+        "streams": build(GQA, SHARED, n_stream=3),
         "mamba_1": build(MAMBA_1, None),
         "mamba_2": build(MAMBA_2, None),
         "delta": build(DELTA, GATED),

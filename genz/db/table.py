@@ -13,6 +13,7 @@ from genz.spec.deployment import Engine, Workload
 from genz.spec.hardware import Accelerator, Platform, Price
 from genz.spec.model import (
     Attention,
+    CompressedAttention,
     Experts,
     LatentAttention,
     LayerGroup,
@@ -35,6 +36,7 @@ _LIMITS = ("rate", "ttft", "tpot", "latency")
 _MIXERS = {
     Attention: "attention",
     LatentAttention: "latent",
+    CompressedAttention: "compressed",
     StateSpace: "state space",
     LinearAttention: "linear",
 }
@@ -239,6 +241,9 @@ def layer_words(group: LayerGroup) -> str:
     if isinstance(mixer, Attention):
         near = {"window": mixer.window, "chunk": mixer.chunk}
         kinds = [f"{name} {size:,}" for name, size in near.items() if size is not None] or kinds
+    elif isinstance(mixer, CompressedAttention):
+        each = f"window {mixer.window:,}"
+        kinds = [each if mixer.ratio is None else f"{each} and entries of {mixer.ratio:,}"]
     if forward is not None:
         kinds.append("experts" if isinstance(forward, Experts) else "dense")
     return f"{group.count} x {', '.join(kinds)}"

@@ -20,7 +20,15 @@ from genz.ops.work import Message, Operator
 from genz.spec.model import Attention
 from genz.spec.precision import Precision
 
-__all__ = ["HEADS", "PAGED", "WIDE", "WIDE_HEAD", "attention", "attention_core"]
+__all__ = [
+    "HEADS",
+    "PAGED",
+    "WIDE",
+    "WIDE_HEAD",
+    "attention",
+    "attention_core",
+    "sequence_messages",
+]
 
 #: What is added to the name of constants of a decode kernel that works query heads apart.
 HEADS = "_heads"
@@ -63,7 +71,7 @@ def attention(
 
     messages = [
         Message("out", "all_reduce", group, count, site.residual, site.tensor),
-        *_sequence_messages(site, group, count, key_value, out),
+        *sequence_messages(site, group, count, key_value, out),
     ]
     if mixer.query_key_norm == "full":
         # Sums of squares of queries and keys over all heads, in 32 bits (vLLM 0.11, MiniMaxText01RMSNormTP.forward_qk)
@@ -166,7 +174,7 @@ def _variant(site: Site, stream: Stream, formats: Precision) -> str:
     return (name or formats.attention_format) + PAGED
 
 
-def _sequence_messages(
+def sequence_messages(
     site: Site, group: int, count: float, key_value: FloatArray, out: FloatArray
 ) -> list[Message]:
     """Exchange between ranks that hold parts of one sequence.

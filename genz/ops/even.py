@@ -11,6 +11,7 @@ import numpy as np
 from genz.spec.deployment import Parallel
 from genz.spec.model import (
     Attention,
+    CompressedAttention,
     Dense,
     Experts,
     LatentAttention,
@@ -107,6 +108,8 @@ def _taken_in(group: LayerGroup) -> Iterator[tuple[str, int, str]]:
         yield "out", mixer.n_head * (mixer.value_dim or mixer.head_dim), "channels of the heads"
     elif isinstance(mixer, LatentAttention):
         yield "out", mixer.n_head * mixer.value_dim, "channels of the heads"
+    elif isinstance(mixer, CompressedAttention):
+        yield "out", mixer.n_out_group * mixer.out_rank, "channels of the groups of outputs"
     elif isinstance(mixer, LinearAttention):
         yield "out", mixer.n_value_head * mixer.value_dim, "channels of the heads"
     elif isinstance(mixer, StateSpace):
@@ -125,6 +128,8 @@ def _shared(group: LayerGroup) -> Iterator[tuple[int, str]]:
     mixer, part = group.mixer, group.feed_forward
     if isinstance(mixer, Attention | LatentAttention):
         yield mixer.n_head, "heads"
+    elif isinstance(mixer, CompressedAttention):
+        yield mixer.n_out_group, "groups of outputs"
     elif isinstance(mixer, LinearAttention):
         yield mixer.n_value_head, "value heads"
     elif isinstance(mixer, StateSpace):

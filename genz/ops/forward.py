@@ -6,7 +6,9 @@ import numpy as np
 
 from genz.core.typing import FloatArray
 from genz.ops.attention import attention
+from genz.ops.compressed import compressed_attention
 from genz.ops.feedforward import dense, experts
+from genz.ops.hyper import connection, joined
 from genz.ops.latent import latent_attention
 from genz.ops.linear import elementwise, gemm, norm
 from genz.ops.recurrent import linear_attention, state_space
@@ -14,6 +16,7 @@ from genz.ops.site import Site, shard
 from genz.ops.work import FIRST, LAST, Message, Operator, Work
 from genz.spec.model import (
     Attention,
+    CompressedAttention,
     Dense,
     Experts,
     LatentAttention,
@@ -62,10 +65,13 @@ def _layer(site: Site, group: LayerGroup, index: int) -> tuple[list[Operator], l
     count, mixer, part = float(group.count), group.mixer, group.feed_forward
     if group.n_norm:
         operators.append(norm(site, "norm", index, count * group.n_norm, site.row))
+    operators += connection(site, index, count * len(group.parts))
     if isinstance(mixer, Attention):
         new = attention(site, mixer, index, count)
     elif isinstance(mixer, LatentAttention):
         new = latent_attention(site, mixer, index, count)
+    elif isinstance(mixer, CompressedAttention):
+        new = compressed_attention(site, mixer, index, count)
     elif isinstance(mixer, StateSpace):
         new = state_space(site, mixer, index, count)
     elif isinstance(mixer, LinearAttention):
@@ -103,7 +109,8 @@ def _last(site: Site) -> tuple[list[Operator], list[Message]]:
     rows = [s.batch * s.beams * s.logits for s in site.streams]
     row: FloatArray = np.asarray(rows[0] if len(rows) == 1 else rows[0] + rows[1])
     narrow = model.embedding_width or model.width
-    operators = [norm(site, "norm", LAST, 1.0, row)] if model.final_norm else []
+    operators = joined(site, row)
+    operators += [norm(site, "norm", LAST, 1.0, row)] if model.final_norm else []
     if model.embedding_width:
         operators.append(gemm(site, "head_down", "embedding", LAST, 1.0, row, model.width, narrow))
     local = shard(model.vocabulary, site.tensor)
@@ -122,4 +129,6 @@ def _heads(mixer: Mixer) -> tuple[float, str]:
         return (mixer.n_head, "heads") if mixer.version == 2 else (mixer.inner, "channels")
     if isinstance(mixer, LinearAttention):
         return mixer.n_value_head, "value heads"
+    if isinstance(mixer, CompressedAttention):
+        return mixer.n_out_group, "groups of outputs"
     return mixer.n_head, "heads"

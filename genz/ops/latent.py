@@ -9,6 +9,7 @@ import numpy as np
 
 from genz.core.numberformat import BITS, byte_width
 from genz.core.typing import FloatArray, Num
+from genz.ops.attention import sequence_messages
 from genz.ops.attention_parts import QUERY_TILE, serial_parts
 from genz.ops.linear import gemm, heads, inner_norm, rotary
 from genz.ops.site import Site
@@ -16,7 +17,7 @@ from genz.ops.stream import Stream, attended_pairs
 from genz.ops.work import Message, Operator
 from genz.spec.model import Attention, LatentAttention
 
-__all__ = ["absorbed_core", "latent_attention", "naive_core"]
+__all__ = ["TILE", "absorbed_core", "index_core", "latent_attention", "naive_core"]
 
 
 def latent_attention(
@@ -55,8 +56,10 @@ def latent_attention(
             operators += _index(site, mixer, s, group, count)
     out = head * mixer.value_dim
     operators.append(gemm(site, "out", "out", group, count, row, out, width))
-    messages = [Message("out", "all_reduce", group, count, site.residual, site.tensor)]
-    messages += _sequence_messages(site, mixer, group, count, head)
+    messages = [
+        Message("out", "all_reduce", group, count, site.residual, site.tensor),
+        *sequence_messages(site, group, count, np.asarray(latent), head * mixer.kv_rank),
+    ]
     return operators, messages
 
 
@@ -64,7 +67,7 @@ def latent_attention(
 _DENSE = Attention(n_head=1, n_kv_head=1, head_dim=1)
 
 #: Queries and keys of a prefill tile, and heads of a decode tile, of latent kernels, which move whole ones.
-_TILE = 64.0
+TILE = 64.0
 
 
 def _bound(mixer: LatentAttention) -> Attention:
@@ -132,8 +135,8 @@ def naive_core(
     """Return scores, softmax and weighted sum over expanded keys and values."""
     keys = stream.cached + stream.new
     pairs = attended_pairs(_DENSE, stream.new, stream.cached)
-    missing = _TILE * np.ceil(stream.new / _TILE) - stream.new
-    padded = _TILE * np.ceil(keys / _TILE) - keys
+    missing = TILE * np.ceil(stream.new / TILE) - stream.new
+    padded = TILE * np.ceil(keys / TILE) - keys
     if not site.causal_skip:
         pairs = np.asarray(stream.new * keys)
     request = stream.batch / site.sequence
@@ -178,7 +181,7 @@ def absorbed_core(
     own = stream.cached - stream.shared + stream.new
     read = (keys - own) + stream.beams * own if not mixer.index_top else stream.beams * keys
     width = mixer.latent_footprint(site.precision.cache_width)
-    tile = np.ceil(np.divide(head, _TILE))
+    tile = np.ceil(np.divide(head, TILE))
     return Operator(
         name="attention_decode",
         kernel="latent_decode",
@@ -189,7 +192,7 @@ def absorbed_core(
         cache=request * read * width,
         activation=site.query * site.rows(stream) * head * (latent + mixer.kv_rank),
         variant=site.attends().attention_variant,
-        exponential=request * stream.beams * pairs * tile * _TILE,
+        exponential=request * stream.beams * pairs * tile * TILE,
         **serial_parts(_bound(mixer), stream, request, 0.0, tile, keys, width),
     )
 
@@ -197,50 +200,42 @@ def absorbed_core(
 def _index(
     site: Site, mixer: LatentAttention, stream: Stream, group: int, count: float
 ) -> list[Operator]:
-    """Score of every visible token for each query, written and read in 32 bits, and the projections that feed it.
-
-    Queries meet the keys in fp8, as these are kept, where products' inputs are as narrow (DeepSeek-V3.2, arXiv 2512.02556,
-    section 2.1; ``fp8_index`` of its inference code). In decode the constants of attention in 16 bits stand in for its kernel,
-    which widens no cache as those of attention to an fp8 cache do.
-    """
-    narrow = BITS[site.precision.activation] < 16 and site.precision.activation != "int8"
-    number_format = "fp8" if narrow else site.attends().attention_format
+    """Score of every visible token for each query, and the projections that feed it."""
     pairs = attended_pairs(_DENSE, stream.new, stream.cached)
-    keys = stream.cached + stream.new
     row, rank = site.rows(stream), mixer.query_rank or site.model.width
     width = mixer.n_index_head * mixer.index_dim
-    request = stream.batch * stream.beams / site.sequence
+    keys = stream.batch * stream.beams / site.sequence * (stream.cached + stream.new) + row
     return [
         gemm(site, "index_query", "mixer", group, count, row, rank, width),
         gemm(
             site, "index_key", "mixer", group, count, row,
             site.model.width, mixer.index_dim + mixer.n_index_head,
         ),
-        Operator(
-            name="index",
-            kernel=f"attention_{stream.phase}",
-            number_format=number_format,
-            group=group,
-            count=count,
-            flop=2.0 * request * pairs * width,
-            cache=(request * keys + row) * mixer.index_footprint,
-            activation=byte_width(number_format) * row * width + 8.0 * request * pairs,
-            variant="bf16" if narrow and stream.phase == "decode" else "",
-        ),
+        index_core(site, stream, group, count, width, pairs, keys * mixer.index_footprint),
     ]  # fmt: skip
 
 
-def _sequence_messages(
-    site: Site, mixer: LatentAttention, group: int, count: float, head: FloatArray
-) -> list[Message]:
-    """As in softmax attention, with latents in place of keys and values."""
-    messages = []
-    for s in site.streams:
-        if s.phase == "prefill":
-            size = site.carried * s.batch * s.new * (mixer.kv_rank + mixer.rope_dim)
-            kind, name = "all_gather", "keys"
-        else:
-            size = site.carried * s.batch * s.beams * s.new * head * mixer.kv_rank
-            kind, name = "all_reduce", "partial"
-        messages.append(Message(name, kind, group, count, size, site.sequence, site.tensor))
-    return messages
+def index_core(
+    site: Site, stream: Stream, group: int, count: float, width: Num, pairs: Num, cache: Num
+) -> Operator:
+    """Return the scores of keys for each query of ``width`` channels over all heads, written and read in 32 bits.
+
+    ``pairs`` of query and key are those of one request [1]; keys that are read and written have ``cache`` bytes [B]. Queries
+    meet the keys in fp8, as these are kept, where products' inputs are as narrow (DeepSeek-V3.2, arXiv 2512.02556,
+    section 2.1; ``fp8_index`` of its inference code). In decode the constants of attention in 16 bits stand in for its kernel,
+    which widens no cache as those of attention to an fp8 cache do.
+    """
+    narrow = BITS[site.precision.activation] < 16 and site.precision.activation != "int8"
+    number_format = "fp8" if narrow else site.attends().attention_format
+    score = stream.batch * stream.beams / site.sequence * pairs
+    return Operator(
+        name="index",
+        kernel=f"attention_{stream.phase}",
+        number_format=number_format,
+        group=group,
+        count=count,
+        flop=2.0 * score * width,
+        cache=cache,
+        activation=byte_width(number_format) * site.rows(stream) * width + 8.0 * score,
+        variant="bf16" if narrow and stream.phase == "decode" else "",
+    )

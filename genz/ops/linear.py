@@ -91,10 +91,11 @@ def elementwise(
 
 
 def norm(site: Site, name: str, group: int, count: float, row: FloatArray) -> Operator:
-    """Return a norm fused with the residual addition: two vectors in, two out."""
+    """Return a norm fused with the residual addition: two vectors in, two out; hyper-connections add up by themselves."""
     weight, width = site.precision.weight_width("norm"), site.model.width
+    moved = 4.0 if site.model.n_stream == 1 else 2.0
     return elementwise(
-        site, name, group, count, 4.0 * row * width,
+        site, name, group, count, moved * row * width,
         operation="norm", width=width, weight=weight * site.model.norm_parameter,
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ from genz.ops.site import shard
 from genz.spec.deployment import Parallel
 from genz.spec.model import (
     Attention,
+    CompressedAttention,
     Dense,
     Experts,
     FeedForward,
@@ -120,6 +121,8 @@ class Matrix:
 def layer_matrices(model: Model, group: LayerGroup) -> list[Matrix]:
     """Return every tensor of one layer of a group; together they hold all of its weights."""
     found = list(_mixer(model.width, group.mixer)) + list(_feed(model.width, group.feed_forward))
+    for _ in group.parts if model.n_stream > 1 else ():
+        found += _hyper(model, (2 + model.n_stream) * model.n_stream, 3)
     small = group.n_norm * model.norm_parameter
     found += [_vector("norms", small), _vector("other", group.other_parameter)]
     return [m for m in found if m.n_parameter]
@@ -150,7 +153,15 @@ def last_matrices(model: Model) -> list[Matrix]:
         _vector("head_bias", rows if model.head_bias else 0, rows),
         _vector("final_norm", model.norm_parameter if model.final_norm else 0),
     ]
+    if model.n_stream > 1:
+        found += _hyper(model, model.n_stream, 1)
     return [m for m in found if m.n_parameter]
+
+
+def _hyper(model: Model, mixed: int, n_scale: int) -> list[Matrix]:
+    """Return what gives the weights of residual streams from all of them, with constants and scales."""
+    mix = Matrix("hyper_mix", "norm", model.n_stream * model.width, mixed)
+    return [mix, _vector("hyper_constants", mixed + n_scale)]
 
 
 def _vector(name: str, size: int, unit: int = 0) -> Matrix:
@@ -173,6 +184,8 @@ def _mixer(width: int, mixer: Mixer | None) -> Iterator[Matrix]:
         return _attention(width, mixer)
     if isinstance(mixer, LatentAttention):
         return _latent(width, mixer)
+    if isinstance(mixer, CompressedAttention):
+        return _compressed(width, mixer)
     if isinstance(mixer, StateSpace):
         return _state_space(width, mixer)
     return _linear_attention(width, mixer) if mixer is not None else iter(())
@@ -223,6 +236,26 @@ def _latent(width: int, mixer: LatentAttention) -> Iterator[Matrix]:
         yield Matrix("index_k", "mixer", width, mixer.index_dim)
         yield Matrix("index_weight", "mixer", width, mixer.n_index_head)
         yield _vector("index_norm", 2 * mixer.index_dim)
+
+
+def _compressed(width: int, mixer: CompressedAttention) -> Iterator[Matrix]:
+    rank, query = mixer.query_rank, mixer.n_head * mixer.head_dim
+    yield Matrix("q_down", "mixer", width, rank)
+    yield _vector("q_norm", rank)
+    yield _column("q_up", rank, query, mixer.n_head)
+    yield Matrix("kv", "mixer", width, mixer.head_dim)
+    yield _vector("kv_norm", mixer.head_dim)
+    group = mixer.n_out_group
+    yield _column("o_down", query // group, group * mixer.out_rank, group, "out")
+    yield _row("o_up", group * mixer.out_rank, width, group)
+    yield _vector("sink", mixer.n_head, mixer.n_head)
+    if mixer.ratio is not None:
+        yield Matrix("compress", "norm", width, 2 * mixer.pooled)
+        yield _vector("compress_position", mixer.ratio * mixer.pooled)
+        yield _vector("compress_norm", mixer.head_dim + mixer.index_dim)
+    if mixer.n_index_head:
+        yield Matrix("index_q", "mixer", rank, mixer.n_index_head * mixer.index_dim)
+        yield Matrix("index_weight", "norm", width, mixer.n_index_head)
 
 
 def _state_space(width: int, mixer: StateSpace) -> Iterator[Matrix]:

@@ -10,6 +10,7 @@ import numpy as np
 from genz.core.numberformat import BITS
 from genz.core.typing import BoolArray, FloatArray, Num
 from genz.ops.attention import n_projection, projected_width
+from genz.ops.compressed import near
 from genz.ops.linear import heads
 from genz.ops.matrices import Degrees, Matrix, first_matrices, last_matrices, layer_matrices
 from genz.ops.recurrent import state_values
@@ -19,6 +20,7 @@ from genz.ops.stream import cached_tokens
 from genz.spec.deployment import Adapter, Engine, Parallel
 from genz.spec.model import (
     Attention,
+    CompressedAttention,
     Dense,
     Experts,
     LatentAttention,
@@ -60,6 +62,14 @@ class Held:
         within = cached_tokens(mixer, self.context)
         within = np.minimum(within + (np.asarray(self.block) - 1.0), self.context)
         return np.asarray(np.maximum(within, np.multiply(self.room, self.context)))
+
+    def footprint(self, whole: Num, common: Num, token: Num, sequence: FloatArray) -> FloatArray:
+        """Return the bytes of all pages, with ``whole`` tokens of a beam, ``common`` to the beams, and bytes of a ``token``."""
+        pages = self.pages(whole, sequence)
+        if np.any(np.greater(self.beams, 1.0)):
+            own = np.maximum(pages - np.floor(shard(common, sequence) / self.block), 0.0)
+            pages = pages + (self.beams - 1.0) * own
+        return np.asarray(pages * self.block * token)
 
     def pages(self, token: Num, sequence: FloatArray) -> FloatArray:
         """Return the pages that hold the tokens of one beam; the last page counts whole."""
@@ -133,6 +143,8 @@ def group_cache(
         state, inputs = state_values(mixer, at.tensor)
         each = state * precision.state_width + inputs * precision.carried_width
         return np.asarray(held.beams * each)
+    if isinstance(mixer, CompressedAttention):
+        return _compressed_cache(mixer, precision, at, held)
     if isinstance(mixer, LatentAttention):
         token: Num = cached_bytes(mixer, precision.cache_width)
         whole, common = held.context, held.shared
@@ -143,11 +155,22 @@ def group_cache(
         common = np.maximum(whole - (held.context - held.shared), 0.0)
     else:
         return np.zeros(())
-    pages = held.pages(whole, at.sequence)
-    if np.any(np.greater(held.beams, 1.0)):
-        own = np.maximum(pages - np.floor(shard(common, at.sequence) / held.block), 0.0)
-        pages = pages + (held.beams - 1.0) * own
-    return np.asarray(pages * held.block * token)
+    return held.footprint(whole, common, token, at.sequence)
+
+
+def _compressed_cache(
+    mixer: CompressedAttention, precision: Precision, at: Degrees, held: Held
+) -> FloatArray:
+    """Bytes of keys of the window and of entries, and of what each beam keeps of tokens that are not yet an entry."""
+    width = precision.cache_width
+    kept = held.kept(near(mixer))
+    common = np.maximum(kept - (held.context - held.shared), 0.0)
+    total = held.footprint(kept, common, mixer.entry_footprint(width), at.sequence)
+    if mixer.ratio is not None:
+        each = cached_bytes(mixer, width)
+        total = total + held.footprint(held.context, held.shared, each, at.sequence)
+        total = total + held.beams * mixer.open_values * precision.state_width
+    return np.asarray(total)
 
 
 def weight_footprint(
@@ -298,9 +321,9 @@ def activation_footprint(
         inner = np.maximum(inner, _inner_width(model, group, at))
     act = precision.carried_width
     stream = act * token * model.width
-    layer = stream * 2.0 + act * token * inner
+    layer = stream * (1.0 + model.n_stream) + act * token * inner
     logits = sequence * model.vocabulary * max(float(engine.sampler_width), 4.0)
-    return np.asarray(np.maximum(layer, stream + logits))
+    return np.asarray(np.maximum(layer, model.n_stream * stream + logits))
 
 
 def _inner_width(model: Model, group: LayerGroup, at: Degrees) -> Num:
@@ -330,6 +353,10 @@ def _inner_width(model: Model, group: LayerGroup, at: Degrees) -> Num:
     elif isinstance(mixer, LatentAttention):
         depth = mixer.nope_dim + mixer.rope_dim + mixer.value_dim
         width = np.maximum(width, 2.0 * heads(mixer.n_head, at.tensor) * depth)
+    elif isinstance(mixer, CompressedAttention):
+        # what makes entries has 32 bits
+        made = 4.0 / 2.0 * (2 * mixer.pooled)
+        width = np.maximum(width, 2.0 * heads(mixer.n_head, at.tensor) * mixer.head_dim + made)
     elif isinstance(mixer, StateSpace | LinearAttention):
         width = np.maximum(width, shard(mixer.projected, at.tensor))
     return width

@@ -25,7 +25,7 @@ from genz.spec.deployment import (
     check_choice,
 )
 from genz.spec.hardware import Platform
-from genz.spec.model import Attention, Dense, LatentAttention, Model
+from genz.spec.model import Attention, CompressedAttention, Dense, LatentAttention, Model
 from genz.spec.precision import Precision
 
 __all__ = [
@@ -229,11 +229,13 @@ def check_extras(model: Model, platform: Platform, options: Mapping[str, Any]) -
 def _adapter(model: Model, adapter: Adapter | None) -> Adapter | None:
     if adapter is None:
         return None
-    if adapter.mixer and any(isinstance(g.mixer, LatentAttention) for g in model.groups):
+    if adapter.mixer and any(
+        isinstance(g.mixer, LatentAttention | CompressedAttention) for g in model.groups
+    ):
         msg = f"adapter.mixer must be False, adapters of the latent attention of {model.name} are not modelled, got True"
         raise InputError(msg)
     kinds = (Attention,) * adapter.mixer + (Dense,) * adapter.feed_forward
-    if not any(isinstance(part, kinds) for g in model.groups for part in (g.mixer, g.feed_forward)):
+    if not any(isinstance(part, kinds) for g in model.groups for part in g.parts):
         msg = f"adapter needs attention (mixer) or dense layers (feed_forward) to adapt, {model.name} has none, got {adapter!r:.80}"
         raise InputError(msg)
     return adapter

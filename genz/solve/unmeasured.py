@@ -9,7 +9,15 @@ from genz.db.carried import kernel_frameworks, kernel_relatives
 from genz.perf.efficiency import RELATIVE
 from genz.spec.deployment import Engine
 from genz.spec.hardware import Accelerator
-from genz.spec.model import Attention, Experts, LatentAttention, LinearAttention, Model, StateSpace
+from genz.spec.model import (
+    Attention,
+    CompressedAttention,
+    Experts,
+    LatentAttention,
+    LinearAttention,
+    Model,
+    StateSpace,
+)
 
 __all__ = ["estimates_in_words", "on_roofline", "unmeasured_kinds"]
 
@@ -17,6 +25,7 @@ __all__ = ["estimates_in_words", "on_roofline", "unmeasured_kinds"]
 _KINDS = {
     Attention: ("attention_prefill", "attention_decode"),
     LatentAttention: ("latent_prefill", "latent_decode"),
+    CompressedAttention: ("compressed_attention",),  # no table of its kernels is at hand
     StateSpace: ("scan",),
     LinearAttention: ("scan",),
     Experts: ("experts",),
@@ -30,7 +39,7 @@ def unmeasured_kinds(model: Model, accelerator: Accelerator) -> list[str]:
     -------
     list of str
         Kinds, in words; empty where all were measured, or none. Latent attention counts as measured where other attention
-        was, whose constants it takes.
+        was, whose constants it takes; compressed attention, which takes those of latent attention, nowhere.
 
     Examples
     --------
@@ -42,7 +51,7 @@ def unmeasured_kinds(model: Model, accelerator: Accelerator) -> list[str]:
     """
     if not accelerator.calibrated:
         return []
-    parts = [part for group in model.groups for part in (group.mixer, group.feed_forward)]
+    parts = [part for group in model.groups for part in group.parts]
     asked = dict.fromkeys(kind for part in parts for kind in _KINDS.get(type(part), ()))
     known = accelerator.kernel
     lacking = (kind for kind in asked if kind not in known and RELATIVE.get(kind) not in known)

@@ -18,6 +18,7 @@ from genz.spec.source import Source
 
 __all__ = [
     "Attention",
+    "CompressedAttention",
     "Dense",
     "Experts",
     "FeedForward",
@@ -127,7 +128,7 @@ class LatentAttention(Record):
         FP8 with a 32-bit scale for 128 values (``k_cache`` and ``k_scale_cache`` in the inference code of
         DeepSeek-V3.2-Exp, 2025-09-29; vLLM and SGLang store the same).
         """
-        return self.index_dim + 4 * -(-self.index_dim // 128) if self.n_index_head else 0
+        return _index_footprint(self.index_dim) if self.n_index_head else 0
 
     def latent_footprint(self, width: float) -> float:
         """Bytes of the latent of one token, in values of ``width`` bytes [B].
@@ -154,6 +155,107 @@ class LatentAttention(Record):
             total += (rank or 0) * self.n_index_head * self.index_dim
             total += width * (self.index_dim + self.n_index_head) + 2 * self.index_dim
         return total
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CompressedAttention(Record):
+    """Attention to a window of tokens and, beyond it, to entries of several tokens each (DeepSeek-V4).
+
+    One key serves all heads, and as the value too; outputs are projected by groups of heads, to a rank and from there.
+    """
+
+    n_head: int = schema.count("query heads")
+    head_dim: int = schema.count("width of a query head, and of the key that is the value too")
+    rope_dim: int = schema.count("rotary channels of a head, among head_dim")
+    query_rank: int = schema.count("rank of the query projection")
+    n_out_group: int = schema.count("groups of heads whose outputs are projected apart")
+    out_rank: int = schema.count("rank of the output projection of a group")
+    window: int = schema.count("latest tokens that a query sees each, itself included")
+    ratio: int | None = schema.count(
+        "tokens of a compressed entry; none: nothing beyond the window", default=None
+    )
+    overlap: bool = schema.flag(
+        "entries are made of twice as many tokens, half of them those of the entry before",
+        default=False,
+    )
+    n_index_head: int = schema.count(
+        "heads of the index of entries; 0: all are seen", low=0, default=0
+    )
+    index_dim: int = schema.count("width of an index head", low=0, default=0)
+    index_top: int = schema.count("entries that the index keeps per query", low=0, default=0)
+
+    def __post_init__(self) -> None:
+        """Check that heads group evenly, and that the index is complete or absent."""
+        super().__post_init__()
+        if self.n_head % self.n_out_group:
+            msg = f"n_head must be a multiple of n_out_group, got {self.n_head} and {self.n_out_group}"
+            raise InputError(msg)
+        if self.rope_dim > self.head_dim:
+            msg = f"rope_dim must be <= head_dim, got {self.rope_dim} and {self.head_dim}"
+            raise InputError(msg)
+        index = (self.n_index_head, self.index_dim, self.index_top)
+        if any(index) and not (all(index) and self.ratio):
+            msg = (
+                "n_index_head, index_dim and index_top go together and need ratio, "
+                f"got {index} and {self.ratio}"
+            )
+            raise InputError(msg)
+
+    @property
+    def pooled(self) -> int:
+        """Channels that make entries of a token, and as many that weigh it: of the keys and of the index."""
+        if self.ratio is None:
+            return 0
+        return (2 if self.overlap else 1) * (
+            self.head_dim + (self.index_dim if self.n_index_head else 0)
+        )
+
+    @property
+    def open_values(self) -> int:
+        """Values that a request keeps of the tokens whose entries are not yet complete, with their weights."""
+        tokens = (2 if self.overlap else 1) * (self.ratio or 0)
+        return 2 * tokens * self.pooled
+
+    @property
+    def index_footprint(self) -> int:
+        """Bytes that the index keeps per entry, in whatever format the keys are [B].
+
+        As in :attr:`LatentAttention.index_footprint`: vLLM keeps FP8 unless told otherwise (``use_fp4_indexer_cache``).
+        """
+        return _index_footprint(self.index_dim) if self.n_index_head else 0
+
+    def entry_footprint(self, width: float) -> float:
+        """Bytes of the key of one token of the window, or of one entry, in values of ``width`` bytes [B].
+
+        In 8 bits the rotary channels keep 16, and 64 others share an 8-bit scale, filled up to 8 bytes: 584 B in
+        DeepSeek-V4 (vLLM 0.22, ``fp8_ds_mla`` of ``models/deepseek_v4``).
+        """
+        if width >= 2.0:
+            return self.head_dim * width
+        plain = self.head_dim - self.rope_dim
+        return plain * width + 2.0 * self.rope_dim + 8.0 * -(-plain // 512)
+
+    def n_parameter(self, width: int) -> int:
+        """Weights of one layer, the norm of its input apart."""
+        rank, heads = self.query_rank, self.n_head * self.head_dim
+        query = width * rank + rank + rank * heads
+        key = width * self.head_dim + self.head_dim
+        out = heads * self.out_rank + self.n_out_group * self.out_rank * width
+        total = query + key + out + self.n_head  # a sink per head
+        if self.ratio is None:
+            return total
+        total += (
+            2 * width + self.ratio
+        ) * self.pooled + self.head_dim  # positions in an entry, norm
+        if self.n_index_head:
+            total += rank * self.n_index_head * self.index_dim + width * self.n_index_head
+            total += self.index_dim
+        return total
+
+
+def _index_footprint(index_dim: int) -> int:
+    """Bytes of a key of an index: FP8 with a 32-bit scale for 128 values [B]."""
+    return index_dim + 4 * -(-index_dim // 128)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -303,12 +405,13 @@ class Experts(Record):
         return self.n_expert * self.expert_parameter(width) + router + shared + gate
 
 
-Mixer: TypeAlias = Attention | LatentAttention | StateSpace | LinearAttention
+Mixer: TypeAlias = Attention | LatentAttention | CompressedAttention | StateSpace | LinearAttention
 FeedForward: TypeAlias = Dense | Experts
 
 MIXERS = {
     "attention": Attention,
     "latent_attention": LatentAttention,
+    "compressed_attention": CompressedAttention,
     "state_space": StateSpace,
     "linear_attention": LinearAttention,
 }
@@ -347,6 +450,11 @@ class LayerGroup(Record):
             msg = f"positions must be {self.count} distinct layers, got {len(self.positions)}"
             raise InputError(msg)
 
+    @property
+    def parts(self) -> tuple[Mixer | FeedForward, ...]:
+        """Mixer and feed-forward part, those that there are."""
+        return tuple(p for p in (self.mixer, self.feed_forward) if p is not None)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model(Record):
@@ -369,6 +477,10 @@ class Model(Record):
         "rows of a learned position embedding; 0: none", low=0, default=0
     )
     embedding_norm: bool = schema.flag("a norm after the embedding", default=False)
+    n_stream: int = schema.count(
+        "residual streams, which hyper-connections mix before and after each part of a layer; 1: plain residuals",
+        default=1,
+    )
     embedding_width: int | None = schema.count(
         "width of the embedding where projections map it to the model's; none: equal", default=None
     )
@@ -406,6 +518,16 @@ class Model(Record):
         return {"rms": 1, "layer": 2, "none": 0}[self.norm] * self.width
 
     @property
+    def connection_parameter(self) -> int:
+        """Weights of the hyper-connections around one part of a layer.
+
+        From all streams follow how each goes into the part, how the part's output goes into each, and how they mix; each of
+        the three has a scale (mHC, arXiv 2512.24880, equations 7 and 8).
+        """
+        mixed = (2 + self.n_stream) * self.n_stream
+        return mixed * (self.n_stream * self.width + 1) + 3 if self.n_stream > 1 else 0
+
+    @property
     def embedding_parameter(self) -> int:
         """Weights of token and position embedding, its norm and projections."""
         narrow = self.embedding_width or self.width
@@ -419,13 +541,15 @@ class Model(Record):
         total = self.norm_parameter if self.final_norm else 0
         if not self.tied_embedding:
             total += self.vocabulary * (self.embedding_width or self.width)
+        if self.n_stream > 1:  # the streams go into one
+            total += self.n_stream * (self.n_stream * self.width + 1) + 1
         return total + (self.vocabulary if self.head_bias else 0)
 
     def layer_parameter(self, group: LayerGroup) -> int:
         """Weights of one layer of a group, norms included."""
         total = group.n_norm * self.norm_parameter + group.other_parameter
-        for part in (group.mixer, group.feed_forward):
-            total += part.n_parameter(self.width) if part is not None else 0
+        for part in group.parts:
+            total += part.n_parameter(self.width) + self.connection_parameter
         return total
 
     @property
@@ -457,7 +581,8 @@ class Model(Record):
     def cache_per_token(self, precision: Precision | str = "bf16") -> float:
         """Bytes that one token of context adds to the cache while no window is full [B].
 
-        Layers whose state does not grow (state space, linear attention) add nothing.
+        Layers whose state does not grow (state space, linear attention) add nothing, nor do the windows of compressed
+        attention, which few tokens fill.
         """
         width = Precision.of(precision).cache_width
         return sum(g.count * cached_bytes(g.mixer, width) for g in self.groups)
@@ -467,6 +592,9 @@ def cached_bytes(mixer: Mixer | None, width: float) -> float:
     """Return the bytes that one layer stores per token, in values of ``width`` bytes."""
     if isinstance(mixer, LatentAttention):
         return mixer.latent_footprint(width) + mixer.index_footprint
+    if isinstance(mixer, CompressedAttention):
+        each = mixer.entry_footprint(width) + mixer.index_footprint
+        return each / mixer.ratio if mixer.ratio else 0.0
     if isinstance(mixer, Attention) and not mixer.shared_cache:
         return mixer.n_kv_head * (mixer.head_dim + mixer.value_width) * width
     return 0.0

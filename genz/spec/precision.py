@@ -240,7 +240,8 @@ class Precision(Record):
         for kind in KINDS:
             weight = self.weight_format(kind)
             narrow = BITS[weight] < 16
-            scale = self.scale_bits / self.group if self.group and narrow else 0.0
+            own = weight.startswith(("mx", "nv"))  # formats that hold their scales
+            scale = self.scale_bits / self.group if self.group and narrow and not own else 0.0
             name = max(weight, self.activation, key=BITS.__getitem__)
             if self.compute is not None and narrow:
                 name = self.compute

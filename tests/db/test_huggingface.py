@@ -22,6 +22,7 @@ TOTALS = {
     "deepseek_v2_lite": 15_706_484_224,
     "deepseek_v3": 671_026_419_200,
     "deepseek_v3_2": 671_877_944_064,
+    "deepseek_v4_flash": 284_332_240_471,
     "ernie4_5_21b_a3b": 21_825_437_888,
     "falcon_7b": 6_921_720_704,
     "falcon_mamba_7b": 7_272_665_088,
@@ -121,6 +122,7 @@ def test_importer_and_database_agree(stem):
     [
         "deepseek_v3",
         "deepseek_v3_2",
+        "deepseek_v4_flash",
         "gpt_oss_20b",
         "kimi_k2",
         "kimi_k2_5",
@@ -387,6 +389,47 @@ def test_latent_attention_and_its_first_layers():
     assert [group.count for group in listed.groups] == [1, 60]
     assert read(config("deepseek_v2_lite")).groups[0].mixer.query_rank is None
     assert not read(config("deepseek_v2_lite")).groups[1].feed_forward.router_bias
+
+
+def test_compressed_attention_by_ratios_or_by_kinds_of_layers():
+    whole = config("deepseek_v4_flash")
+    model = read(whole)
+    ratios = by_layer(model, lambda group: group.mixer.ratio)
+    assert ratios == [None, None, *[4, 128] * 20, 4]
+    assert (
+        by_layer(model, lambda group: group.feed_forward.router_bias) == [False] * 3 + [True] * 40
+    )
+    kinds = {None: "sliding_attention", 4: "compressed_sparse_attention", 128: "heavily_compressed_attention"}  # fmt: skip
+    listed = {
+        "layer_types": [kinds[ratio] for ratio in ratios],
+        "mlp_layer_types": ["hash_moe"] * 3 + ["moe"] * 40,
+        "compress_rates": {"compressed_sparse_attention": 4, "heavily_compressed_attention": 128},
+    }
+    named = {k: v for k, v in whole.items() if k not in ("compress_ratios", "num_hash_layers")}
+    assert read(named, **listed) == model
+    other = listed["compress_rates"] | {"heavily_compressed_attention": 64}
+    assert 64 in by_layer(
+        read(named, **listed | {"compress_rates": other}), lambda g: g.mixer.ratio
+    )
+    base = read(whole, expert_dtype="fp8").precision  # DeepSeek-V4-Flash-Base
+    assert base is not None
+    assert base.weight_format("expert") == "fp8"
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"compress_ratios": [0, 4]}, "compress_ratios must hold at least 43 numbers"),
+        ({"layer_types": ["full_attention"] * 43}, "layer_types must hold sliding_attention, "),
+        ({"mlp_layer_types": ["moe"]}, "mlp_layer_types must hold hash_moe or moe for each of 43"),
+        ({"expert_dtype": "int3"}, "expert_dtype must be"),
+        ({"num_key_value_heads": 8}, "num_key_value_heads must be 1"),
+        ({"o_groups": 7}, "n_head must be a multiple of n_out_group, got 64 and 7"),
+    ],
+)
+def test_compressed_attention_that_is_not_understood_is_refused(change, text):
+    with pytest.raises(InputError, match=text):
+        read(config("deepseek_v4_flash"), **change)
 
 
 def test_draft_layers_are_left_out():

@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 import pytest
 
-from genz.spec.model import Attention, Dense, LatentAttention
+from genz.spec.model import Attention, CompressedAttention, Dense, LatentAttention
 from genz.spec.precision import Precision
 
 BEAMS = 3
@@ -105,6 +105,49 @@ def latent_attention(ledger, mixer, batch, new, cached, beams, shared, *, absorb
     ledger.cache += 2 * batch * beams * new * (mixer.kv_rank + mixer.rope_dim)
 
 
+def compressed_attention(ledger, mixer, batch, new, cached, beams, shared, *, prompt):
+    """A window and compressed entries, one key for all heads; entries are made as tokens come, 1 / ratio of one for each."""
+    near = mask_of(new, cached, mixer.window)
+    seen = [(cached + row + 1) // mixer.ratio if mixer.ratio else 0 for row in range(new)]
+    kept = [min(s, mixer.index_top) if mixer.n_index_head else s for s in seen]
+    request = batch * beams
+    sizes = {
+        "n": request * new,
+        "p": request * (int(near.sum()) + sum(kept)),
+        "q": request * sum(seen),
+        "r": mixer.query_rank,
+        "g": mixer.n_out_group,
+        "i": mixer.n_head // mixer.n_out_group,
+        "h": mixer.n_head,
+        "e": mixer.head_dim,
+        "o": mixer.out_rank,
+        "c": 2 * mixer.pooled + mixer.n_index_head,
+        "j": mixer.n_index_head,
+        "x": mixer.index_dim,
+    }
+    ledger.contract("nd,dr->nr", weight=2, **sizes)
+    ledger.contract("nr,rhe->nhe", weight=2, **sizes)
+    ledger.contract("nd,de->ne", weight=2, **sizes)
+    ledger.contract("phe,pe->ph", **sizes)
+    ledger.contract("ph,pe->phe", **sizes)
+    ledger.contract("ngie,gieo->ngo", weight=2, **sizes)
+    ledger.contract("ngo,god->nd", weight=2, **sizes)
+    window = int(near.any(axis=0).sum())
+    entries = seen[-1] if prompt else kept[-1]
+    common = 0 if mixer.n_index_head or not mixer.ratio else min(shared // mixer.ratio, entries)
+    read = window * beams + common + beams * (entries - common)
+    ledger.cache += 2 * mixer.head_dim * (batch * read + request * new)
+    if not mixer.ratio:
+        return
+    index = mixer.index_dim + 4 if mixer.n_index_head else 0  # fp8 and a scale
+    ledger.contract("nd,dc->nc", weight=2, **sizes)
+    ledger.cache += request * new / mixer.ratio * (2 * mixer.head_dim + index)
+    if mixer.n_index_head:
+        ledger.contract("nr,rjx->njx", weight=2, **sizes)
+        ledger.contract("qjx,qx->qj", **sizes)
+        ledger.cache += request * seen[-1] * index
+
+
 def feed_forward(ledger, part, token):
     if isinstance(part, Dense):
         for _ in range(2 if part.gated else 1):
@@ -130,9 +173,22 @@ def reference(model, *, batch, new, cached, beams=1, shared=0, head=1, absorbed=
                 latent_attention(
                     ledger, group.mixer, batch, new, cached, beams, shared, absorbed=absorbed
                 )
+            elif isinstance(group.mixer, CompressedAttention):
+                compressed_attention(
+                    ledger, group.mixer, batch, new, cached, beams, shared, prompt=not absorbed
+                )
             feed_forward(ledger, group.feed_forward, batch * beams * new)
+            for _ in range(2 if model.n_stream > 1 else 0):
+                mix(ledger, batch * beams * new, model.n_stream, model.n_stream + 2)
+    if model.n_stream > 1:
+        mix(ledger, batch * beams * head, model.n_stream, 1)
     ledger.contract("nd,dv->nv", weight=2, n=batch * beams * head)
     return ledger
+
+
+def mix(ledger, token, stream, each):
+    """Weights of streams, from all of them."""
+    ledger.contract("nsd,sdtu->ntu", weight=2, n=token, s=stream, t=stream, u=each)
 
 
 def is_product(operator):
@@ -140,11 +196,12 @@ def is_product(operator):
     return operator.kernel in (*products, "latent_prefill", "latent_decode")
 
 
-SOFTMAX = ["mha", "gqa", "mqa", "window", "chunk", "experts", "shared"]
+SOFTMAX = ["mha", "gqa", "mqa", "window", "chunk", "experts", "shared", "streams"]
+COMPRESSED = ["near", "pooled", "compressed"]
 LENGTHS = [(1, 0), (4, 0), (13, 0), (3, 1), (5, 9), (17, 4)]
 
 
-@pytest.mark.parametrize("name", [*SOFTMAX, "latent"])
+@pytest.mark.parametrize("name", [*SOFTMAX, *COMPRESSED, "latent"])
 @pytest.mark.parametrize(("new", "cached"), LENGTHS)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_prefill_is_the_sum_of_its_contractions(zoo, prefill_of, sum_of, name, new, cached, batch):
@@ -157,7 +214,7 @@ def test_prefill_is_the_sum_of_its_contractions(zoo, prefill_of, sum_of, name, n
         assert sum_of(work, "cache") == pytest.approx(expected.cache, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", [*SOFTMAX, "latent"])
+@pytest.mark.parametrize("name", [*SOFTMAX, *COMPRESSED, "latent"])
 @pytest.mark.parametrize(
     ("context", "shared"), [(0, 0), (3, 3), (11, 11), (11, 4), (11, 0), (24, 20)]
 )
@@ -189,7 +246,7 @@ def test_beams_across_a_chunk(zoo, decode_of, sum_of):
     assert not wrong
 
 
-@pytest.mark.parametrize("name", [*SOFTMAX, "latent"])
+@pytest.mark.parametrize("name", [*SOFTMAX[:-1], *COMPRESSED, "latent"])
 def test_head_of_all_tokens(zoo, prefill_of, sum_of, name):
     last = prefill_of(zoo[name], batch=2, prompt=9)
     every = prefill_of(zoo[name], batch=2, prompt=9, logits=9)

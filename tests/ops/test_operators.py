@@ -1,9 +1,12 @@
 """Operators that are no plain contraction, and messages, by hand."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from genz.db import registry
+from genz.ops.compressed import entry_pairs
 from genz.ops.forward import tensor_limits
 from genz.ops.recurrent import state_values
 from genz.spec.deployment import Adapter, Parallel
@@ -201,6 +204,49 @@ def test_prompts_with_a_sparse_index_take_the_way_that_multiplies_less(
     assert list(core.cache) == [0, 0, 0, 100 * 24 * 2, 100 * 24 * 2]
     # expansions of every key, or the foldings of the new queries and outputs
     assert list(up.flop) == list(2 * np.array([1, 3, 12, 100, 5]) * 20 * 8 * (12 + 10))
+
+
+@pytest.mark.parametrize(("ratio", "most"), [(1, 128), (4, 512), (128, 100), (3, np.inf)])
+def test_entries_that_queries_see_are_counted_one_by_one(ratio, most):
+    for cached, new in itertools.product((0, 1, 2, 127, 700), (1, 4, 130, 3000)):
+        seen = (min((cached + i + 1) // ratio, most) for i in range(new))
+        assert entry_pairs(ratio, most, new, cached) == sum(seen)
+
+
+@pytest.mark.paper
+@pytest.mark.parametrize(
+    ("name", "share"), [("deepseek_v4_pro", 0.27), ("deepseek_v4_flash", 0.10)]
+)
+def test_work_of_a_token_of_deepseek_v4_beside_its_predecessor(decode_of, name, share):
+    """Cards of DeepSeek-V4-Pro and -Flash: 27 % and 10 % of the flop of a token of DeepSeek-V3.2 at a million tokens.
+
+    Their report counts in flop of fp8: those of 16 bits are two, those of the index, which is in 4 bits there, a half.
+    """
+    per_fp8 = {"bf16": 2.0, "fp8": 1.0}
+
+    def work(model, of_index):
+        known = registry.model(model)
+        done = decode_of(known, context=2**20, precision=known.precision)
+        each = (of_index if o.name == "index" else per_fp8[o.number_format] for o in done.operators)
+        return sum(
+            float(np.sum(o.count * o.flop)) * e for o, e in zip(done.operators, each, strict=True)
+        )
+
+    assert work(name, 0.5) / work("deepseek_v3_2", 1.0) == pytest.approx(share, abs=0.005)
+
+
+def test_work_of_deepseek_v4_is_that_of_a_public_count(prefill_of, operator_of):
+    """Eight tokens of DeepSeek-V4-Flash, as asserted in public code of 2026 that counts its inference code by operators."""
+    work = prefill_of(registry.model("deepseek_v4_flash"), prompt=8, logits=8)
+
+    def flop(name):
+        return sum(float(np.sum(o.count * o.flop)) for o in work.operators if o.name == name)
+
+    assert flop("out_down") == 43 * 8 * 2 * 8 * 4096 * 1024
+    assert flop("index") == 21 * 2 * 64 * 128 * 6
+    assert flop("hyper_mix") == 86 * 2 * 8 * 16384 * 24 + 2 * 8 * 16384 * 4
+    assert flop("router") == 43 * 2 * 8 * 4096 * 256
+    assert flop("experts") == 43 * 6 * 8 * 6 * 4096 * 2048
 
 
 def test_a_long_prompt_of_deepseek_v3_2_is_576_and_512_wide(prefill_of, operator_of):

@@ -17,7 +17,7 @@ from genz.perf.memory import (
     weight_footprint,
 )
 from genz.spec.deployment import Adapter, Engine, Parallel
-from genz.spec.model import Attention, Dense, Experts, LayerGroup
+from genz.spec.model import Attention, CompressedAttention, Dense, Experts, LayerGroup
 from genz.spec.precision import Precision
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "published"
@@ -79,8 +79,11 @@ def test_cache_and_states_of_qwen_3_5_are_the_published_ones():
 @pytest.mark.parametrize("name", registry.list_models())
 def test_cache_is_linear_below_the_window(name):
     model = registry.model(name)
-    one, two = (cache(model, c).sum() for c in (1.0, 2.0))
-    assert two - one == pytest.approx(model.cache_per_token(), rel=1e-9)
+    # of compressed attention the window counts as full, which few tokens fill
+    compressed = any(isinstance(g.mixer, CompressedAttention) for g in model.groups)
+    start, more = (1024.0, 1024.0) if compressed else (1.0, 1.0)
+    one, two = (cache(model, c).sum() for c in (start, start + more))
+    assert (two - one) / more == pytest.approx(model.cache_per_token(), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["mha", "experts", "shared", "gqa"])
@@ -162,6 +165,32 @@ def test_states_take_their_own_format_and_do_not_grow(zoo):
     assert cache(model, 1.0).sum() == cache(model, 1e6).sum() == 2 * (512 * 4 + 384 * 2)
     half = Precision(state="bf16")
     assert cache(model, 1.0, half).sum() == 2 * (512 + 384) * 2
+
+
+def test_compressed_attention_keeps_a_window_entries_and_open_tokens(zoo):
+    """By hand: keys of 16 values, a window of 5 tokens; entries of 6 tokens, or of 3 with an index of 6 bytes and a scale."""
+    key = 16 * 2
+    assert [cache(zoo["near"], c).sum() / 2 for c in (3, 50)] == [3 * key, 5 * key]
+    # channels and their weights of 6 tokens, in 32 bits
+    open_tokens = 6 * 2 * 16 * 4
+    assert cache(zoo["pooled"], 60).sum() / 2 == 5 * key + 10 * key + open_tokens
+    # overlapping entries: two sets of channels, those of the index too, of the open three tokens and of the three before
+    open_tokens = 6 * 2 * (2 * (16 + 6)) * 4
+    whole = 5 * key + 20 * (key + 6 + 4) + open_tokens
+    assert cache(zoo["compressed"], 60).sum() / 2 == whole
+    # of three beams after 30 common tokens: windows, entries since and open tokens of their own
+    own = 2 * (5 * key + 10 * (key + 6 + 4) + open_tokens)
+    assert cache(zoo["compressed"], 60, beams=3, shared=30).sum() / 2 == whole + own
+
+
+def test_deepseek_v4_keeps_the_states_of_its_inference_code():
+    """``kv_state`` and ``score_state`` of its inference code: 8 rows of 1024 channels, and of 256 for the index, in fp32."""
+    four, heavy = (
+        next(g.mixer for g in registry.model("deepseek_v4_flash").groups if g.mixer.ratio == ratio)
+        for ratio in (4, 128)
+    )
+    assert four.open_values == 2 * 8 * (1024 + 256)
+    assert heavy.open_values == 2 * 128 * 512
 
 
 def test_windows_bound_the_cache(zoo):

@@ -89,6 +89,34 @@ def test_linear_attention_needs_no_cache(tiny):
     assert tiny(mixer, None).cache_per_token() == 0.0
 
 
+def test_deepseek_v4_keeps_what_vllm_says():
+    """vLLM, note of 2026-04-24 on DeepSeek V4: 9.62 GiB of one sequence of a million tokens, all of it in 16 bits.
+
+    So the index, 30 layers of 128 values for four tokens, which is in 8 bits here; entries of 584 bytes in ``fp8_ds_mla``.
+    """
+    pro, token = registry.model("deepseek_v4_pro"), 2**20
+    wide = pro.cache_per_token("bf16") + 30 / 4 * (128 * 2 - 132)
+    assert token * wide / 2**30 == pytest.approx(9.62, abs=0.005)
+    assert {group.mixer.entry_footprint(1.0) for group in pro.groups} == {584}
+
+
+@pytest.mark.paper
+@pytest.mark.parametrize(
+    ("name", "share"), [("deepseek_v4_pro", 0.10), ("deepseek_v4_flash", 0.07)]
+)
+def test_deepseek_v4_keeps_a_tenth_of_its_predecessor(name, share):
+    """Cards of DeepSeek-V4-Pro and -Flash: 10 % and 7 % of the cache of DeepSeek-V3.2 at a million tokens.
+
+    Theirs has keys of the index in 4 bits, 68 bytes with their scales; half a per cent is in the last digit.
+    """
+    model = registry.model(name)
+    index = sum(g.count / 4 for g in model.groups if g.mixer.n_index_head)
+    kept = model.cache_per_token("fp8") - index * (132 - 68)
+    assert kept / registry.model("deepseek_v3_2").cache_per_token("fp8") == pytest.approx(
+        share, abs=0.0055
+    )
+
+
 def test_deepseek_v3_2_keeps_132_bytes_of_index_per_token():
     """FlashMLA's README and vLLM's note of 2025-09-29: 128 FP8 values and one 32-bit scale; latents of 576 values, or 656 B."""
     assert registry.model("deepseek_v3_2").cache_per_token("fp8") == 61 * (656 + 132)

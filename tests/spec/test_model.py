@@ -189,7 +189,7 @@ def test_shapes_that_cannot_be_are_refused(make, message):
         assert str(caught.value) == message
     else:
         assert str(caught.value).startswith(
-            "mixer must be a Attention or LatentAttention or StateSpace or LinearAttention, got "
+            "mixer must be a Attention or LatentAttention or CompressedAttention or StateSpace or LinearAttention, got "
         )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from genz.core.errors import InputError, UnknownNameError
 from genz.db.huggingface import (
     classic,
+    compressed,
     dense,
     experts,
     gemma,
@@ -37,6 +38,7 @@ READERS: dict[str, Callable[[Fields], Model]] = {
     **classic.READERS,
     **experts.READERS,
     **latent.READERS,
+    **compressed.READERS,
     **recurrent.READERS,
     **nemotron.READERS,
     **step.READERS,

@@ -64,7 +64,7 @@ _OTHER_PARTS = """
 """
 
 _NAMES = frozenset(" ".join((_BOOKKEEPING, _TRAINING, _GENERATION, _SCALARS, _OTHER_PARTS)).split())
-_BEGINNINGS = ("image_", "mtp_", "rope_", "rotary_", "video_", "vision_")
+_BEGINNINGS = ("dspark_", "image_", "mtp_", "rope_", "rotary_", "video_", "vision_")
 _ENDINGS = (
     "_alpha_factor",
     "_attention_alpha",

@@ -60,7 +60,7 @@ def precision(f: Fields, outer: Fields, beside: Any, n_layer: int) -> Precision 
     """
     table = next((t.table(_NAME) for t in (outer, f) if _NAME in t), None)
     if table is not None:
-        return _quantised(table, n_layer)
+        return _with_experts(f, _quantised(table, n_layer))
     if beside is not None:
         return _modelopt_file(Fields(beside, "hf_quant_config."), n_layer)
     names = ("torch_dtype", "dtype")
@@ -75,6 +75,18 @@ def precision(f: Fields, outer: Fields, beside: Any, n_layer: int) -> Precision 
 
 
 _NAME = "quantization_config"
+
+
+def _with_experts(f: Fields, made: Precision | None) -> Precision | None:
+    """Return the formats with that of routed experts, where the file names it apart (DeepSeek V4).
+
+    Scales of blocks then are exponents alone, of 8 bits (``scale_dtype`` of its inference code).
+    """
+    if made is None or "expert_dtype" not in f:
+        return made
+    f.fixed(expert_dtype=("fp4", "fp8"))
+    fp4 = f.text("expert_dtype") == "fp4"
+    return made.replace(expert="mxfp4", scale_bits=8) if fp4 else made
 
 
 def _quantised(q: Fields, n_layer: int) -> Precision | None:
