@@ -97,6 +97,16 @@ def test_messages_carry_16_bits_between_products_in_fewer(formats):
     assert rows["logits"] == 64 * 128_256 * 2
 
 
+def test_stages_hand_over_all_residual_streams(zoo):
+    """By hand: five tokens of three streams of 64 channels and 2 B; of one stream, its sum and what the last layer adds."""
+    size = {}
+    for name in ("streams", "shared"):
+        layout = {"parallel": Parallel(pipeline=2), "engine": "vllm_0_19"}
+        rows = genz.decode(zoo[name], "h100_sxm_8", batch=5, context=10, **layout).operators()
+        size[name] = rows.groupby("operator")["message_bytes"].sum()["stage"]
+    assert size == {"streams": 5 * 3 * 64 * 2, "shared": 5 * 2 * 64 * 2}
+
+
 def test_tokens_go_to_experts_in_the_format_of_their_inputs_and_come_back_in_16_bits():
     """DeepEP: dispatch in fp8, combine in bf16."""
     spread = {"parallel": Parallel(data=8, expert=8), "batch": 64, "context": 1000}
