@@ -154,6 +154,7 @@ _CHIP_FIELDS = (
     "power",
     "idle_power",
     "limited",
+    "serving_error",
 )
 _PLATFORM_FIELDS = (
     "accelerators_per_node",

@@ -153,9 +153,15 @@ def device_error(accelerator: Accelerator) -> Num:
     ----------
     accelerator : Accelerator
         The device; without constants it has those of priors.
+
+    Returns
+    -------
+    float or ndarray, shape (...)
+        At least its ``serving_error``: kernels by themselves do not tell how other software strings them together. [1]
     """
     known = accelerator.kernel.get("gemm") or {"bf16": PRIOR["gemm"]}
-    return reduce(np.minimum, [kernel.error for kernel in known.values()])
+    errors = [kernel.error for kernel in known.values()]
+    return reduce(np.maximum, [reduce(np.minimum, errors), accelerator.serving_error])
 
 
 def stated_error(kernel: Kernel, apart: Any) -> Num:

@@ -94,6 +94,13 @@ class Accelerator(Record):
         high=1.0,
         default=0.0,
     )
+    serving_error: Num = schema.quantity(
+        "1",
+        "least standard deviation of the log error of times of requests, where other software serves on it than "
+        "on the devices that engines were fitted on",
+        high=3.0,
+        default=0.0,
+    )
     released: dt.date | None = schema.day("day of general availability", default=None)
     kernel: Mapping[str, Mapping[str, Kernel]] = schema.nested(
         Kernel,

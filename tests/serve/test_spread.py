@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import gamma
 
 import genz
+from genz.perf.efficiency import device_error
 from genz.serve.spread import Gamma, LogNormal, Spread
 
 NORMAL = NormalDist()
@@ -162,3 +163,23 @@ def test_requests_all_alike_are_in_time_as_the_interval_says(name, coverage):
     assert met(getattr(done, name)) == pytest.approx(0.5, abs=1e-9)
     assert met(high) == pytest.approx(0.5 + coverage / 2.0, abs=1e-6)
     assert met(low) == pytest.approx(0.5 - coverage / 2.0, abs=1e-6)
+
+
+def test_other_software_on_a_device_widens_servers_alone():
+    """An engine states at least the device's ``serving_error``; bounds and times are what they were."""
+    usual = genz.platform("h100_sxm_8")
+    other = usual.replace(accelerator=usual.accelerator.replace(serving_error=0.5))
+    case = {"batch": 8, "prompt": 1000, "output": 100, "parallel": genz.Parallel(tensor=8)}
+    for engine in ("vllm_0_19", "ideal"):
+        before, after = (
+            genz.generate("llama3_8b", p, engine=engine, **case) for p in (usual, other)
+        )
+        assert (after.ttft, after.tpot) == (before.ttft, before.tpot)
+        if engine == "ideal":
+            assert after.tpot_error == before.tpot_error == 0.0
+            continue
+        for name in ("ttft_error", "tpot_error"):
+            assert getattr(after, name) >= 0.5
+            assert getattr(after, name) > getattr(before, name)
+    known = genz.accelerator("google_tpu_v6e")
+    assert device_error(known) == known.serving_error > known.kernel["gemm"]["bf16"].error
