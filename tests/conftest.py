@@ -55,6 +55,7 @@ GATED = Dense(width=160)
 PLAIN = Dense(width=160, gated=False, bias=True)
 ROUTED = Experts(n_expert=8, n_active=2, width=48)
 SHARED = Experts(n_expert=8, n_active=2, width=48, shared_width=32)
+NARROW = Experts(n_expert=8, n_active=2, width=48, latent_width=20, shared_width=32)
 
 
 @pytest.fixture(scope="session")
@@ -94,6 +95,7 @@ def zoo():
         "lightning": build(LIGHTNING, GATED),
         "experts": build(GQA, ROUTED),
         "shared": build(GQA, SHARED),
+        "narrow": build(GQA, NARROW),
         "hybrid": hybrid,
     }
 

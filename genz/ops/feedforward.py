@@ -52,15 +52,20 @@ def experts(
     Routed experts are dealt to ``expert`` groups, each expert cut over the rest of the stage. Shared experts are dense, cut
     over the tensor ranks; where these dispatch tokens, each its share, the shared experts are whole on each and see
     that share (vLLM 0.11, ``DeepseekV2MoE`` with ``use_sequence_parallel_moe``). The operator is that of the busiest group.
+    Where routed experts work in a latent space, tokens go there before they are sent, and partial sums come back before they are
+    summed up; both projections are whole on each rank (TensorRT-LLM 1.2, ``fc1_latent_proj`` of modeling_nemotron_h.py).
     """
     width, row = site.model.width, site.row
     scores = part.n_expert + (1 if part.shared_gate else 0)  # the shared experts' gate is one more
     router = gemm(site, "router", "norm", group, count, row, width, scores)
-    inner = shard(part.width, site.stage / site.expert)
+    inner, taken = shard(part.width, site.stage / site.expert), part.taken_width(width)
     routed = routed_experts(
-        site, group, count, width, inner, part.n_expert, part.n_active, gated=part.gated
+        site, group, count, taken, inner, part.n_expert, part.n_active, gated=part.gated
     )
     operators = [router, routed]
+    if part.latent_width is not None:
+        operators[1:1] = [gemm(site, "latent_in", "dense", group, count, row, width, taken)]
+        operators.append(gemm(site, "latent_out", "dense", group, count, row, taken, width))
     if part.shared_width:
         alone = np.where(site.spread, 1.0, site.tensor)
         share = np.where(site.spread, shard(row, site.tensor), row)
@@ -127,7 +132,7 @@ def _expert_messages(site: Site, part: Experts, group: int, count: float) -> lis
         return messages
     gathered = site.gathered(part.n_active)
     if gathered.any():
-        messages += _to_all(site, group, np.where(gathered, count, 0.0))
+        messages += _to_all(site, part, group, np.where(gathered, count, 0.0))
     taken = gathered | site.exchanged
     if not taken.all():
         messages += _to_each(site, part, group, np.where(site.spread & ~taken, count, 0.0))
@@ -137,9 +142,9 @@ def _expert_messages(site: Site, part: Experts, group: int, count: float) -> lis
     return [*messages, Message("gather", "all_gather", group, apart, size, site.tensor)]
 
 
-def _to_all(site: Site, group: int, count: Num) -> list[Message]:
+def _to_all(site: Site, part: Experts, group: int, count: Num) -> list[Message]:
     """Every rank gets all tokens, in the format of the experts' inputs but for scales of blocks, and sums come back."""
-    size = site.carried * site.stage_token * site.model.width
+    size = site.carried * site.stage_token * part.taken_width(site.model.width)
     blocks = site.precision.variant("expert") == "fp8_block"
     share = 1.0 if blocks else site.precision.activation_width / site.carried
     return [
@@ -151,11 +156,12 @@ def _to_all(site: Site, group: int, count: Num) -> list[Message]:
 def _to_each(site: Site, part: Experts, group: int, count: Num) -> list[Message]:
     """Tokens go out in the format of the experts' inputs, and come back summed; at the bound once to each node."""
     groups = reached(site.expert, part.n_active)
-    sent = site.residual / site.tensor * groups * (site.stage / site.expert)
+    taken = part.taken_width(site.model.width)
+    sent = site.carried * site.row * taken / site.tensor * groups * (site.stage / site.expert)
     out = sent * (site.precision.activation_width / site.carried)
 
     def routed(width: float) -> Routed | None:
-        token, copy = site.row / site.tensor, width * site.model.width
+        token, copy = site.row / site.tensor, width * taken
         least = Routed(token, copy, part.n_active, part.n_expert, site.expert)
         return least if site.bound else None
 
@@ -183,6 +189,7 @@ def _exchange(site: Site, part: Experts, group: int, count: Num) -> list[Message
     The low-latency kernels send one copy for each expert, the normal ones one for each rank that has any of them.
     """
     token, carried = site.row / site.tensor, site.carried
+    taken = part.taken_width(site.model.width)
     out = exchanged_width(site.precision.activation_width, carried)
     widths = {"dispatch": out, "combine": carried}
     direct = site.kernels == "low_latency"
@@ -190,7 +197,7 @@ def _exchange(site: Site, part: Experts, group: int, count: Num) -> list[Message
     found = []
     for name, width in widths.items():
         routed = Routed(
-            token, width * site.model.width, part.n_active, part.n_expert, site.stage, site.kernels
+            token, width * taken, part.n_active, part.n_expert, site.stage, site.kernels
         )
         size = token * copies * routed.width
         found.append(Message(name, name, group, count, size, site.stage, routed=routed))

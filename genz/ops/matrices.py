@@ -321,12 +321,16 @@ def _experts(width: int, part: Experts) -> Iterator[Matrix]:
 
     yield Matrix("router", "norm", width, part.n_expert)
     yield _vector("router_bias", part.n_expert if part.router_bias else 0)
+    taken = part.taken_width(width)
+    if part.latent_width is not None:
+        yield Matrix("latent_in", "dense", width, taken)
+        yield Matrix("latent_out", "dense", taken, width)
     for name in ("gate", "up") if part.gated else ("up",):
-        yield routed(name, width, part.width, "outer")
-    yield routed("down", part.width, width, "inner")
+        yield routed(name, taken, part.width, "outer")
+    yield routed("down", part.width, taken, "inner")
     if part.bias:
         yield routed("up_bias", 1, (2 if part.gated else 1) * part.width, "outer", "norm")
-        yield routed("down_bias", 1, width, "", "norm")
+        yield routed("down_bias", 1, taken, "", "norm")
     if part.shared_width:
         whole = Dense(width=part.shared_width, gated=part.gated)
         yield from (replace(m, shared=True) for m in _dense(width, whole, "shared_"))

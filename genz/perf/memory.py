@@ -340,7 +340,8 @@ def _inner_width(model: Model, group: LayerGroup, at: Degrees) -> Num:
     elif isinstance(part, Experts):
         cut = shard(part.width, at.stage / at.expert)
         pairs = part.n_active / at.expert * (at.stage / (at.tensor * at.sequence))
-        routed = pairs * (np.maximum((2 if part.gated else 1) * cut, model.width) + cut)
+        taken = part.taken_width(model.width)
+        routed = pairs * (np.maximum((2 if part.gated else 1) * cut, taken) + cut)
         # shared experts are whole on ranks that dispatch tokens, and see a rank's share of them
         shared = (3 if part.gated else 2) * (part.shared_width / at.tensor)
         width = np.maximum(routed, shared)

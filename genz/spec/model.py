@@ -377,6 +377,10 @@ class Experts(Record):
     width: int = schema.count("inner width of a routed expert")
     gated: bool = schema.flag("experts have a gate projection", default=True)
     bias: bool = schema.flag("expert projections have a bias", default=False)
+    latent_width: int | None = schema.count(
+        "width to which a token is projected before its routed experts, and from which their sum comes back; none: the model's",
+        default=None,
+    )
     shared_width: int = schema.count(
         "inner width of all shared experts (or parallel dense part) together", low=0, default=0
     )
@@ -392,9 +396,13 @@ class Experts(Record):
             msg = f"n_active must be <= n_expert, got {self.n_active} of {self.n_expert}"
             raise InputError(msg)
 
+    def taken_width(self, width: int) -> int:
+        """Width of a token as routed experts take it."""
+        return width if self.latent_width is None else self.latent_width
+
     def expert_parameter(self, width: int) -> int:
-        """Weights of one routed expert."""
-        up = 2 if self.gated else 1
+        """Weights of one routed expert, in a model of some ``width``."""
+        up, width = 2 if self.gated else 1, self.taken_width(width)
         return (up + 1) * width * self.width + (up * self.width + width if self.bias else 0)
 
     def n_parameter(self, width: int) -> int:
@@ -402,7 +410,8 @@ class Experts(Record):
         router = self.n_expert * (width + (1 if self.router_bias else 0))
         shared = (3 if self.gated else 2) * width * self.shared_width
         gate = width if self.shared_gate else 0
-        return self.n_expert * self.expert_parameter(width) + router + shared + gate
+        latent = 2 * width * (self.latent_width or 0)
+        return self.n_expert * self.expert_parameter(width) + router + latent + shared + gate
 
 
 Mixer: TypeAlias = Attention | LatentAttention | CompressedAttention | StateSpace | LinearAttention

@@ -51,6 +51,7 @@ TOTALS = {
     "mistral_small_4": 118_972_826_624,
     "mixtral_8x7b": 46_702_792_704,
     "nemotron3_nano_30b_a3b": 31_577_940_288,
+    "nemotron3_super_120b_a12b": 120_668_707_840,
     "nemotron_h_56b": 56_324_350_464,
     "nemotron_super_49b": 49_867_145_216,
     "olmo2_7b": 7_298_617_344,
@@ -430,6 +431,21 @@ def test_compressed_attention_by_ratios_or_by_kinds_of_layers():
 def test_compressed_attention_that_is_not_understood_is_refused(change, text):
     with pytest.raises(InputError, match=text):
         read(config("deepseek_v4_flash"), **change)
+
+
+def test_nemotron_lists_its_layers_by_symbol_or_by_name():
+    whole = config("nemotron3_super_120b_a12b")
+    names = {"M": "mamba", "E": "moe", "*": "attention", "-": "mlp"}
+    listed = {
+        k: v for k, v in whole.items() if k not in ("hybrid_override_pattern", "num_hidden_layers")
+    }
+    layers = [names[symbol] for symbol in whole["hybrid_override_pattern"]]
+    assert read(listed, layers_block_type=layers) == read(whole)
+    wide = read(whole, moe_latent_size=None)  # experts as wide as the model
+    added = 40 * (512 * 2 * 2688 * (4096 - 1024) - 2 * 4096 * 1024)
+    assert wide.n_parameter - read(whole).n_parameter == added
+    with pytest.raises(InputError, match="layers_block_type must hold mamba, attention, mlp, moe"):
+        read(listed, layers_block_type=["mamba", "conv"])
 
 
 def test_draft_layers_are_left_out():
@@ -861,7 +877,6 @@ def test_refusals_name_file_field_rule_and_value(changes, message):
         ("minimax_m2_5", {"qk_norm_type": "per_head"}, 'qk_norm_type must be "per_layer"'),
         ("minimax_text_01", {"attn_type_list": [1]}, "attn_type_list must hold each of the 80"),
         ("nemotron_h_56b", {"hybrid_override_pattern": "M-X"}, "hybrid_override_pattern must hold"),
-        ("nemotron3_nano_30b_a3b", {"moe_latent_size": 1024}, "moe_latent_size must be 0"),
         ("nemotron_super_49b", {"block_configs": []}, "block_configs must hold each of the 80"),
         ("qwen1_5_moe_a2_7b", {"mlp_only_layers": [24]}, "mlp_only_layers must hold layers below"),
         (

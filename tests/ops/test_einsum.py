@@ -157,8 +157,12 @@ def feed_forward(ledger, part, token):
     ledger.contract("nd,dx->nx", weight=2, n=token, x=part.n_expert)
     # uniform routing: an expert stays idle if no token chooses it
     used = part.n_expert * (1 - (1 - part.n_active / part.n_expert) ** token)
-    for spec in ("nad,dw->naw", "nad,dw->naw", "naw,wd->nad"):
-        ledger.contract(spec, weight=2 * used, n=token, a=part.n_active, w=part.width)
+    taken = part.latent_width or ledger.sizes["d"]
+    if part.latent_width:
+        for spec in ("nd,dt->nt", "nt,td->nd"):
+            ledger.contract(spec, weight=2, n=token, t=taken)
+    for spec in ("nat,tw->naw", "nat,tw->naw", "naw,wt->nat"):
+        ledger.contract(spec, weight=2 * used, n=token, a=part.n_active, w=part.width, t=taken)
     if part.shared_width:
         feed_forward(ledger, Dense(width=part.shared_width), token)
 
@@ -196,7 +200,7 @@ def is_product(operator):
     return operator.kernel in (*products, "latent_prefill", "latent_decode")
 
 
-SOFTMAX = ["mha", "gqa", "mqa", "window", "chunk", "experts", "shared", "streams"]
+SOFTMAX = ["mha", "gqa", "mqa", "window", "chunk", "experts", "shared", "narrow", "streams"]
 COMPRESSED = ["near", "pooled", "compressed"]
 LENGTHS = [(1, 0), (4, 0), (13, 0), (3, 1), (5, 9), (17, 4)]
 

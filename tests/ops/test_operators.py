@@ -422,6 +422,19 @@ def test_output_projections_have_a_format_of_their_own(zoo, decode_of, operator_
     assert operator_of(narrow, "out").weight == operator_of(wide, "out").weight / 2
 
 
+def test_tokens_go_to_latent_experts_as_narrow_as_these_are(zoo, prefill_of):
+    """Projected to 20 of 64 channels before they are sent, and back after; ranks of one group sum up whole ones."""
+    spread = Parallel(data=4, expert=4)
+    sizes = {}
+    for name in ("narrow", "shared"):
+        work = prefill_of(zoo[name], batch=2, prompt=8, parallel=spread)
+        sizes[name] = {m.name: float(np.sum(m.size)) for m in work.messages}
+        alone = prefill_of(zoo[name], batch=2, prompt=8, parallel=Parallel(tensor=2))
+        sizes[name]["sum"] = next(float(m.size[0]) for m in alone.messages if m.name == "experts")
+    for message, ratio in (("dispatch", 20 / 64), ("combine", 20 / 64), ("sum", 1.0)):
+        assert sizes["narrow"][message] == pytest.approx(ratio * sizes["shared"][message])
+
+
 def test_shared_experts_are_whole_on_ranks_that_dispatch_their_tokens(zoo, prefill_of, operator_of):
     """By hand: 2 x 50 tokens of 64 channels on 4 tensor ranks."""
     part = zoo["shared"].groups[0].feed_forward

@@ -3,29 +3,59 @@
 from __future__ import annotations
 
 from genz.db.huggingface.fields import Fields
-from genz.db.huggingface.parts import HEADS, MOST_LAYERS, WIDTH, attention, layer_count, text_model
+from genz.db.huggingface.parts import (
+    HEADS,
+    LAYERS,
+    MOST_LAYERS,
+    WIDTH,
+    attention,
+    layer_count,
+    text_model,
+)
 from genz.spec.model import Attention, Dense, Experts, LayerGroup, Model, StateSpace
 
 __all__ = ["READERS"]
 
 _SYMBOLS = {"M": "state space", "*": "attention", "-": "feed-forward", "E": "experts"}
+#: The same in files that list the layers (transformers 5).
+_NAMES = {"mamba": "M", "attention": "*", "mlp": "-", "moe": "E"}
 
 
 def nemotron_h(f: Fields) -> Model:
     """Nemotron-H and Nemotron 3: each layer is one part behind one norm."""
-    f.fixed(moe_latent_size=0, use_bias=False, mamba_proj_bias=False, sliding_window=None)
+    f.fixed(use_bias=False, mamba_proj_bias=False, sliding_window=None)
     f.skip("time_step_rank", "expand", "moe_shared_expert_overlap")
+    pattern = _pattern(f)
+    made = {symbol: _part(f, symbol) for symbol in sorted(set(pattern))}
+    for name in ("moe_intermediate_size", "n_routed_experts", "num_experts_per_tok"):
+        f.skip(name)
+    f.skip(
+        "intermediate_size",
+        "n_shared_experts",
+        "moe_shared_expert_intermediate_size",
+        "moe_latent_size",
+    )
+    return text_model(f, [made[symbol] for symbol in pattern])
+
+
+def _pattern(f: Fields) -> str:
+    """Return a symbol for each layer, which files give so or by name."""
+    if "layers_block_type" in f:
+        names = [str(name) for name in f.items("layers_block_type")]
+        n_layer = layer_count(f) if any(n in f for n in LAYERS) else len(names)
+        if len(names) != n_layer or not set(names) <= set(_NAMES):
+            f.refuse(
+                "layers_block_type", f"must hold {', '.join(_NAMES)} for each of {n_layer} layers"
+            )
+        f.skip("hybrid_override_pattern")
+        return "".join(_NAMES[name] for name in names)
     pattern = f.text("hybrid_override_pattern", longest=MOST_LAYERS)
     if len(pattern) != layer_count(f) or not set(pattern) <= set(_SYMBOLS):
         f.refuse(
             "hybrid_override_pattern",
             f"must hold one of {' '.join(_SYMBOLS)} for each of the {layer_count(f)} layers",
         )
-    made = {symbol: _part(f, symbol) for symbol in sorted(set(pattern))}
-    for name in ("moe_intermediate_size", "n_routed_experts", "num_experts_per_tok"):
-        f.skip(name)
-    f.skip("intermediate_size", "n_shared_experts", "moe_shared_expert_intermediate_size")
-    return text_model(f, [made[symbol] for symbol in pattern])
+    return pattern
 
 
 def _part(f: Fields, symbol: str) -> LayerGroup:
@@ -46,6 +76,7 @@ def _part(f: Fields, symbol: str) -> LayerGroup:
         n_active=f.count("num_experts_per_tok"),
         width=f.count("moe_intermediate_size"),
         gated=False,
+        latent_width=f.count("moe_latent_size", low=0, default=0) or None,
         shared_width=shared,
         router_bias=True,
     )
