@@ -34,6 +34,7 @@ MQA = Attention(n_head=8, n_kv_head=1, head_dim=16)
 WINDOW = Attention(n_head=8, n_kv_head=4, head_dim=16, window=5)
 CHUNK = Attention(n_head=8, n_kv_head=4, head_dim=16, chunk=6)
 LATENT = LatentAttention(n_head=8, query_rank=24, kv_rank=20, nope_dim=12, rope_dim=4, value_dim=10)
+PLAIN_LATENT = LATENT.replace(rotary=False, output_gate=True)
 INDEXED = LatentAttention(
     n_head=8, query_rank=24, kv_rank=20, nope_dim=12, rope_dim=4, value_dim=10,
     n_index_head=2, index_dim=6, index_top=7,
@@ -48,6 +49,10 @@ MAMBA_2 = StateSpace(version=2, inner=128, state=4, convolution=4, n_head=8, n_g
 DELTA = LinearAttention(
     variant="gated_delta", n_key_head=4, n_value_head=8, key_dim=8, value_dim=6, convolution=4
 )
+CHANNELS = LinearAttention(
+    variant="kimi_delta", n_key_head=8, n_value_head=8, key_dim=8, value_dim=6, convolution=4,
+    decay_rank=10, gate_rank=12,
+)  # fmt: skip
 LIGHTNING = LinearAttention(
     variant="lightning", n_key_head=8, n_value_head=8, key_dim=8, value_dim=6
 )
@@ -56,6 +61,7 @@ PLAIN = Dense(width=160, gated=False, bias=True)
 ROUTED = Experts(n_expert=8, n_active=2, width=48)
 SHARED = Experts(n_expert=8, n_active=2, width=48, shared_width=32)
 NARROW = Experts(n_expert=8, n_active=2, width=48, latent_width=20, shared_width=32)
+NORMED = NARROW.replace(latent_norm=True)
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +99,10 @@ def zoo():
         "mamba_2": build(MAMBA_2, None),
         "delta": build(DELTA, GATED),
         "lightning": build(LIGHTNING, GATED),
+        "channels": build(CHANNELS, GATED),
+        "full_gate": build(CHANNELS.replace(gate_rank=None), GATED),
+        "plain_latent": build(PLAIN_LATENT, GATED),
+        "blocks": build(GQA, NORMED, count=5, residual_block=2),
         "experts": build(GQA, ROUTED),
         "shared": build(GQA, SHARED),
         "narrow": build(GQA, NARROW),

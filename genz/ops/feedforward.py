@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from genz.core.typing import Num
-from genz.ops.linear import elementwise, gemm, lora
+from genz.ops.linear import elementwise, gemm, inner_norm, lora
 from genz.ops.routing import distinct_experts, hot_share, reached
 from genz.ops.site import Site, shard
 from genz.ops.work import Message, Operator, Routed
@@ -53,7 +53,9 @@ def experts(
     over the tensor ranks; where these dispatch tokens, each its share, the shared experts are whole on each and see
     that share (vLLM 0.11, ``DeepseekV2MoE`` with ``use_sequence_parallel_moe``). The operator is that of the busiest group.
     Where routed experts work in a latent space, tokens go there before they are sent, and partial sums come back before they are
-    summed up; both projections are whole on each rank (TensorRT-LLM 1.2, ``fc1_latent_proj`` of modeling_nemotron_h.py).
+    summed up; both projections are whole on each rank (TensorRT-LLM 1.2, ``fc1_latent_proj`` of modeling_nemotron_h.py). A norm
+    needs their sum before, which then is made beside that of the shared experts, in one message (``ReplicatedLinear`` and
+    one reduction of both in vLLM's and SGLang's Kimi K3, 2026-08).
     """
     width, row = site.model.width, site.row
     scores = part.n_expert + (1 if part.shared_gate else 0)  # the shared experts' gate is one more
@@ -65,6 +67,8 @@ def experts(
     operators = [router, routed]
     if part.latent_width is not None:
         operators[1:1] = [gemm(site, "latent_in", "dense", group, count, row, width, taken)]
+        if part.latent_norm:
+            operators.append(inner_norm(site, "latent_norm", group, count, taken, taken))
         operators.append(gemm(site, "latent_out", "dense", group, count, row, taken, width))
     if part.shared_width:
         alone = np.where(site.spread, 1.0, site.tensor)
@@ -126,8 +130,11 @@ def _expert_messages(site: Site, part: Experts, group: int, count: float) -> lis
     ranks then gather them.
     """
     size = site.residual
+    summed = size if part.shared_width or not part.latent_norm else 0.0
+    if part.latent_norm:
+        summed = summed + site.carried * site.row * part.taken_width(site.model.width)
     alone = np.where(site.spread, 0.0, count)
-    messages = [Message("experts", "all_reduce", group, alone, size, site.tensor)]
+    messages = [Message("experts", "all_reduce", group, alone, summed, site.tensor)]
     if not site.spread.any():
         return messages
     gathered = site.gathered(part.n_active)

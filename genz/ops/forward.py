@@ -8,7 +8,7 @@ from genz.core.typing import FloatArray
 from genz.ops.attention import attention
 from genz.ops.compressed import compressed_attention
 from genz.ops.feedforward import dense, experts
-from genz.ops.hyper import connection, joined
+from genz.ops.hyper import blocks_read, connection, joined
 from genz.ops.latent import latent_attention
 from genz.ops.linear import elementwise, gemm, norm
 from genz.ops.recurrent import linear_attention, state_space
@@ -64,7 +64,8 @@ def _layer(site: Site, group: LayerGroup, index: int) -> tuple[list[Operator], l
     messages: list[Message] = []
     count, mixer, part = float(group.count), group.mixer, group.feed_forward
     if group.n_norm:
-        operators.append(norm(site, "norm", index, count * group.n_norm, site.row))
+        block = blocks_read(site.model, index)
+        operators.append(norm(site, "norm", index, count * group.n_norm, site.row, block))
     operators += connection(site, index, count * len(group.parts))
     if isinstance(mixer, Attention):
         new = attention(site, mixer, index, count)
@@ -110,7 +111,8 @@ def _last(site: Site) -> tuple[list[Operator], list[Message]]:
     row: FloatArray = np.asarray(rows[0] if len(rows) == 1 else rows[0] + rows[1])
     narrow = model.embedding_width or model.width
     operators = joined(site, row)
-    operators += [norm(site, "norm", LAST, 1.0, row)] if model.final_norm else []
+    if model.final_norm:
+        operators.append(norm(site, "norm", LAST, 1.0, row, float(model.n_block)))
     if model.embedding_width:
         operators.append(gemm(site, "head_down", "embedding", LAST, 1.0, row, model.width, narrow))
     local = shard(model.vocabulary, site.tensor)

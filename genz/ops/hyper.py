@@ -1,13 +1,16 @@
-"""Hyper-connections: residual streams that are mixed before and after each part of a layer."""
+"""What stands in for plain residuals: streams that hyper-connections mix, and blocks that attention residuals weigh."""
 
 from __future__ import annotations
+
+import numpy as np
 
 from genz.core.typing import FloatArray
 from genz.ops.linear import elementwise, gemm
 from genz.ops.site import Site
 from genz.ops.work import LAST, Operator
+from genz.spec.model import Model
 
-__all__ = ["connection", "joined"]
+__all__ = ["blocks_read", "connection", "joined"]
 
 
 def connection(site: Site, group: int, count: float) -> list[Operator]:
@@ -26,6 +29,20 @@ def connection(site: Site, group: int, count: float) -> list[Operator]:
         gemm(site, "hyper_mix", "norm", group, count, row, n * width, (2 + n) * n),
         elementwise(site, "hyper_connection", group, count, moved * row * width),
     ]
+
+
+def blocks_read(model: Model, group: int) -> float:
+    """Return how many blocks the attention residuals before a part of a layer read, in the mean of a group's layers [1].
+
+    A block begins with each ``residual_block`` layers: before the mixer there are those of the layers above, before the
+    feed-forward part also the one that just began (reference code of Kimi K3, 2026-07).
+    """
+    if not model.residual_block:
+        return 0.0
+    layer = np.flatnonzero(np.asarray(model.order) == group)
+    above = -(-layer // model.residual_block)
+    begun = layer // model.residual_block + 1
+    return float(np.mean((above + begun) / 2.0))
 
 
 def joined(site: Site, row: FloatArray) -> list[Operator]:

@@ -11,7 +11,7 @@ from genz.core.numberformat import BITS, byte_width
 from genz.core.typing import FloatArray, Num
 from genz.ops.attention import sequence_messages
 from genz.ops.attention_parts import QUERY_TILE, serial_parts
-from genz.ops.linear import gemm, heads, inner_norm, rotary
+from genz.ops.linear import elementwise, gemm, heads, inner_norm, rotary
 from genz.ops.site import Site
 from genz.ops.stream import Stream, attended_pairs
 from genz.ops.work import Message, Operator
@@ -48,13 +48,17 @@ def latent_attention(
     normed = (rank or 0) + mixer.kv_rank
     operators.append(inner_norm(site, "latent_norm", group, count, normed, rank or mixer.kv_rank))
     kept = mixer.latent_footprint(site.precision.cache_width) / site.precision.cache_width
-    operators.append(rotary(site, group, count, query + latent, kept))
+    turned = query + latent if mixer.rotary else latent
+    operators.append(rotary(site, group, count, turned, kept))
+    out = head * mixer.value_dim
+    if mixer.output_gate:
+        operators.append(gemm(site, "output_gate", "mixer", group, count, row, width, out))
+        operators.append(elementwise(site, "gating", group, count, 3.0 * row * out))
     for s in site.streams:
         parts = _expanded if s.phase == "prefill" else _absorbed
         operators += parts(site, mixer, s, group, count, head)
         if mixer.n_index_head:
             operators += _index(site, mixer, s, group, count)
-    out = head * mixer.value_dim
     operators.append(gemm(site, "out", "out", group, count, row, out, width))
     messages = [
         Message("out", "all_reduce", group, count, site.residual, site.tensor),

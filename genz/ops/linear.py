@@ -90,13 +90,19 @@ def elementwise(
     )
 
 
-def norm(site: Site, name: str, group: int, count: float, row: FloatArray) -> Operator:
-    """Return a norm fused with the residual addition: two vectors in, two out; hyper-connections add up by themselves."""
-    weight, width = site.precision.weight_width("norm"), site.model.width
-    moved = 4.0 if site.model.n_stream == 1 else 2.0
+def norm(
+    site: Site, name: str, group: int, count: float, row: FloatArray, block: float = 0.0
+) -> Operator:
+    """Return a norm fused with the residual addition: two vectors in, two out; hyper-connections add up by themselves.
+
+    Attention residuals are fused with it, too, and read ``block`` blocks besides (vLLM's pull request 50593, SGLang 0.5.18).
+    """
+    model = site.model
+    moved = (4.0 if model.n_stream == 1 else 2.0) + block
+    held = model.norm_parameter + (model.connection_parameter if model.residual_block else 0)
     return elementwise(
-        site, name, group, count, moved * row * width,
-        operation="norm", width=width, weight=weight * site.model.norm_parameter,
+        site, name, group, count, moved * row * model.width,
+        operation="norm", width=model.width, weight=site.precision.weight_width("norm") * held,
     )  # fmt: skip
 
 

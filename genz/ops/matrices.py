@@ -123,6 +123,8 @@ def layer_matrices(model: Model, group: LayerGroup) -> list[Matrix]:
     found = list(_mixer(model.width, group.mixer)) + list(_feed(model.width, group.feed_forward))
     for _ in group.parts if model.n_stream > 1 else ():
         found += _hyper(model, (2 + model.n_stream) * model.n_stream, 3)
+    if model.residual_block:
+        found.append(_vector("residual_query", len(group.parts) * model.connection_parameter))
     small = group.n_norm * model.norm_parameter
     found += [_vector("norms", small), _vector("other", group.other_parameter)]
     return [m for m in found if m.n_parameter]
@@ -155,6 +157,8 @@ def last_matrices(model: Model) -> list[Matrix]:
     ]
     if model.n_stream > 1:
         found += _hyper(model, model.n_stream, 1)
+    if model.residual_block:
+        found.append(_vector("residual_query", model.connection_parameter))
     return [m for m in found if m.n_parameter]
 
 
@@ -229,6 +233,8 @@ def _latent(width: int, mixer: LatentAttention) -> Iterator[Matrix]:
     yield _vector("kv_norm", mixer.kv_rank)
     yield _column("kv_up", mixer.kv_rank, head * (mixer.nope_dim + mixer.value_dim), head)
     yield _row("o", head * mixer.value_dim, width, head)
+    if mixer.output_gate:
+        yield _column("output_gate", width, head * mixer.value_dim, head)
     if mixer.qkv_bias:
         yield _vector("down_bias", (rank or 0) + latent)
     if mixer.n_index_head and rank is not None:
@@ -285,16 +291,32 @@ def _state_space(width: int, mixer: StateSpace) -> Iterator[Matrix]:
 def _linear_attention(width: int, mixer: LinearAttention) -> Iterator[Matrix]:
     key_head, value_head, length = mixer.n_key_head, mixer.n_value_head, mixer.convolution
     yield _column("in_qk", width, 2 * mixer.key_width, key_head)
-    yield _column("in_vz", width, 2 * mixer.value_width, value_head)
+    yield _column("in_v", width, mixer.value_width, value_head)
+    if mixer.gate_rank is None:
+        yield _column("in_z", width, mixer.value_width, value_head)
+    else:
+        yield Matrix("output_gate_down", "mixer", width, mixer.gate_rank)
+        yield _column("output_gate", mixer.gate_rank, mixer.value_width, value_head)
     yield _vector("convolution_qk", 2 * mixer.key_width * length, key_head)
     yield _vector("convolution_v", mixer.value_width * length, value_head)
-    if mixer.variant == "gated_delta":
-        yield _column("in_gates", width, 2 * value_head, value_head)
-        yield _vector("decay", 2 * value_head, value_head)
-        yield _vector("inner_norm", mixer.value_dim)
-    else:
+    if mixer.variant == "lightning":
         yield _vector("inner_norm", mixer.value_width, value_head)
+    else:
+        yield from _decays(width, mixer)
+        yield _vector("inner_norm", mixer.value_dim)
     yield _row("out", mixer.value_width, width, value_head)
+
+
+def _decays(width: int, mixer: LinearAttention) -> Iterator[Matrix]:
+    """Return what gives the strength of each head, and its decay or those of its channels."""
+    head, rank = mixer.n_value_head, mixer.decay_rank
+    if rank:
+        yield _column("in_strength", width, head, head)
+        yield Matrix("decay_down", "mixer", width, rank)
+        yield _column("decay_up", rank, mixer.decayed, head)
+    else:
+        yield _column("in_gates", width, head + mixer.decayed, head)
+    yield _vector("decay", head + mixer.decayed, head)
 
 
 def _feed(width: int, part: FeedForward | None) -> Iterator[Matrix]:
@@ -325,6 +347,7 @@ def _experts(width: int, part: Experts) -> Iterator[Matrix]:
     if part.latent_width is not None:
         yield Matrix("latent_in", "dense", width, taken)
         yield Matrix("latent_out", "dense", taken, width)
+        yield _vector("latent_norm", taken if part.latent_norm else 0)
     for name in ("gate", "up") if part.gated else ("up",):
         yield routed(name, taken, part.width, "outer")
     yield routed("down", part.width, taken, "inner")

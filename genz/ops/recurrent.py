@@ -15,7 +15,7 @@ __all__ = ["linear_attention", "recurrence", "scan", "state_space", "state_value
 #: Flop per state value and token. Selective scan: scale by the decay, add the input, contract with the
 #: output map (Gu and Dao, arXiv 2312.00752, algorithm 2); the gated delta rule also contracts the state with
 #: the key (Yang et al., arXiv 2412.06464, equation 10); lightning attention decays, adds and contracts.
-_FLOP_PER_STATE = {"selective": 6.0, "gated_delta": 7.0, "lightning": 5.0}
+_FLOP_PER_STATE = {"selective": 6.0, "gated_delta": 7.0, "kimi_delta": 7.0, "lightning": 5.0}
 
 
 def state_space(
@@ -52,15 +52,24 @@ def state_space(
 def linear_attention(
     site: Site, mixer: LinearAttention, group: int, count: float
 ) -> tuple[list[Operator], list[Message]]:
-    """Return operators and messages of one linear-attention layer; heads are dealt to tensor ranks."""
+    """Return operators and messages of one linear-attention layer.
+
+    Heads are dealt to tensor ranks; projections to low ranks are whole on each.
+    """
     width, row, tensor = site.model.width, site.row, site.tensor
     key = heads(mixer.n_key_head, tensor) * mixer.key_dim
-    value_head = heads(mixer.n_value_head, tensor)
-    value = value_head * mixer.value_dim
-    gates = 2.0 * value_head if mixer.variant == "gated_delta" else 0.0
-    operators = [
-        gemm(site, "in", "mixer", group, count, row, width, 2.0 * key + 2.0 * value + gates)
-    ]
+    share = heads(mixer.n_value_head, tensor) / mixer.n_value_head
+    value = share * mixer.value_width
+    whole = 2 * mixer.key_width + mixer.low_rank
+    projected = 2.0 * key + share * (mixer.projected - whole) + mixer.low_rank
+    operators = [gemm(site, "in", "mixer", group, count, row, width, projected)]
+    if mixer.decay_rank:
+        decay = share * mixer.decayed
+        operators.append(gemm(site, "decay", "mixer", group, count, row, mixer.decay_rank, decay))
+    if mixer.gate_rank is not None:
+        operators.append(
+            gemm(site, "output_gate", "mixer", group, count, row, mixer.gate_rank, value)
+        )
     if mixer.convolution:
         operators.append(_convolution(site, group, count, 2.0 * key + value, mixer.convolution))
     operators.append(scan(site, mixer, group, count))
@@ -115,12 +124,13 @@ def _gated_norm(mixer: StateSpace) -> bool:
 def _passed(mixer: StateSpace | LinearAttention, tensor: Num) -> Num:
     """Channels of a token that a scan reads and writes on one rank.
 
-    Queries, keys, values and outputs; inputs, maps and outputs where a norm takes the gates; else inputs, steps, gates and
-    outputs.
+    Queries, keys, values and outputs, and decays of channels; inputs, maps and outputs where a norm takes the gates; else inputs,
+    steps, gates and outputs.
     """
     if isinstance(mixer, LinearAttention):
         key = heads(mixer.n_key_head, tensor) * mixer.key_dim
-        return 2.0 * key + 2.0 * (heads(mixer.n_value_head, tensor) * mixer.value_dim)
+        each = 2.0 * mixer.value_dim + (mixer.key_dim if mixer.decay_rank else 0.0)
+        return 2.0 * key + heads(mixer.n_value_head, tensor) * each
     inner = shard(mixer.inner, tensor)
     if not _gated_norm(mixer):
         return 4.0 * inner

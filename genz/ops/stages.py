@@ -28,13 +28,5 @@ def stage_layers(model: Model, n_stage: int) -> IntArray:
     ndarray of int64, shape (n_stage, n_group)
         Layers.
     """
-    order = np.empty(model.n_layer, dtype=np.int64)
-    start = 0
-    for index, group in enumerate(model.groups):
-        if group.positions:
-            order[list(group.positions)] = index
-        else:
-            order[start : start + group.count] = index
-            start += group.count
-    parts = np.array_split(order, n_stage)
+    parts = np.array_split(np.array(model.order, dtype=np.int64), n_stage)
     return np.array([np.bincount(p, minlength=len(model.groups)) for p in parts])

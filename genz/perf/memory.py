@@ -321,9 +321,10 @@ def activation_footprint(
         inner = np.maximum(inner, _inner_width(model, group, at))
     act = precision.carried_width
     stream = act * token * model.width
-    layer = stream * (1.0 + model.n_stream) + act * token * inner
+    residual = stream * (model.n_stream + model.n_block)
+    layer = stream + residual + act * token * inner
     logits = sequence * model.vocabulary * max(float(engine.sampler_width), 4.0)
-    return np.asarray(np.maximum(layer, model.n_stream * stream + logits))
+    return np.asarray(np.maximum(layer, residual + logits))
 
 
 def _inner_width(model: Model, group: LayerGroup, at: Degrees) -> Num:

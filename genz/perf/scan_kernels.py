@@ -36,7 +36,7 @@ def scan_time(
     new : array_like, shape (...)
         Tokens of each that pass: 1 in decode. [tokens]
     mixer : StateSpace or LinearAttention
-        Mamba 1 or 2, gated delta rule, or lightning attention; projections and convolution are kernels of their own.
+        Mamba 1 or 2, gated delta rule (Kimi's too), or lightning attention; projections and convolution are kernels of their own.
     tensor : array_like, shape (...), default 1
         Ranks to which heads, of Mamba 1 channels, are dealt. [1]
     number_format, state_format : str
@@ -57,7 +57,7 @@ def scan_time(
     -----
     :math:`F = f\, b L s` and :math:`Q = 2\, b s w_s + b L c\, w`, with L new tokens, s values of the state of one layer and
     sequence, which is read and written once whatever L, and c channels that a token reads and writes: queries, keys,
-    values and outputs, or inputs, maps and outputs. :math:`f` is what the recurrence takes for each value of the state
+    values and outputs, with Kimi's decays of each channel, or inputs, maps and outputs. :math:`f` is what the recurrence takes for each value of the state
     and token: 6 in a selective scan (decay, input, output) [1]_, 7 with the gated delta rule, which also looks up the
     key [2]_, 5 in lightning attention. Kernels that pass prompts in chunks of C tokens as matrix products do more, of
     the gated delta rule :math:`6 + 10\,C / d` with heads of d channels, 11 for 64 and 128, and keep a state for each chunk.

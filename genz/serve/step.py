@@ -403,10 +403,12 @@ def _handover(at: Deployment, site: Site, pipeline: Num, stage: Num) -> tuple[Me
     The bound sends one vector per token. Engines send two, what the last layer gave out and the residual stream to which
     the next norm adds it (vLLM 0.11: ``IntermediateTensors`` of the models, ``send_tensor_dict`` of
     ``distributed/parallel_state.py`` with the tensor ranks as ``all_gather_group``; SGLang 0.5: ``PPProxyTensors``).
-    Of several residual streams, to which hyper-connections have added it, all are sent.
+    Of several residual streams, to which hyper-connections have added it, all are sent; of the blocks of attention residuals
+    half of those at the end, in the mean of all stages.
     """
     stream = site.model.n_stream
-    size = (2.0 if at.calibrated and stream == 1 else float(stream)) * site.residual
+    vector = 2.0 if at.calibrated and stream == 1 else float(stream)
+    size = (vector + site.model.n_block / 2.0) * site.residual
     hops = pipeline - 1.0
     return (
         Message("stage", "send", BETWEEN, hops, size / site.tensor, pipeline, stage),

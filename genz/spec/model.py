@@ -106,6 +106,8 @@ class LatentAttention(Record):
     rope_dim: int = schema.count("width of a head's rotary part, shared by all key heads")
     value_dim: int = schema.count("width of a value head")
     qkv_bias: bool = schema.flag("down-projections have a bias", default=False)
+    rotary: bool = schema.flag("the rotary parts are rotated; else they are plain", default=True)
+    output_gate: bool = schema.flag("a gate as wide as all values scales them", default=False)
     n_index_head: int = schema.count("heads of the sparse index; 0: dense", low=0, default=0)
     index_dim: int = schema.count("width of an index head", low=0, default=0)
     index_top: int = schema.count("tokens that the index keeps per query", low=0, default=0)
@@ -148,7 +150,7 @@ class LatentAttention(Record):
         latent = width * (self.kv_rank + self.rope_dim) + self.kv_rank
         up = self.kv_rank * self.n_head * (self.nope_dim + self.value_dim)
         out = self.n_head * self.value_dim * width
-        total = query + latent + up + out
+        total = query + latent + up + out * (2 if self.output_gate else 1)
         if self.qkv_bias:
             total += (rank or 0) + self.kv_rank + self.rope_dim
         if self.n_index_head:
@@ -315,14 +317,45 @@ class StateSpace(Record):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LinearAttention(Record):
-    """Linear attention with a matrix state: gated delta rule, or lightning attention with fixed decay."""
+    """Linear attention with a matrix state: gated delta rule, or lightning attention with fixed decay.
 
-    variant: str = schema.choice(("gated_delta", "lightning"), "recurrence")
+    The gated delta rule of Kimi has a decay for each channel of the keys, which follows from a projection of low rank (Kimi
+    Linear, arXiv 2510.26692, section 3).
+    """
+
+    variant: str = schema.choice(("gated_delta", "kimi_delta", "lightning"), "recurrence")
     n_key_head: int = schema.count("query and key heads")
     n_value_head: int = schema.count("value heads")
     key_dim: int = schema.count("width of a key head")
     value_dim: int = schema.count("width of a value head")
     convolution: int = schema.count("length of the causal convolution; 0: none", low=0, default=0)
+    decay_rank: int = schema.count(
+        "rank of the projection to a decay for each channel of the keys (kimi_delta)",
+        low=0,
+        default=0,
+    )
+    gate_rank: int | None = schema.count(
+        "rank of the projection to the output gate; none: full", default=None
+    )
+
+    def __post_init__(self) -> None:
+        """Check that decays of channels are there where the recurrence has them."""
+        super().__post_init__()
+        if (self.variant == "kimi_delta") != (self.decay_rank > 0):
+            rule = ">= 1" if self.variant == "kimi_delta" else "0"
+            msg = f"decay_rank must be {rule} for variant {self.variant}, got {self.decay_rank}"
+            raise InputError(msg)
+
+    @property
+    def decayed(self) -> int:
+        """Decays of a token: one for each channel of each head's keys, one for each head, or fixed ones."""
+        each = {"kimi_delta": self.key_dim, "gated_delta": 1, "lightning": 0}
+        return self.n_value_head * each[self.variant]
+
+    @property
+    def low_rank(self) -> int:
+        """Outputs of the projections to low ranks, from which decays and gates follow."""
+        return self.decay_rank + (self.gate_rank or 0)
 
     @property
     def key_width(self) -> int:
@@ -336,9 +369,12 @@ class LinearAttention(Record):
 
     @property
     def projected(self) -> int:
-        """Outputs of the input projections: query, key, value, output gate, decay and strength."""
-        gates = 2 * self.n_value_head if self.variant == "gated_delta" else 0
-        return 2 * self.key_width + 2 * self.value_width + gates
+        """Outputs of the projections of the input: query, key, value, output gate, decay and strength, or their low ranks."""
+        direct = 2 * self.key_width + self.value_width + self.low_rank
+        direct += self.value_width if self.gate_rank is None else 0
+        if self.variant == "lightning":
+            return direct
+        return direct + self.n_value_head + (0 if self.decay_rank else self.decayed)
 
     @property
     def convolved(self) -> int:
@@ -349,9 +385,10 @@ class LinearAttention(Record):
         """Weights of one layer, the norm of its input apart."""
         total = width * self.projected + self.value_width * width
         total += self.convolved * self.convolution
-        if self.variant == "gated_delta":
-            return total + 2 * self.n_value_head + self.value_dim  # decay, step bias, norm
-        return total + self.value_width  # norm
+        total += self.decay_rank * self.decayed + (self.gate_rank or 0) * self.value_width
+        if self.variant == "lightning":
+            return total + self.value_width  # norm
+        return total + self.n_value_head + self.decayed + self.value_dim  # decay, its bias, norm
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -381,6 +418,9 @@ class Experts(Record):
         "width to which a token is projected before its routed experts, and from which their sum comes back; none: the model's",
         default=None,
     )
+    latent_norm: bool = schema.flag(
+        "a norm of the sum of the routed experts before it comes back", default=False
+    )
     shared_width: int = schema.count(
         "inner width of all shared experts (or parallel dense part) together", low=0, default=0
     )
@@ -390,8 +430,11 @@ class Experts(Record):
     )
 
     def __post_init__(self) -> None:
-        """Check that a token does not choose more experts than there are."""
+        """Check that a token does not choose more experts than there are, and that a norm of latents has some."""
         super().__post_init__()
+        if self.latent_norm and self.latent_width is None:
+            msg = "latent_norm needs latent_width, got none"
+            raise InputError(msg)
         if self.n_active > self.n_expert:
             msg = f"n_active must be <= n_expert, got {self.n_active} of {self.n_expert}"
             raise InputError(msg)
@@ -410,7 +453,7 @@ class Experts(Record):
         router = self.n_expert * (width + (1 if self.router_bias else 0))
         shared = (3 if self.gated else 2) * width * self.shared_width
         gate = width if self.shared_gate else 0
-        latent = 2 * width * (self.latent_width or 0)
+        latent = (2 * width + (1 if self.latent_norm else 0)) * (self.latent_width or 0)
         return self.n_expert * self.expert_parameter(width) + router + latent + shared + gate
 
 
@@ -490,6 +533,11 @@ class Model(Record):
         "residual streams, which hyper-connections mix before and after each part of a layer; 1: plain residuals",
         default=1,
     )
+    residual_block: int = schema.count(
+        "layers whose outputs are summed up to one block, and attention residuals weigh the blocks before each part; 0: none",
+        low=0,
+        default=0,
+    )
     embedding_width: int | None = schema.count(
         "width of the embedding where projections map it to the model's; none: equal", default=None
     )
@@ -509,6 +557,9 @@ class Model(Record):
         if not self.groups:
             msg = "groups must hold at least one group of layers, got none"
             raise InputError(msg)
+        if self.residual_block and self.n_stream > 1:
+            msg = f"residual_block needs one residual stream, got n_stream {self.n_stream}"
+            raise InputError(msg)
         placed = [g for g in self.groups if g.positions]
         if placed:
             taken = sorted(p for g in placed for p in g.positions)
@@ -522,17 +573,33 @@ class Model(Record):
         return sum(g.count for g in self.groups)
 
     @property
+    def order(self) -> tuple[int, ...]:
+        """Index of the group of each layer, in the order of the layers."""
+        placed = {at: i for i, g in enumerate(self.groups) for at in g.positions}
+        if placed:
+            return tuple(placed[at] for at in range(self.n_layer))
+        return tuple(i for i, group in enumerate(self.groups) for _ in range(group.count))
+
+    @property
+    def n_block(self) -> int:
+        """Blocks of attention residuals that there are in the end, the embedding the first; none without."""
+        return -(-self.n_layer // self.residual_block) if self.residual_block else 0
+
+    @property
     def norm_parameter(self) -> int:
         """Weights of one norm of model width."""
         return {"rms": 1, "layer": 2, "none": 0}[self.norm] * self.width
 
     @property
     def connection_parameter(self) -> int:
-        """Weights of the hyper-connections around one part of a layer.
+        """Weights of the hyper-connections or attention residuals around one part of a layer.
 
-        From all streams follow how each goes into the part, how the part's output goes into each, and how they mix; each of
-        the three has a scale (mHC, arXiv 2512.24880, equations 7 and 8).
+        Attention residuals have a norm of the blocks and a query (arXiv 2603.15031, section 3). With hyper-connections follow from
+        all streams how each goes into the part, how the part's output goes into each, and how they mix; each of the three has a
+        scale (mHC, arXiv 2512.24880, equations 7 and 8).
         """
+        if self.residual_block:
+            return 2 * self.width
         mixed = (2 + self.n_stream) * self.n_stream
         return mixed * (self.n_stream * self.width + 1) + 3 if self.n_stream > 1 else 0
 
@@ -552,6 +619,8 @@ class Model(Record):
             total += self.vocabulary * (self.embedding_width or self.width)
         if self.n_stream > 1:  # the streams go into one
             total += self.n_stream * (self.n_stream * self.width + 1) + 1
+        if self.residual_block:  # so do the blocks
+            total += self.connection_parameter
         return total + (self.vocabulary if self.head_bias else 0)
 
     def layer_parameter(self, group: LayerGroup) -> int:

@@ -39,6 +39,8 @@ TOTALS = {
     "hy3_295b_a21b": 295_033_543_488,
     "jamba_v0_1": 51_570_323_328,
     "kimi_k2": 1_026_408_232_448,
+    "kimi_k3": 2_779_484_476_000,
+    "kimi_linear_48b_a3b": 49_122_681_728,
     "kimi_k2_5": 1_026_408_232_448,
     "llama4_scout": 107_769_861_120,
     "mamba2_130m": 128_989_632,
@@ -127,6 +129,7 @@ def test_importer_and_database_agree(stem):
         "gpt_oss_20b",
         "kimi_k2",
         "kimi_k2_5",
+        "kimi_k3",
         "mimo_v2_5_pro",
         "mimo_v2_flash",
         "minimax_m2_5",
@@ -431,6 +434,32 @@ def test_compressed_attention_by_ratios_or_by_kinds_of_layers():
 def test_compressed_attention_that_is_not_understood_is_refused(change, text):
     with pytest.raises(InputError, match=text):
         read(config("deepseek_v4_flash"), **change)
+
+
+def test_kimi_has_gates_experts_and_residuals_of_each_generation():
+    k3, linear = read(config("kimi_k3")), read(config("kimi_linear_48b_a3b"))
+    for model, rank, gated, latent, block in (
+        (k3, None, True, 3584, 12),
+        (linear, 128, False, None, 0),
+    ):
+        first, most, full = model.groups
+        assert (first.mixer, first.positions) == (most.mixer, (0,))
+        assert most.mixer.gate_rank == rank
+        assert (full.mixer.rotary, full.mixer.output_gate) == (False, gated)
+        assert (full.feed_forward.latent_width, model.residual_block) == (latent, block)
+    kinds = by_layer(k3, lambda group: type(group.mixer) is LatentAttention)
+    assert [i + 1 for i, full in enumerate(kinds) if full] == [*range(4, 93, 4), 93]
+    plain = {"routed_expert_hidden_size": None, "latent_moe_use_norm": None}
+    wide = read(config("kimi_k3")["text_config"], **plain).n_parameter - k3.n_parameter
+    assert wide == 92 * (896 * 3 * 3072 * 3584 - 2 * 7168 * 3584 - 3584)
+
+
+def test_layers_of_kimi_that_are_not_all_named_once_are_refused():
+    whole = config("kimi_linear_48b_a3b")
+    table = whole["linear_attn_config"] | {"full_attn_layers": [4, 8]}
+    rule = "linear_attn_config.kda_layers must hold with full_attn_layers each of 1 to 27 once"
+    with pytest.raises(InputError, match=rule):
+        read(whole, linear_attn_config=table)
 
 
 def test_nemotron_lists_its_layers_by_symbol_or_by_name():

@@ -18,7 +18,11 @@ MERGED = {
     "shared_gate_up": ("shared_gate", "shared_up"),
     "latent_down": ("q_down", "kv_down"), "query": ("q",), "query_up": ("q_up",), "latent_up": ("kv_up",),
     "index_query": ("index_q",), "index_key": ("index_k", "index_weight"),
-    "in": ("in", "in_maps", "in_step", "in_qk", "in_vz", "in_gates"),
+    "in": (
+        "in", "in_maps", "in_step", "in_qk", "in_v", "in_z", "in_gates", "in_strength", "decay_down",
+        "output_gate_down",
+    ),
+    "decay": ("decay_up",),
 }  # fmt: skip
 
 
@@ -35,7 +39,8 @@ def test_tensors_hold_every_weight_once(name):
 
 
 @pytest.mark.parametrize("kind", [
-    "mha", "gqa", "mqa", "latent", "indexed", "mamba_1", "mamba_2", "delta", "lightning", "experts", "shared", "hybrid",
+    "mha", "gqa", "mqa", "latent", "indexed", "mamba_1", "mamba_2", "delta", "lightning",
+    "channels", "full_gate", "plain_latent", "blocks", "experts", "shared", "hybrid",
 ])  # fmt: skip
 @pytest.mark.parametrize("tensor", [1, 2, 4, 8])
 def test_products_of_the_operators_have_these_weights(zoo, kind, tensor):

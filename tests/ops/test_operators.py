@@ -435,6 +435,53 @@ def test_tokens_go_to_latent_experts_as_narrow_as_these_are(zoo, prefill_of):
         assert sizes["narrow"][message] == pytest.approx(ratio * sizes["shared"][message])
 
 
+def test_sums_of_latent_experts_are_normed_before_they_come_back(zoo, prefill_of, operator_of):
+    """Two ranks sum up 20 channels of the routed experts beside the 64 of the shared ones, for 16 tokens of 2 B."""
+    work = prefill_of(zoo["blocks"], batch=2, prompt=8, parallel=Parallel(tensor=2))
+    assert {float(m.size[0]) for m in work.messages if m.name == "experts"} == {16 * (20 + 64) * 2}
+    assert operator_of(work, "latent_norm").activation == 2 * 16 * 20 * 2
+
+
+def test_attention_residuals_read_the_blocks_above(zoo, prefill_of, operator_of):
+    """Five layers in blocks of two: the mixers see 0, 1, 1, 2 and 2 blocks, the feed-forwards 1, 1, 2, 2 and 3; the head 3.
+
+    A norm with its residual moves two vectors in and two out; 16 tokens of 64 channels of 2 B.
+    """
+    work = prefill_of(zoo["blocks"], batch=2, prompt=8, logits=8)
+    vector = 16 * 64 * 2
+    norms = [o for o in work.operators if o.name == "norm"]
+    assert [o.count for o in norms] == [10, 1]
+    assert norms[0].activation == vector * (4 + (6 + 9) / 10)
+    assert norms[1].activation == vector * (4 + 3)
+    # a norm of the blocks and a query, besides the norm
+    assert [o.weight for o in norms] == [3 * 64 * 2] * 2
+
+
+def test_recurrence_with_decays_of_channels(zoo, prefill_of, operator_of):
+    """Eight heads, keys of 8 and values of 6 channels, 10 tokens; decays come from rank 10, gates from rank 12."""
+    work = prefill_of(zoo["channels"], prompt=10)
+    scan = operator_of(work, "scan")
+    assert scan.flop == 7 * 10 * 8 * 8 * 6
+    assert (
+        scan.activation == 10 * 8 * (2 * 8 + 2 * 6 + 8) * 2
+    )  # queries, keys, values, outputs, decays
+    assert operator_of(work, "decay").flop == 2 * 10 * 10 * 64
+    assert operator_of(work, "output_gate").flop == 2 * 10 * 12 * 48
+    assert operator_of(work, "in").weight == 2 * 64 * (2 * 64 + 48 + 8 + 10 + 12)
+
+
+def test_latents_without_positions_are_not_rotated(zoo, decode_of, operator_of):
+    """The rotary kernel then only writes the latent, 24 channels; gates of 8 x 10 channels scale what attention gives."""
+    turned, plain = (
+        operator_of(decode_of(zoo[name], context=9), "rope") for name in ("latent", "plain_latent")
+    )
+    assert (turned.activation, plain.activation) == (2 * (8 * 16 + 24) * 2, 2 * 24 * 2)
+    assert turned.cache == plain.cache
+    work = decode_of(zoo["plain_latent"], context=9)
+    assert operator_of(work, "output_gate").weight == 2 * 64 * 80
+    assert operator_of(work, "gating").activation == 3 * 80 * 2
+
+
 def test_shared_experts_are_whole_on_ranks_that_dispatch_their_tokens(zoo, prefill_of, operator_of):
     """By hand: 2 x 50 tokens of 64 channels on 4 tensor ranks."""
     part = zoo["shared"].groups[0].feed_forward

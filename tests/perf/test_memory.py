@@ -183,6 +183,18 @@ def test_compressed_attention_keeps_a_window_entries_and_open_tokens(zoo):
     assert cache(zoo["compressed"], 60, beams=3, shared=30).sum() / 2 == whole + own
 
 
+def test_state_of_kimi_k3_is_the_published_one():
+    """vLLM, pull request 50855: on eight ranks a recurrent state is 0.75 MiB per request and layer; 27 KiB per token of 24 layers.
+
+    Convolutions keep three inputs of 3 x 12 heads x 128 channels besides, in bf16.
+    """
+    model = registry.model("kimi_k3")
+    ((_, first),) = cache_footprint(model, BF16, Parallel(tensor=8), Held(0.0, 1, 0.0, 1))
+    inputs = 3 * 3 * 12 * 128 * 2
+    assert first.sum() == 69 * (0.75 * 2**20 + inputs)
+    assert model.cache_per_token() == 27 * 2**10
+
+
 def test_deepseek_v4_keeps_the_states_of_its_inference_code():
     """``kv_state`` and ``score_state`` of its inference code: 8 rows of 1024 channels, and of 256 for the index, in fp32."""
     four, heavy = (

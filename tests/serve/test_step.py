@@ -98,13 +98,17 @@ def test_messages_carry_16_bits_between_products_in_fewer(formats):
 
 
 def test_stages_hand_over_all_residual_streams(zoo):
-    """By hand: five tokens of three streams of 64 channels and 2 B; of one stream, its sum and what the last layer adds."""
+    """By hand: five tokens of three streams of 64 channels and 2 B; of one stream, its sum and what the last layer adds.
+
+    Of the three blocks of attention residuals, one and a half in the mean of all places where stages could meet.
+    """
     size = {}
-    for name in ("streams", "shared"):
+    for name in ("streams", "shared", "blocks"):
         layout = {"parallel": Parallel(pipeline=2), "engine": "vllm_0_19"}
         rows = genz.decode(zoo[name], "h100_sxm_8", batch=5, context=10, **layout).operators()
         size[name] = rows.groupby("operator")["message_bytes"].sum()["stage"]
-    assert size == {"streams": 5 * 3 * 64 * 2, "shared": 5 * 2 * 64 * 2}
+    vector = 5 * 64 * 2
+    assert size == {"streams": 3 * vector, "shared": 2 * vector, "blocks": 3.5 * vector}
 
 
 def test_tokens_go_to_experts_in_the_format_of_their_inputs_and_come_back_in_16_bits():

@@ -92,6 +92,10 @@ def test_state_space(fields, count):
         ({"variant": "gated_delta", "convolution": 4}, 60 + 60 + 200 + 200 + 80 + 200 + 128 + 8 + 5),
         # no decay and strength, no convolution; norm of all values
         ({"variant": "lightning"}, 60 + 60 + 200 + 200 + 200 + 20),
+        # decays of 4x3 channels from rank 7, strength 10x4, gate from rank 6; biases 12, decay 4, norm 5
+        ({"variant": "kimi_delta", "decay_rank": 7, "gate_rank": 6},
+         60 + 60 + 200 + (10 * 7 + 7 * 12) + 40 + (10 * 6 + 6 * 20) + 200 + 12 + 4 + 5),
+        ({"variant": "kimi_delta", "decay_rank": 7}, 735 + 200),
     ],
 )  # fmt: skip
 def test_linear_attention(fields, count):
@@ -177,6 +181,13 @@ def test_trap_06_counts_of_mixture_models_are_the_published_ones(mixtral, deepse
         (lambda: StateSpace(version=2, inner=2, state=2, convolution=4, n_head=1), "n_group must be >= 1 for version 2, got 0"),
         (lambda: StateSpace(version=3, inner=2, state=2, convolution=4), "version must be a whole number in [1, 2], got 3"),
         (lambda: Experts(n_expert=2, n_active=3, width=4), "n_active must be <= n_expert, got 3 of 2"),
+        (lambda: Experts(n_expert=2, n_active=1, width=4, latent_norm=True), "latent_norm needs latent_width, got none"),
+        (lambda: LinearAttention(variant="kimi_delta", n_key_head=1, n_value_head=1, key_dim=2, value_dim=2),
+         "decay_rank must be >= 1 for variant kimi_delta, got 0"),
+        (lambda: LinearAttention(variant="lightning", n_key_head=1, n_value_head=1, key_dim=2, value_dim=2, decay_rank=3),
+         "decay_rank must be 0 for variant lightning, got 3"),
+        (lambda: Model(name="m", family="f", width=4, vocabulary=4, groups=(LayerGroup(count=1),), n_stream=2, residual_block=3),
+         "residual_block needs one residual stream, got n_stream 2"),
         (lambda: LayerGroup(count=2, positions=(0, 0)), "positions must be 2 distinct layers, got 2"),
         (lambda: LayerGroup(count=2, positions=(0,)), "positions must be 2 distinct layers, got 1"),
         (lambda: LayerGroup(count=1, mixer=Dense(width=1)), None),

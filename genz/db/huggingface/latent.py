@@ -9,7 +9,7 @@ from genz.db.huggingface.fields import Fields
 from genz.db.huggingface.parts import HEADS, dense, layer_count, text_model
 from genz.spec.model import LatentAttention, LayerGroup, Model
 
-__all__ = ["READERS"]
+__all__ = ["READERS", "latent_attention", "sparse_layers"]
 
 
 def deepseek_v2(f: Fields) -> Model:
@@ -40,10 +40,10 @@ def _deepseek(f: Fields, *, corrected: bool, indexed: bool = False) -> Model:
         True: LayerGroup(count=1, mixer=mixer, feed_forward=experts),
         False: LayerGroup(count=1, mixer=mixer, feed_forward=dense(f)),
     }
-    return text_model(f, [made[holds] for holds in _sparse(f)])
+    return text_model(f, [made[holds] for holds in sparse_layers(f)])
 
 
-def _sparse(f: Fields) -> list[bool]:
+def sparse_layers(f: Fields) -> list[bool]:
     """Tell for each layer whether it holds experts."""
     n_layer = layer_count(f)
     first = f.count("first_k_dense_replace", low=0, default=0)
