@@ -6,6 +6,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from genz.core.errors import InputError
 from genz.db import registry
 from genz.perf.kernels import prefill_attention_time
 from genz.solve.accuracy import Z_90
@@ -73,6 +74,31 @@ def test_constants_are_those_of_the_sibling(case):
 def test_entries_are_what_the_command_writes(path):
     """Platforms too: what their links carry over."""
     assert carried_over(path) == path.read_text(encoding="utf-8")
+
+
+def test_collectives_of_engines_are_those_of_the_sibling_and_measured_ones_stay():
+    """B300 and its racks have NVIDIA's tables of NCCL alone; engines reduce there with the kernels that they have on B200."""
+    other = registry.platform("b200_8").network[0].kernel
+    for name, least in (("b300_8", 0.2), ("gb200_nvl72", 0.3), ("gb300_nvl72", 0.3)):
+        own = registry.platform(name).network[0].kernel
+        assert own["all_reduce"].keys() == other["all_reduce"].keys()
+        for library, constants in own["all_reduce"].items():
+            sibling = other["all_reduce"][library]
+            if library == "nccl":
+                assert constants != sibling
+            else:
+                assert constants == sibling.replace(error=max(sibling.error, least))
+
+
+def test_collectives_that_a_sibling_lacks_cannot_be_carried_over(tmp_path):
+    for path in _entries():
+        if path.stem == "b300_8":
+            text = path.read_text(encoding="utf-8").replace("all_reduce vllm", "all_reduce rccl")
+            (tmp_path / path.name).write_text(text, encoding="utf-8")
+            sibling = path.with_stem("b200_8")
+            (tmp_path / sibling.name).write_text(sibling.read_text(encoding="utf-8"))
+    with pytest.raises(InputError, match="b200_8 must have the constants of all_reduce rccl that"):
+        carried_over(tmp_path / "b300_8.toml")
 
 
 def test_prompts_on_a_board_whose_products_reach_their_peak_are_as_published_within_the_stated_error():

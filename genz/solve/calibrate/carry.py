@@ -20,6 +20,8 @@ __all__ = ["carried_over", "main"]
 _LINKS = re.compile(
     r"by collective and library and latency carried over from (\w+): [^;]*error at least ([\d.]+)"
 )
+#: Of some collectives alone, where others were measured.
+_SOME_LINKS = re.compile(r"links carried over from (\w+), error at least ([\d.]+): ([^;]+)")
 
 
 def carried_over(path: Path) -> str:
@@ -52,7 +54,12 @@ def carried_over(path: Path) -> str:
             other = registry.load(path.with_stem(relative))
             tables |= _kernels(own, other, float(least), kinds)
         for relative, least in _LINKS.findall(note):
-            tables |= _links(own, registry.load(path.with_stem(relative)), float(least))
+            libraries = own.network[0].kernel.items()
+            kinds = [f"{c} {library}" for c, known in libraries for library in known]
+            tables |= _links(registry.load(path.with_stem(relative)), float(least), kinds)
+        for relative, least, some in _SOME_LINKS.findall(note):
+            other = registry.load(path.with_stem(relative))
+            tables |= _links(other, float(least), some.split(", "))
     return replaced(path.read_text(encoding="utf-8"), tables)
 
 
@@ -100,14 +107,16 @@ def _reached(own: Accelerator, other: Accelerator) -> float:
     return first / second
 
 
-def _links(own: Platform, other: Platform, least: float) -> dict[str, Any]:
-    """Return the constants of the collectives and libraries that the entry has."""
+def _links(other: Platform, least: float, kinds: list[str]) -> dict[str, Any]:
+    """Return a relative's constants of collectives, each named with its library."""
     found = {}
-    for collective, libraries in own.network[0].kernel.items():
-        for library in libraries:
-            constants = other.network[0].kernel[collective][library]
-            kept = constants.replace(error=max(float(constants.error), least))
-            found[f"network.kernel.{collective}.{library}"] = plain(kept)
+    for collective, library in (kind.split() for kind in kinds):
+        known = other.network[0].kernel.get(collective, {})
+        if library not in known:
+            msg = f"{other.name} must have the constants of {collective} {library} that are carried over"
+            raise InputError(msg)
+        kept = known[library].replace(error=max(float(known[library].error), least))
+        found[f"network.kernel.{collective}.{library}"] = plain(kept)
     return found
 
 
