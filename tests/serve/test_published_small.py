@@ -72,8 +72,22 @@ def closed(row):
     return done, share * done.throughput
 
 
+#: Arrivals per second up to which a run of two hundred requests is taken for steady, where the event loop takes seconds. [1/s]
+STEADY = 4.0
+
+
+def steady(row):
+    """Arrivals of a Poisson process that go on."""
+    where, options = settings(row)
+    long = {n: genz.Lengths(mean=v, std=VARIED[n] * v) for n, v in lengths(row).items()}
+    done = genz.served(*where, genz.Workload(**long), rate=row["rate"], **options)
+    return done, done.throughput
+
+
 def opened(row):
     """Arrivals of a Poisson process, of lengths drawn once, through the event loop."""
+    if row["rate"] <= STEADY:
+        return steady(row)
     where, options = settings(row)
     draw, count = np.random.default_rng(0), int(row["n_request"])
     drawn = {n: draw.gamma(v**-2, v**2, count) for n, v in VARIED.items()}
@@ -161,7 +175,7 @@ TPOT = {
     ("a10g", "tensorrt_llm", "16", ""): (3, 21, 11, 39),
     ("a10g", "vllm_0_11", "16", ""): (3, 16, 14, 29),
     ("h100_pcie", "vllm_0_11", "16", ""): (12, 2, -34, 44),
-    ("h100_pcie", "vllm_0_11", "16", "tensor"): (5, -9, -23, 7),
+    ("h100_pcie", "vllm_0_11", "16", "tensor"): (5, -10, -23, 11),
     ("h100_pcie", "vllm_0_24", "16", ""): (8, 4, 1, 16),
     ("h200_nvl", "vllm_0_24", "16", "tensor"): (3, -24, -26, -16),
     ("l4", "sglang", "16", ""): (8, 7, 3, 33),
@@ -199,7 +213,7 @@ def test_all(off):
         assert (len(error), round(error.abs().median(), 2)) == (rows, median)
         if inside:
             assert one[f"in_{name}"].mean() == pytest.approx(inside, abs=0.03)
-    assert one["in_ttft"].mean() == pytest.approx(0.73, abs=0.04)
+    assert one["in_ttft"].mean() == pytest.approx(0.75, abs=0.03)
     assert off["in_tpot"].mean() == pytest.approx(0.75, abs=0.03)
     assert off["in_ttft"].mean() == pytest.approx(0.67, abs=0.04)
 
@@ -207,7 +221,7 @@ def test_all(off):
 def test_first_tokens_of_idle_servers(off):
     """vLLM 0.8.5 had its first token some 25 ms before 0.11 as fitted; as of 0.19 the error is 30 %. Not mended: one source."""
     idle = off[(off["source"] == "iog") & (off["over"] == "") & (off["sent"] <= 4)]
-    assert (len(idle), round(idle["off_ttft"].median(), 1)) == (13, 1.0)
+    assert (len(idle), round(idle["off_ttft"].median(), 1)) == (13, 0.9)
     assert idle["off_ttft"].min() > 0.2
 
 
